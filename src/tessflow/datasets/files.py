@@ -1,0 +1,168 @@
+"""Official files: taken from a directory of the user's, else from the cache, else downloaded into it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pooch
+
+__all__ = ["Library", "OfficialFile"]
+
+UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """A file of the UCI Machine Learning Repository.
+
+    Args:
+        path: Directory and name there, without the suffix of a packed file.
+        md5: Checksum of the unpacked bytes, or `None` where we have never held the file.
+        packing: Suffix under which the repository serves it, such as ".gz".
+    """
+
+    path: str
+    md5: str | None
+    packing: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the unpacked file."""
+        return Path(self.path).name
+
+    @property
+    def url(self) -> str:
+        """Official address."""
+        return f"{UCI}/{self.path}{self.packing}"
+
+
+class Library:
+    """Where the files of one data set may lie.
+
+    Args:
+        dataset: Name of the data set, which may also be the name of a directory in `data_dir`.
+        data_dir: Directory of the user's, searched first; default: the environment variable TESSFLOW_DATA.
+        download: Whether a file that is nowhere is downloaded.
+
+    Raises:
+        ValueError: If `data_dir` is not a directory.
+    """
+
+    def __init__(
+        self, dataset: str, *, data_dir: str | os.PathLike[str] | None = None, download: bool = True
+    ) -> None:
+        self.dataset = dataset
+        self.download = download
+        given = data_dir or os.environ.get("TESSFLOW_DATA")
+        self.data_dir = Path(given).expanduser() if given else None
+        if self.data_dir is not None and not self.data_dir.is_dir():
+            option = "data_dir" if data_dir else "TESSFLOW_DATA"
+            raise ValueError(f"{option} is '{self.data_dir}', which is not a directory")
+
+    def find(self, file: OfficialFile) -> Path | None:
+        """Look for a file in `data_dir`, plain or packed, and in its directories named as here or at UCI.
+
+        Raises:
+            ValueError: If all there is was packed by Unix compress, which Python cannot read.
+        """
+        if self.data_dir is None:
+            return None
+        for folder in (self.data_dir, self.data_dir / self.dataset, self.data_dir / Path(file.path).parent):
+            for packing in ("", ".xz", ".gz"):
+                path = folder / (file.name + packing)
+                if path.is_file():
+                    return path
+            if (path := folder / f"{file.name}.Z").is_file():
+                raise ValueError(
+                    f"'{path}' is packed by compress: unpack it first (uncompress {file.name}.Z)"
+                )
+        return None
+
+    def fetch(self, file: OfficialFile) -> Path:
+        """Give the path of a file in `data_dir` or the cache, after downloading it where that is needed.
+
+        Raises:
+            OSError: If the file is nowhere and could or should not be downloaded.
+            ValueError: If what was downloaded has another checksum.
+        """
+        found = self.find(file)
+        if found is not None:
+            return found
+        target = Path(pooch.os_cache("tessflow"), file.path + file.packing)
+        advice = (
+            f"download {file.url} by another way and give its directory "
+            "as --data-dir, data_dir=... or TESSFLOW_DATA"
+        )
+        if not (self.download or target.is_file()):
+            raise FileNotFoundError(f"{file.name} is not on this machine and downloads are off: {advice}")
+        try:
+            path = pooch.retrieve(
+                file.url,
+                known_hash=f"md5:{file.md5}" if file.md5 and not file.packing else None,
+                fname=target.name,
+                path=target.parent,
+            )
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise OSError(f"{file.name} could not be downloaded ({reason}): {advice}") from error
+        except ValueError as error:
+            raise ValueError(
+                f"{file.url} sent something else than the official {file.name} (another checksum; "
+                "nothing was kept): try again later, or " + advice
+            ) from error
+        return Path(path)
+
+    def read_csv(
+        self, file: OfficialFile, *, names: Sequence[str] | None = None, dtype: str
+    ) -> tuple[pd.DataFrame, str]:
+        """Read a file with commas between its values.
+
+        Args:
+            file: What to read.
+            names: Names of its columns; `None` where its first line tells them.
+            dtype: Type of all values.
+
+        Returns:
+            The rows, and a sentence that tells where they come from.
+
+        Raises:
+            OSError: If the file cannot be had.
+            ValueError: If it is damaged, has another checksum, or is no table of that shape and type.
+        """
+        path = self.fetch(file)
+        raw = _unpack(path)
+        md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+        if file.md5 not in (None, md5):
+            raise ValueError(
+                f"'{path}' is not the official {file.name} (its unpacked bytes have md5 {md5}, "
+                f"not {file.md5}): replace it by {file.url}"
+            )
+        try:
+            frame = pd.read_csv(
+                io.BytesIO(raw), header=None if names else "infer", dtype=dtype, na_filter=False
+            )
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"'{path}' is not a table of {dtype} values: {error}") from error
+        if names:
+            if frame.shape[1] != len(names):
+                raise ValueError(f"'{path}' has {frame.shape[1]} columns, but {file.name} has {len(names)}")
+            frame.columns = pd.Index(names)
+        verified = "the official md5" if file.md5 else "official checksum not known to us"
+        return frame, f"{path} (md5 {md5}, {verified})"
+
+
+def _unpack(path: Path) -> bytes:
+    packed = path.read_bytes()
+    try:
+        return {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)(packed)
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        raise ValueError(f"'{path}' is damaged ({error}): remove it and take it again") from error

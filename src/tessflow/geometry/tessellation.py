@@ -1,0 +1,284 @@
+"""Voronoi tessellations as tensors: which cell a point is in, and how far it is from that cell's wall."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Rays", "Tessellation"]
+
+# Scores of rows against anchors held in memory at once: 2^18 float64 numbers are 2 MiB, a processor's cache.
+_BLOCK = 1 << 18
+
+
+class Tessellation:
+    r"""Voronoi cells of given anchors, optionally cut by a box.
+
+    Cell :math:`k` is :math:`V_k = \{x : |x - x_k| < |x - x_i| \;\forall i \ne k\}`. Its shape is known through its
+    *Minkowski gauge* about the anchor: positively homogeneous, below 1 inside the cell, 1 on its boundary, and 0 along
+    rays that never leave it,
+
+    .. math:: \rho_k(v) = \max\Big(0,\; \max_{i \ne k} \frac{2 \langle x_i - x_k, v \rangle}{|x_i - x_k|^2},\;
+              \max_d \frac{v_d}{u_d - x_{kd}},\; \max_d \frac{-v_d}{x_{kd} - l_d} \Big).
+
+    In the terms of Chen, Amos & Nickel (2022, Eq. 7-9), :math:`\rho_k(v) = |v| / \lambda^*(v / |v|)`.
+
+    ``N`` independent tessellations are held side by side: anchors ``(*N, K, D)``, points ``(..., *N, D)``. All methods
+    take float32 or float64 and return the dtype they were given. Inside, arithmetic is float64, because differences
+    and products of float32 numbers are exact there: cells with anchors one float32 step apart are still told apart.
+    The wall that a ray meets is found without autograd, in matrix products; only that wall is differentiated.
+    Anchors that coincide put no wall between each other.
+
+    Args:
+        anchors: The anchor points, shape ``(*N, K, D)``.
+        lower: Lower walls of the box, shape ``(*N, D)``, or ``None``. Anchors must lie strictly above them.
+        upper: Upper walls of the box, shape ``(*N, D)``, or ``None``. Anchors must lie strictly below them.
+        mask: Which anchors exist, boolean of shape ``(*N, K)``; the others have no cell and no influence.
+
+    Raises:
+        TypeError: If ``anchors`` is not a floating-point tensor or ``mask`` is not boolean.
+        ValueError: If shapes do not fit together.
+
+    Example:
+        >>> cells = Tessellation(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
+        >>> x = torch.tensor([[-3.0, 5.0], [0.5, 0.0]])
+        >>> cells.locate(x)
+        tensor([0, 1])
+        >>> cells.gauge(torch.tensor([0.5, 7.0]), torch.tensor(0))
+        tensor(0.5000)
+    """
+
+    def __init__(
+        self,
+        anchors: Tensor,
+        lower: Tensor | None = None,
+        upper: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        if not anchors.is_floating_point():
+            raise TypeError(f"anchors must be a floating-point tensor, got {anchors.dtype}.")
+        if anchors.dim() < 2 or anchors.shape[-2] == 0 or anchors.shape[-1] == 0:
+            raise ValueError(f"anchors must have shape (*N, K, D) with K, D >= 1, got {tuple(anchors.shape)}.")
+        if mask is not None and mask.dtype != torch.bool:
+            raise TypeError(f"mask must be a boolean tensor, got {mask.dtype}.")
+        *n, k, d = anchors.shape
+        for name, value, shape in (("lower", lower, (*n, d)), ("upper", upper, (*n, d)), ("mask", mask, (*n, k))):
+            if value is not None and value.shape != shape:
+                raise ValueError(
+                    f"{name} must have shape {shape} beside anchors of shape {tuple(anchors.shape)}, "
+                    f"got {tuple(value.shape)}."
+                )
+        self.anchors = anchors
+        self.lower = lower
+        self.upper = upper
+        self.mask = mask
+
+    def __repr__(self) -> str:
+        box = "" if self.lower is None and self.upper is None else ", boxed"
+        ragged = "" if self.mask is None else ", ragged"
+        return f"Tessellation(shape={tuple(self.shape)}, cells={self.num_cells}, dim={self.dim}{box}{ragged})"
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape ``*N`` of independent tessellations."""
+        return self.anchors.shape[:-2]
+
+    @property
+    def num_cells(self) -> int:
+        """The number ``K`` of anchors a tessellation, masked ones included."""
+        return self.anchors.shape[-2]
+
+    @property
+    def dim(self) -> int:
+        """The dimension ``D`` of the space."""
+        return self.anchors.shape[-1]
+
+    @torch.no_grad()
+    def locate(self, x: Tensor) -> Tensor:
+        """Return the index of the nearest existing anchor.
+
+        Args:
+            x: Points, shape ``(..., *N, D)``.
+
+        Returns:
+            Indices in ``{0, ..., K-1}``, int64 of shape ``(..., *N)``. Not differentiable.
+        """
+        batch = torch.broadcast_shapes(x.shape[:-1], self.shape)
+        rows = self._side_by_side(_double(x).expand(*batch, self.dim))
+        anchors, exists = self._search_table()
+        # |x - a|^2 = |x|^2 - 2 (<x, a> - |a|^2 / 2), and the first term is the same for every anchor.
+        offset = (anchors.square().sum(-1) / 2)[:, None]
+        if exists is not None:
+            offset = offset.masked_fill(~exists, math.inf)
+        first = torch.zeros(rows.shape[:-1], dtype=torch.int64, device=x.device)
+        nearest = _best(rows, anchors, lambda s, part: s.sub_(offset[..., part]), worst=-math.inf, default=first)
+        return nearest.t().reshape(batch)
+
+    def gauge(self, v: Tensor, index: Tensor) -> Tensor:
+        """Return the Minkowski gauge of cell ``index`` about its anchor.
+
+        Args:
+            v: Displacements from the anchor, shape ``(..., *N, D)``.
+            index: Cells, shape ``(..., *N)``; broadcasts against the batch of ``v``.
+
+        Returns:
+            The gauge, at least 0, shape ``(..., *N)``: below 1 exactly if ``anchor + v`` is inside the cell.
+        """
+        return self.rays(index, displacement=v).gauge().to(v.dtype)
+
+    def clearance(self, w: Tensor, index: Tensor) -> Tensor:
+        r"""Return ``1 - gauge`` without cancellation, hence accurate next to the wall.
+
+        .. math:: 1 - \rho_k(w) = \min_i \frac{\langle d_i, d_i - 2 w \rangle}{|d_i|^2}, \quad d_i = x_i - x_k.
+
+        Args:
+            w: Displacements from the anchor, shape ``(..., *N, D)``.
+            index: Cells, shape ``(..., *N)``; broadcasts against the batch of ``w``.
+
+        Returns:
+            The clearance, at most 1, shape ``(..., *N)``: positive inside the cell, negative outside.
+        """
+        return self.rays(index, displacement=w).clearance().to(w.dtype)
+
+    def rays(self, index: Tensor, *, point: Tensor | None = None, displacement: Tensor | None = None) -> Rays:
+        """Return the rays from the anchors of cells ``index`` to points, and the wall that each of them meets.
+
+        Args:
+            index: Cells, shape ``(..., *N)``; broadcasts against the batch of points.
+            point: Where the rays lead, shape ``(..., *N, D)``; or else
+            displacement: where they lead as seen from the anchor, shape ``(..., *N, D)``.
+        """
+        to = displacement if point is None else point
+        if to is None:
+            raise ValueError("rays needs a point or a displacement, got neither.")
+        table = _double(self.anchors).reshape(-1, self.dim)
+        first = torch.arange(0, table.shape[0], self.num_cells, device=index.device).reshape(self.shape)
+        own = (first + index).expand(torch.broadcast_shapes(to.shape[:-1], index.shape, self.shape))
+        anchor = F.embedding(own, table)
+        v = (_double(to) if point is None else _double(to) - anchor).expand(anchor.shape)
+        normal = F.embedding(self._facing(v, own, anchor), table) - anchor
+        return Rays(anchor, v, normal, self.lower, self.upper)
+
+    @torch.no_grad()
+    def _facing(self, v: Tensor, own: Tensor, anchor: Tensor) -> Tensor:
+        """Find the anchor behind the first bisector that each ray meets; its own if there is none.
+
+        Anchors are numbered through all tessellations, ``own`` and the result alike.
+        """
+        rows, start = self._side_by_side(v), self._side_by_side(anchor)
+        anchors, exists = self._search_table()
+        n, k, _ = anchors.shape
+        number = own.reshape(-1, n).t()
+        shift = (start * rows).sum(-1, keepdim=True)
+        pairs = 2 * k <= rows.shape[1]  # distances between all anchors are fewer than from each point's own
+        if pairs:
+            start = anchors
+        starts = start.square().sum(-1, keepdim=True)
+        ends = anchors.square().sum(-1)[:, None]
+        if exists is not None:
+            ends = ends.masked_fill(~exists, math.inf)
+        # Rounding of squared distances out of matrix products: anchors nearer than this are one.
+        noise = 4 * math.sqrt(self.dim) * torch.finfo(anchors.dtype).eps * starts
+
+        def steepness(scores: Tensor, part: slice) -> Tensor:
+            square = torch.baddbmm(ends[..., part], start, anchors[:, part].mT, alpha=-2).add_(starts)
+            square.masked_fill_(square <= noise, math.inf)
+            if pairs:
+                square = F.embedding(number, square.reshape(n * k, -1))
+            return scores.sub_(shift).div_(square)
+
+        first = torch.arange(0, n * k, k, device=own.device)[:, None]
+        return _best(rows, anchors, steepness, worst=0, default=number - first).add_(first).t().reshape(own.shape)
+
+    def _search_table(self) -> tuple[Tensor, Tensor | None]:
+        """Anchors ``(n, K, D)`` and which exist ``(n, 1, K)``, n the number of tessellations."""
+        anchors = _double(self.anchors.detach()).reshape(-1, self.num_cells, self.dim)
+        if self.mask is None:
+            return anchors, None
+        exists = self.mask.reshape(-1, 1, self.num_cells)
+        return anchors.masked_fill(~exists.mT, 0), exists
+
+    def _side_by_side(self, x: Tensor) -> Tensor:
+        """Points ``(..., *N, D)`` as ``(n, B, D)``, n the number of tessellations."""
+        return x.reshape(-1, math.prod(self.shape), self.dim).transpose(0, 1)
+
+
+class Rays(NamedTuple):
+    """Rays from the anchors of cells to points, all float64.
+
+    Attributes:
+        anchor: Where they start, ``(..., *N, D)``.
+        displacement: From there to the point, ``(..., *N, D)``.
+        normal: From there to the anchor behind the bisector that the ray meets first; 0 if it meets none.
+        lower: Lower walls of the box, or ``None``.
+        upper: Upper walls of the box, or ``None``.
+    """
+
+    anchor: Tensor
+    displacement: Tensor
+    normal: Tensor
+    lower: Tensor | None
+    upper: Tensor | None
+
+    def square(self) -> Tensor:
+        """Squared lengths, ``(..., *N)``."""
+        return self.displacement.square().sum(-1)
+
+    def gauge(self) -> Tensor:
+        """Minkowski gauge of the displacement, ``(..., *N)``."""
+        rho = (self.displacement * self.normal).sum(-1).clamp_min(0) * (2 / self._spacing())
+        for room, step in self._box():
+            rho = torch.maximum(rho, (step / room).amax(-1))
+        return rho
+
+    def clearance(self) -> Tensor:
+        """One minus the gauge, without cancellation, ``(..., *N)``."""
+        left = ((self.normal - 2 * self.displacement) * self.normal).sum(-1) / self._spacing()
+        left = torch.where((self.normal != 0).any(-1), left, 1).clamp_max(1)
+        for room, step in self._box():
+            left = torch.minimum(left, ((room - step) / room).amin(-1))
+        return left
+
+    def _spacing(self) -> Tensor:
+        square = self.normal.square().sum(-1)
+        return torch.where(square > 0, square, 1)
+
+    def _box(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each pair of walls, its distance from the anchor and the step towards it."""
+        tiny = torch.finfo(self.anchor.dtype).tiny
+        if self.upper is not None:
+            yield (_double(self.upper) - self.anchor).clamp_min(tiny), self.displacement
+        if self.lower is not None:
+            yield (self.anchor - _double(self.lower)).clamp_min(tiny), -self.displacement
+
+
+def _best(
+    rows: Tensor,
+    anchors: Tensor,
+    score: Callable[[Tensor, slice], Tensor],
+    *,
+    worst: float,
+    default: Tensor,
+) -> Tensor:
+    """Index of the anchor with the highest score a row, or ``default`` where none is above ``worst``.
+
+    ``score`` turns inner products ``(n, B, k)`` of the rows with a slice of the anchors into scores.
+    """
+    n, b, _ = rows.shape
+    step = max(_BLOCK // max(n * b, 1), 16)
+    index, value = default, None
+    for begin in range(0, anchors.shape[1], step):
+        part = slice(begin, begin + step)
+        top, where = score(rows @ anchors[:, part].mT, part).max(-1)
+        index = torch.where(top > (worst if value is None else value), where + begin, index)
+        value = top.clamp_min(worst) if value is None else torch.maximum(top, value)
+    return index
+
+
+def _double(x: Tensor) -> Tensor:
+    return x if x.device.type == "mps" else x.double()  # Apple's GPUs have no float64

@@ -1,0 +1,72 @@
+"""What may be given as a table: a DataFrame, an array, or a list of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["as_frame"]
+
+EXPECTED = "a table is a pandas DataFrame, a 2-D NumPy array or a list of rows"
+
+
+def as_frame(table: object) -> tuple[pd.DataFrame, str | None]:
+    """Return a table as a DataFrame, whose columns an array or a list of rows numbers from 0.
+
+    Args:
+        table: A DataFrame, a 2-D array (or anything else that NumPy takes for one), or a list of rows.
+
+    Returns:
+        The DataFrame, and the dtype of the array (None for a DataFrame).
+
+    Raises:
+        TypeError: If it is anything else, or its column names are neither strings nor integers.
+        ValueError: If it does not have two dimensions and at least one column, or column names repeat.
+
+    Example:
+        >>> frame, array_dtype = as_frame([[1, "a"], [2, "b"]])
+        >>> list(frame.columns), array_dtype
+        ([0, 1], 'object')
+    """
+    if isinstance(table, pd.DataFrame):
+        _require_names(table.columns)
+        frame, array_dtype = table, None
+    elif isinstance(table, (list, tuple)):
+        frame = _rows(table)
+        array_dtype = str(frame.to_numpy().dtype)
+    elif hasattr(table, "__array__") and not hasattr(table, "columns"):
+        array = np.asarray(table)
+        if array.ndim != 2:
+            raise ValueError(
+                f"Expected 2D array, got {array.ndim}D array of shape {array.shape}. "
+                "Reshape your data: one row a sample, one column a variable"
+            )
+        array_dtype = str(array.dtype)
+        frame = pd.DataFrame(array.astype(object) if array.dtype.kind in "USTV" else array)
+    else:
+        kind = f"{type(table).__module__}.{type(table).__qualname__}".removeprefix("builtins.")
+        raise TypeError(f"{EXPECTED}, got {kind}")
+    if frame.shape[1] == 0:
+        raise ValueError(f"0 feature(s) (shape={frame.shape}) while a minimum of 1 is required.")
+    return frame, array_dtype
+
+
+def _rows(rows: list[object] | tuple[object, ...]) -> pd.DataFrame:
+    for position, row in enumerate(rows):
+        if not isinstance(row, (list, tuple, np.ndarray)):
+            raise ValueError(
+                f"Expected 2D array, got a list whose item {position} is a {type(row).__name__}. "
+                "Reshape your data: one row a sample, one column a variable"
+            )
+        if len(row) != len(rows[0]):  # type: ignore[arg-type]
+            raise ValueError(f"row {position} has {len(row)} values, but row 0 has {len(rows[0])}")  # type: ignore[arg-type]
+    return pd.DataFrame([list(row) for row in rows])  # type: ignore[call-overload]
+
+
+def _require_names(names: pd.Index) -> None:
+    for name in names:
+        if isinstance(name, (bool, np.bool_)) or not isinstance(name, (str, int, np.integer)):
+            raise TypeError(f"column names are strings or integers, got {name!r} ({type(name).__name__})")
+    if names.has_duplicates:
+        repeated = ", ".join(repr(name) for name in names[names.duplicated()].unique())
+        raise ValueError(f"column names must be distinct, but these repeat: {repeated}")

@@ -1,0 +1,168 @@
+"""The state of a training run, in memory and on disk: one safetensors file that is replaced as a whole."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tessflow.training.config import TrainingConfig
+from tessflow.training.counters import Counters
+from tessflow.training.weights import first_difference, read_tensors, replacing, write_tensors
+
+__all__ = ["RunDirectory", "TrainingState", "run_identity"]
+
+FORMAT_VERSION = 1
+COLUMNS = ("step", "train_loss", "validation", "learning_rate", "gradient_norm", "seconds", "skipped")
+
+
+@dataclass
+class TrainingState:
+    """All that a run needs to go on as if it had never stopped.
+
+    The batch order and the learning rate are functions of the step, so they need no state.
+
+    Args:
+        model: The model in training.
+        average: The moving average of its weights.
+        best: The average at the best evaluation so far.
+        optimizer: The optimizer of `model`.
+        device: Where all of it lives.
+        counters: The numbers of the run.
+    """
+
+    model: nn.Module
+    average: nn.Module
+    best: nn.Module
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    counters: Counters = field(default_factory=Counters)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and random state by name: `model.*`, `average.*`, `best.*`, `random.*`."""
+        tensors = {
+            f"{part}.{name}": tensor
+            for part in ("model", "average", "best")
+            for name, tensor in getattr(self, part).state_dict().items()
+        }
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        return tensors
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """State of the optimizer by name: `optimizer.{index of the parameter}.{key}`."""
+        return {
+            f"optimizer.{index}.{key}": tensor
+            for index, state in self.optimizer.state_dict()["state"].items()
+            for key, tensor in state.items()
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], counters: Counters) -> None:
+        """Take over the tensors, under the names that the two methods above give them, and the counters."""
+        for part in ("model", "average", "best"):
+            getattr(self, part).load_state_dict(_under(tensors, part))
+        optimizer_state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under(tensors, "optimizer").items():
+            index, key = name.split(".")
+            optimizer_state.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer_state})
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        self.counters = counters
+
+
+class RunDirectory:
+    """The files of a run: `checkpoint.safetensors` and `history.csv`, each replaced atomically.
+
+    Args:
+        directory: The directory; made if need be.
+        identity: What makes the run this one and no other, from :func:`run_identity`.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:
+        self.checkpoint = Path(directory) / "checkpoint.safetensors"
+        self.history = Path(directory) / "history.csv"
+        self.identity = identity
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+
+    def save(self, state: TrainingState) -> None:
+        """Write the checkpoint."""
+        metadata = {"identity": json.dumps(self.identity), "counters": json.dumps(asdict(state.counters))}
+        write_tensors(self.checkpoint, state.tensors() | state.optimizer_tensors(), metadata)
+
+    def load(self, state: TrainingState) -> None:
+        """Overwrite `state` and the global random state with the checkpoint, if there is one.
+
+        Raises:
+            ValueError: The file is damaged, or belongs to a run with other options, data or model.
+        """
+        if not self.checkpoint.exists():
+            return
+        remedy = "delete it to start again or choose another directory"
+        try:
+            tensors, metadata = read_tensors(self.checkpoint)
+            identity = json.loads(metadata["identity"])
+            counters = Counters(**json.loads(metadata["counters"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.checkpoint} is damaged or no training checkpoint; {remedy}") from error
+        others = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
+        difference = _identity_difference(identity, self.identity) or first_difference(
+            others, state.tensors()
+        )
+        if difference:
+            raise ValueError(f"{self.checkpoint} belongs to another training run ({difference}); {remedy}")
+        state.load(tensors, counters)
+
+    def write_history(self, history: list[dict[str, float]]) -> None:
+        """Write the rows of the history."""
+        with replacing(self.history) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(history)
+
+
+def run_identity(
+    config: TrainingConfig, model: nn.Module, train: Tensor, validation: Tensor
+) -> dict[str, Any]:
+    """What a checkpoint must have been written with to be continued: options, data, and the classes of the model."""
+    classes = "\n".join(f"{name} {type(module).__qualname__}" for name, module in model.named_modules())
+    return {
+        "format version": FORMAT_VERSION,
+        "config": config.model_dump(),
+        "training data": _digest(train),
+        "validation data": _digest(validation),
+        "model structure": hashlib.sha256(classes.encode()).hexdigest(),
+    }
+
+
+def _identity_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
+    for part, here in expected.items():
+        there = found.get(part)
+        if there != here and part == "config":
+            names = [name for name in here if there.get(name) != here[name]]
+            return ", ".join(f"{name} is {there.get(name)} there and {here[name]} here" for name in names)
+        if there != here:
+            return f"its {part} differs"
+    return None
+
+
+def _digest(data: Tensor) -> str:
+    contents = data.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{contents.dtype} {tuple(contents.shape)}".encode())
+    digest.update(contents.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,103 @@
+"""The objective of a model, row by row: as a module for training, as a function for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Objective", "RowwiseObjective", "evaluate", "seeded"]
+
+Objective = Callable[[Any, Tensor], Tensor]
+
+
+def elbo(model: Any, batch: Tensor) -> Tensor:
+    """The default objective, `model.elbo(batch)`."""
+    return model.elbo(batch)
+
+
+class RowwiseObjective(nn.Module):
+    """The objective as a module whose `forward` maps a batch (B, ...) to one log-probability a row, (B,).
+
+    Precision plugins and data-parallel wrappers see a model only through `forward`.
+
+    Args:
+        model: The model to train or evaluate.
+        objective: Maps `(model, batch)` to a tensor of shape (B,); default: `model.elbo(batch)`.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = elbo if objective is None else objective
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Log-probability, or a bound on it, of every row of `batch`, in nats."""
+        values = self.objective(self.model, batch)
+        if values.shape != batch.shape[:1]:
+            raise ValueError(
+                f"the objective returned shape {tuple(values.shape)} for a batch of {len(batch)} rows; "
+                f"return one value per row, shape {tuple(batch.shape[:1])}"
+            )
+        return values
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Run the body under a random state seeded with `seed`, and give the caller's back afterwards.
+
+    Only the CPU's generator and that of `device` are touched: `torch.manual_seed` would reseed every CUDA device.
+    """
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    data: Tensor,
+    *,
+    objective: Objective | None = None,
+    batch_size: int = 1024,
+    seed: int = 0,
+) -> Tensor:
+    """Objective of every row of `data`, in evaluation mode and without gradients.
+
+    A stochastic objective draws the same noise at every call with the same `seed` and `batch_size` (common random
+    numbers), so two calls compare models rather than noise. The caller's random state is left as it was.
+
+    Args:
+        model: The model; it is put in evaluation mode and afterwards back in the mode it was in.
+        data: Rows, shape (rows, ...), on any device; they are moved to the model's, chunk by chunk.
+        objective: Maps `(model, batch)` to a tensor of shape (B,); default: `model.elbo(batch)`.
+        batch_size: Rows in a chunk.
+        seed: Seed of the noise.
+
+    Returns:
+        Log-probabilities or bounds, shape (rows,), in nats, on the model's device.
+
+    Raises:
+        ValueError: The objective does not return one value per row.
+
+    Example:
+        >>> model = nn.Linear(2, 1)
+        >>> evaluate(model, torch.ones(5, 2), objective=lambda model, x: model(x).squeeze(-1)).shape
+        torch.Size([5])
+    """
+    rowwise = RowwiseObjective(model, objective)
+    device = next((parameter.device for parameter in model.parameters()), data.device)
+    was_training = model.training
+    model.eval()
+    try:
+        with seeded(seed, device):
+            return torch.cat([rowwise(chunk.to(device)) for chunk in data.split(batch_size)])
+    finally:
+        model.train(was_training)

@@ -1,0 +1,223 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from tessflow.training.averaging import update_average
+from tessflow.training.checkpoint import RunDirectory, TrainingState, run_identity
+from tessflow.training.config import TrainingConfig
+from tessflow.training.counters import Counters
+from tessflow.training.evaluation import Objective, RowwiseObjective, evaluate, seeded
+from tessflow.training.progress import progress_bar
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["TrainingResult", "fit"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training run gives back.
+
+    Args:
+        steps: Steps made, skipped ones included.
+        best_step: The step after which the returned weights were evaluated.
+        best_validation: Mean objective over the validation rows at `best_step`, in nats; higher is better.
+        seconds: Wall time, summed over all runs of a resumed training.
+        skipped_steps: Steps without an update, because the loss or its gradient was not finite.
+        stopped_early: Whether `patience` or `max_seconds` ended the run before `max_steps`.
+        history: A row for each evaluation: `step`; `train_loss`, the mean since the last row, in nats; `validation`,
+            in nats, higher is better; `learning_rate`; `gradient_norm`, the mean since the last row, before
+            clipping; `seconds`; `skipped` steps so far.
+    """
+
+    steps: int
+    best_step: int
+    best_validation: float
+    seconds: float
+    skipped_steps: int
+    stopped_early: bool
+    history: list[dict[str, float]]
+
+
+def fit(
+    model: nn.Module,
+    train: Tensor,
+    validation: Tensor,
+    config: TrainingConfig,
+    *,
+    objective: Objective | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> TrainingResult:
+    r"""Maximise the mean objective over the training rows, and keep the averaged weights that validate best.
+
+    AdamW minimises :math:`-\frac{1}{B} \sum_b \mathrm{objective}(y_b)`, in nats, with warm-up, cosine decay and
+    gradient clipping. An exponential moving average of the weights is evaluated every `config.evaluate_every` steps
+    and after the last, always with the same noise.
+
+    With a `directory` the state goes to `checkpoint.safetensors` and the history to `history.csv`. The same call
+    after the process was killed resumes, and on the CPU ends with the same weights, bit for bit, as a run that was
+    not killed; after the end it returns the result at once. The caller's random state is left as it was.
+
+    Args:
+        model: The model, trained in place. Afterwards it holds the best averaged weights, in evaluation mode, on
+            the device that `config.accelerator` names.
+        train: Rows to train on, shape (rows, ...), kept on that device as one tensor.
+        validation: Rows to evaluate on, of the same shape but for the first dimension.
+        config: The options.
+        objective: Maps `(model, batch)` to a log-probability or a bound on it for each row, shape (B,), in nats;
+            default: `model.elbo(batch)`.
+        directory: Where checkpoint and history go, made if need be; `None`: nowhere.
+        progress: Whether to draw a progress bar on the standard error stream.
+
+    Returns:
+        The result of the run.
+
+    Raises:
+        ValueError: There are no rows, the two sets of rows do not match, a parameter is not finite or none is
+            trainable, CUDA is asked for and missing, or the directory holds a checkpoint that is damaged or belongs
+            to another run.
+        TrainingDivergedError: Ten steps in a row had a loss or a gradient that was not finite.
+
+    Example:
+        >>> class Gaussian(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.mean = nn.Parameter(torch.zeros(2))
+        ...     def elbo(self, x):
+        ...         return torch.distributions.Normal(self.mean, 1.0).log_prob(x).sum(-1)
+        >>> model, x = Gaussian(), torch.tensor([[1.0, -1.0], [3.0, -3.0]])
+        >>> result = fit(model, x, x, TrainingConfig(max_steps=200, learning_rate=0.1))
+        >>> torch.allclose(model.mean, torch.tensor([2.0, -2.0]), atol=0.05)
+        True
+    """
+    _check_arguments(model, train, validation)
+    fabric = _make_fabric(config)
+    files = None
+    if directory is not None:
+        files = RunDirectory(directory, run_identity(config, model, train, validation))
+
+    with seeded(config.seed, fabric.device), progress_bar(config.max_steps, enabled=progress) as report:
+        rowwise = fabric.setup_module(RowwiseObjective(model, objective)).train()
+        train, validation = train.to(fabric.device), validation.to(fabric.device)
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, weight_decay=config.weight_decay, fused=True)
+        average, best = copy.deepcopy(model), copy.deepcopy(model)
+        state = TrainingState(model, average, best, optimizer, fabric.device)
+        if files is not None:
+            files.load(state)
+
+        run = state.counters
+        started = time.perf_counter() - run.seconds
+        batches = _batches(train, config.batch_size, seed=config.seed, start=run.step)
+        while not run.finished:
+            run.step += 1
+            optimizer.param_groups[0]["lr"] = config.learning_rate_at(run.step)
+            optimizer.zero_grad()
+            loss = -rowwise(next(batches)).mean()
+            fabric.backward(loss)
+            norm = nn.utils.clip_grad_norm_(parameters, config.gradient_clip or math.inf)
+            # One transfer from the device a step, after the gradient is there: the update depends on its value.
+            loss_value, norm_value = torch.stack([loss.detach(), norm]).tolist()
+            if run.accept(loss_value, norm_value):
+                optimizer.step()
+                update_average(average, model, decay=config.ema_decay, updates=run.updates - 1)
+            run.seconds = time.perf_counter() - started
+
+            if run.evaluation_due(config):
+                value = _evaluate_mean(fabric, average, validation, config, objective)
+                if run.record(value, config):
+                    best.load_state_dict(average.state_dict())
+                if files is not None:
+                    files.write_history(run.history)
+            if files is not None and (run.finished or run.step % config.checkpoint_every == 0):
+                files.save(state)
+            report(run, loss_value)
+
+    model.load_state_dict(best.state_dict())
+    model.eval()
+    return _result(run, config)
+
+
+def _batches(data: Tensor, batch_size: int, *, seed: int, start: int) -> Iterator[Tensor]:
+    """Batches of shuffled rows, epoch after epoch, from step `start` on: a function of the seed and the step.
+
+    The last batch of an epoch is dropped when it is incomplete, unless it is the only one.
+    """
+    per_epoch = max(1, len(data) // batch_size)
+    order = torch.empty(0)
+    for step in count(start):
+        epoch, position = divmod(step, per_epoch)
+        if step == start or position == 0:
+            generator = torch.Generator().manual_seed(seed + epoch)
+            order = torch.randperm(len(data), generator=generator).to(data.device)
+        yield data[order[position * batch_size : (position + 1) * batch_size]]
+
+
+def _evaluate_mean(
+    fabric: Fabric, model: nn.Module, validation: Tensor, config: TrainingConfig, objective: Objective | None
+) -> float:
+    with fabric.autocast():
+        # Without gradients four times the rows fit.
+        rows = 4 * config.batch_size
+        values = evaluate(model, validation, objective=objective, batch_size=rows, seed=config.seed)
+    return values.double().mean().item()
+
+
+def _make_fabric(config: TrainingConfig) -> Fabric:
+    from lightning_fabric import Fabric  # slow to import, and needed only to train
+    from lightning_fabric.plugins.environments import LightningEnvironment
+
+    accelerator = config.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "accelerator='cuda' was asked for, but torch finds no CUDA device; use 'auto' or 'cpu'"
+        )
+    # The plugin says that this is one process by itself, where Fabric would look for a cluster manager.
+    plugin = LightningEnvironment()
+    return Fabric(accelerator=accelerator, devices=1, precision=config.precision, plugins=plugin)
+
+
+def _check_arguments(model: nn.Module, train: Tensor, validation: Tensor) -> None:
+    for name, data in (("train", train), ("validation", validation)):
+        if data.ndim == 0 or len(data) == 0:
+            raise ValueError(f"{name} has no rows, shape {tuple(data.shape)}; give at least one row")
+    if train.shape[1:] != validation.shape[1:] or train.dtype != validation.dtype:
+        raise ValueError(
+            f"train rows are {train.dtype} {tuple(train.shape[1:])} and validation rows {validation.dtype} "
+            f"{tuple(validation.shape[1:])}; give both the same shape and dtype"
+        )
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise ValueError(
+                f"parameter {name!r} of the model is not finite before training; initialise it anew"
+            )
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("the model has no trainable parameters; there is nothing to fit")
+
+
+def _result(run: Counters, config: TrainingConfig) -> TrainingResult:
+    return TrainingResult(
+        steps=run.step,
+        best_step=run.best_step,
+        best_validation=run.best_validation,
+        seconds=run.seconds,
+        skipped_steps=run.skipped_steps,
+        stopped_early=run.step < config.max_steps,
+        history=run.history,
+    )

@@ -1,0 +1,105 @@
+"""Weights on disk: safetensors files, written atomically and read strictly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+__all__ = ["first_difference", "load_weights", "read_tensors", "replacing", "save_weights", "write_tensors"]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; what is written there takes the place of `path` at the end, or nothing.
+
+    The file is flushed to the disk before it is renamed: at any moment `path` is the old file or the new one, whole.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write named tensors to a safetensors file, atomically."""
+    # Copies, because safetensors refuses tensors that share storage, and tied weights do.
+    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(copies, temporary, metadata)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors and the metadata of a safetensors file, on the CPU.
+
+    Raises:
+        ValueError: The file is truncated or no safetensors file.
+        FileNotFoundError: There is no such file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            # Copies, because the tensors would otherwise lie in the memory-mapped file.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is damaged or no safetensors file ({error}); delete it or write it anew"
+        ) from error
+
+
+def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write all parameters and buffers of `module` to a safetensors file, atomically.
+
+    Args:
+        module: The module; its `state_dict` is written.
+        path: The file, replaced if it exists.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     save_weights(nn.Linear(3, 2), f"{directory}/weights.safetensors")
+        ...     module = nn.Linear(3, 2)
+        ...     load_weights(module, f"{directory}/weights.safetensors")
+    """
+    write_tensors(Path(path), module.state_dict())
+
+
+def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Read all parameters and buffers of `module` from a file that `save_weights` wrote, onto the module's device.
+
+    Args:
+        module: A module of the same structure as the one saved, changed in place.
+        path: The file.
+
+    Raises:
+        ValueError: The file is damaged, or its names, shapes or dtypes are not those of `module` (which is then
+            unchanged).
+        FileNotFoundError: There is no such file.
+    """
+    tensors, _ = read_tensors(Path(path))
+    if difference := first_difference(tensors, module.state_dict()):
+        raise ValueError(
+            f"{path} holds the weights of another model ({difference}); use those that belong to it"
+        )
+    module.load_state_dict(tensors)
+
+
+def first_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+    """Describe the first tensor whose name, shape or dtype in a file is not the expected one; `None`: all agree."""
+
+    def describe(tensors: Mapping[str, Tensor], name: str) -> str:
+        return f"{tensors[name].dtype} {tuple(tensors[name].shape)}" if name in tensors else "absent"
+
+    for name in [*expected, *found]:
+        there, here = describe(found, name), describe(expected, name)
+        if there != here:
+            return f"tensor {name!r} is {there} in the file and {here} in the model"
+    return None

@@ -1,0 +1,180 @@
+r"""Radial profiles: how far along its ray a cell's homeomorphism moves a point.
+
+A homeomorphism from R^D to a star-shaped cell can move points along rays from the anchor only:
+:math:`f(x_k + v) = x_k + (r'/r) v` with :math:`r = |v|`. In polar coordinates its Jacobian is triangular, so
+
+.. math:: \log |\det J| = (D - 1) \log (r'/r) + \log (dr'/dr).
+
+A profile says what :math:`r'` is, given :math:`r` and the gauge :math:`\rho` of the cell. Any class with the two methods
+of :class:`Profile` can be given to :class:`~tessflow.transforms.CellTransform`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["Profile", "Softsign", "TruncatedGaussian"]
+
+# The closest to the wall, as a share of the way from the anchor, that an inverse looks. On the wall the inverse is
+# infinite; here its gradient still fits into float32.
+_NEAREST = 1e-12
+
+
+class Profile(Protocol):
+    """A monotone map of radii, from [0, inf) onto [0, distance of the wall)."""
+
+    def forward(self, gauge: Tensor, square: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        """Return ``(r'/r, log|det|)`` at a point of R^D.
+
+        Args:
+            gauge: The gauge :math:`\\rho` of the displacement, shape ``(...)``.
+            square: Its squared length :math:`r^2`, shape ``(...)``.
+            dim: The dimension ``D``.
+        """
+        ...
+
+    def inverse(self, gauge: Tensor, clearance: Tensor, square: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        """Return ``(r/r', log|det|)`` of the inverse map at a point of the cell.
+
+        Args:
+            gauge: The gauge of the displacement from the anchor, shape ``(...)``.
+            clearance: One minus the gauge, accurate near 0, shape ``(...)``.
+            square: The displacement's squared length :math:`r'^2`, shape ``(...)``.
+            dim: The dimension ``D``.
+        """
+        ...
+
+
+class Softsign:
+    r"""The profile of the paper (Chen, Amos & Nickel, 2022, Eq. 8), with a closed-form log-determinant.
+
+    .. math:: r'/r = \frac{\gamma}{1 + \gamma \rho}, \qquad
+              \log |\det J| = D \log \gamma - (D + 1) \log (1 + \gamma \rho).
+
+    A Gaussian pushed through it leaves no mass at the walls.
+
+    Args:
+        scale: The slope :math:`\gamma > 0` at the anchor; broadcasts against the batch of points, ``(..., *N)``.
+
+    Example:
+        >>> profile = Softsign(2.0)
+        >>> profile.forward(torch.tensor(1.5), torch.tensor(9.0), 2)
+        (tensor(0.5000), tensor(-2.7726))
+    """
+
+    def __init__(self, scale: Tensor | float = 1.0) -> None:
+        self.scale = scale
+
+    def __repr__(self) -> str:
+        return f"Softsign(scale={_describe(self.scale)})"
+
+    def forward(self, gauge: Tensor, square: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        """See :meth:`Profile.forward`."""
+        scale = _scale(self.scale, gauge)
+        stretched = scale * gauge
+        return scale / (1 + stretched), dim * scale.log() - (dim + 1) * stretched.log1p()
+
+    def inverse(self, gauge: Tensor, clearance: Tensor, square: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        """See :meth:`Profile.inverse`."""
+        scale = _scale(self.scale, gauge)
+        clearance = clearance.clamp_min(_NEAREST)
+        return 1 / (scale * clearance), -dim * scale.log() - (dim + 1) * clearance.log()
+
+
+class TruncatedGaussian:
+    r"""A profile that fills the cell up to its walls and is the identity, times the scale, where there are none.
+
+    With :math:`a = r^2 / 2` and :math:`b = \lambda^2 / (2 \gamma^2)`, where :math:`\lambda = r / \rho` is the distance of
+    the wall along the ray (infinite on an unbounded one),
+
+    .. math:: \frac{r'^2}{2 \gamma^2} = m(a, b) = -\log (e^{-a} + e^{-b} - e^{-(a + b)}),
+
+    a smooth minimum of :math:`a` and :math:`b`. In two dimensions it sends N(0, I) to the Gaussian of standard deviation
+    :math:`\gamma`, cut off at the wall along every ray: cells side by side can look like one smooth density. With
+    :math:`h = \log (m / a)`,
+
+    .. math:: \log |\det J| = D \log \gamma + (D/2 - 1) h + \log (1 - e^{-b}) - \log (1 + e^{a-b} - e^{-b}).
+
+    Args:
+        scale: The slope :math:`\gamma > 0` on unbounded rays; broadcasts against the batch of points, ``(..., *N)``.
+
+    Example:
+        >>> profile = TruncatedGaussian(2.0)
+        >>> profile.forward(torch.tensor(0.0), torch.tensor(9.0), 2)  # no wall on this ray
+        (tensor(2.), tensor(1.3863))
+    """
+
+    def __init__(self, scale: Tensor | float = 1.0) -> None:
+        self.scale = scale
+
+    def __repr__(self) -> str:
+        return f"TruncatedGaussian(scale={_describe(self.scale)})"
+
+    def forward(self, gauge: Tensor, square: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        """See :meth:`Profile.forward`."""
+        scale = _scale(self.scale, gauge)
+        a = square / 2
+        b = _wall(scale * gauge, a)
+        log_b = _log1mexp(b)  # log P(the Gaussian's ray stays within the wall)
+        log_a = _log1mexp(a)
+        share = (log_a + log_b).exp()
+        inner = -torch.log1p(-share.clamp_max(0.5))
+        outer = -torch.logaddexp(-a, log_a - b)
+        m = torch.where(share < 0.5, inner, outer)
+        h = _log_ratio(m, a, log_b)
+        excess = a - b + log_a
+        log_slope = log_b - torch.logaddexp(excess, torch.zeros_like(excess))
+        return scale * (h / 2).exp(), dim * scale.log() + (dim / 2 - 1) * h + log_slope
+
+    def inverse(self, gauge: Tensor, clearance: Tensor, square: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        """See :meth:`Profile.inverse`."""
+        scale = _scale(self.scale, gauge)
+        clearance = clearance.clamp_min(_NEAREST)
+        m = square / (2 * scale.square())
+        b = _wall(gauge, m)
+        log_b = _log1mexp(b)
+        log_slope = _log1mexp(b * clearance * (2 - clearance))  # b - m, without cancellation
+        share = (_log1mexp(m) - log_b).exp()
+        inner = -torch.log1p(-share.clamp_max(0.5))
+        outer = m + log_b - log_slope
+        a = torch.where(share < 0.5, inner, outer)
+        h = _log_ratio(m, a, log_b)
+        return (-h / 2).exp() / scale, -dim * scale.log() - (dim / 2 - 1) * h - log_slope
+
+
+def _scale(scale: Tensor | float, like: Tensor) -> Tensor:
+    return torch.as_tensor(scale, dtype=like.dtype, device=like.device)
+
+
+def _describe(scale: Tensor | float) -> str:
+    return f"Tensor{tuple(scale.shape)}" if isinstance(scale, Tensor) else str(scale)
+
+
+def _wall(gauge: Tensor, half_square: Tensor) -> Tensor:
+    """Half the squared distance of the wall, at most a number whose square is finite; there on unbounded rays."""
+    least = torch.finfo(gauge.dtype).tiny ** 0.2
+    nonzero = torch.where(half_square > 0, half_square, 1)
+    return 1 / (gauge.square() / nonzero).clamp_min(least)
+
+
+def _log1mexp(x: Tensor) -> Tensor:
+    """Compute log(1 - exp(-x)) for x >= 0, finite at 0."""
+    x = x.clamp_min(torch.finfo(x.dtype).tiny)
+    small = x < math.log(2)
+    return torch.where(
+        small,
+        (-torch.expm1(-torch.where(small, x, 1))).log(),
+        torch.log1p(-torch.exp(-torch.where(small, 1, x))),
+    )
+
+
+def _log_ratio(m: Tensor, a: Tensor, log_b: Tensor) -> Tensor:
+    """Compute log(m / a), by its series where both are small (also where they are 0)."""
+    small = a < 1e-6
+    series = log_b - a * (-torch.expm1(log_b)) / 2
+    ratio = torch.where(small, 1, m) / torch.where(small, 1, a)
+    return torch.where(small, series, ratio.log())
