@@ -1,1 +1,5 @@
-"""To come."""
+"""Density models of R^D, built from zuko's layers."""
+
+from tessflow.flows.coupling import coupling_flow, coupling_layers
+
+__all__ = ["coupling_flow", "coupling_layers"]

@@ -1,5 +1,6 @@
 """What a cell is: stateless mathematics of Voronoi tessellations on tensors."""
 
-from tessflow.geometry.tessellation import Tessellation
+from tessflow.geometry.tessellation import Rays, Tessellation
+from tessflow.geometry.voronoi import VoronoiTessellation
 
-__all__ = ["Tessellation"]
+__all__ = ["Rays", "Tessellation", "VoronoiTessellation"]

@@ -1,6 +1,7 @@
 """Bijections: between R^D and the cells of a tessellation, and layers that flows are built from."""
 
+from tessflow.transforms.actnorm import ActNorm
 from tessflow.transforms.cell import CellTransform
 from tessflow.transforms.profiles import Profile, Softsign, TruncatedGaussian
 
-__all__ = ["CellTransform", "Profile", "Softsign", "TruncatedGaussian"]
+__all__ = ["ActNorm", "CellTransform", "Profile", "Softsign", "TruncatedGaussian"]

@@ -1,0 +1,180 @@
+"""What all dequantization methods share: noise, given the value, pushed into the value's cell."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+import torch
+from torch import Size, Tensor, nn
+from torch.distributions import Distribution, Transform, constraints
+from torch.distributions.utils import _sum_rightmost
+from zuko.distributions import DiagNormal, NormalizingFlow
+from zuko.nn import MLP
+from zuko.transforms import ComposedTransform, IdentityTransform
+
+from tessflow.flows import coupling_layers
+
+__all__ = ["ConditionalNoise", "Dequantization", "Dequantizer", "StandardNoise"]
+
+
+class Dequantizer(nn.Module, abc.ABC):
+    """A family of densities q(x | y) over R^(N x D), each supported on the cell of its discrete value y.
+
+    A subclass says what the cells are; the noise that is pushed into them is common to all methods.
+
+    Args:
+        cardinalities: The number of classes of each variable, ``(K_1, ..., K_N)``.
+        dim: The number ``D`` of continuous dimensions a variable.
+        noise: ``noise(y)`` is a density over R^(N D); :class:`StandardNoise` or :class:`ConditionalNoise`.
+
+    Attributes:
+        lower_bound: Whether ``log p(x) - log q(x | y)`` bounds ``log p(y)`` from below in expectation, or equals it.
+    """
+
+    lower_bound: bool = True
+
+    def __init__(self, cardinalities: Sequence[int], dim: int, noise: nn.Module) -> None:
+        super().__init__()
+        self.cardinalities = tuple(cardinalities)
+        self.dim = dim
+        self.noise = noise
+
+    @property
+    def features(self) -> int:
+        """The number ``N D`` of continuous features of a row."""
+        return len(self.cardinalities) * self.dim
+
+    @abc.abstractmethod
+    def cells(self, y: Tensor) -> Transform:
+        """Return the bijection from R^(N x D) onto the cells of ``y``, shape ``(..., N)``."""
+
+    @abc.abstractmethod
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return the value whose cell holds ``x``: ``(..., N, D)`` to ``(..., N)`` int64."""
+
+    def forward(self, y: Tensor) -> Dequantization:
+        """Return q(x | y).
+
+        Args:
+            y: Values, int64 of shape ``(..., N)``.
+        """
+        return Dequantization(self, y)
+
+
+class Dequantization(Distribution):
+    """The density q(x | y) of a :class:`Dequantizer`, with event shape ``(N, D)``.
+
+    Args:
+        dequantizer: Whose cells and noise are used.
+        y: Values, int64 of shape ``(..., N)``.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
+    has_rsample = True
+
+    def __init__(self, dequantizer: Dequantizer, y: Tensor) -> None:
+        super().__init__(y.shape[:-1], Size((y.shape[-1], dequantizer.dim)), validate_args=False)
+        self.dequantizer = dequantizer
+        self.y = y
+        self.noise = dequantizer.noise(y)
+        self.cells = dequantizer.cells(y)
+
+    def rsample_with_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Draw differentiable samples and their log-densities from one pass.
+
+        Args:
+            sample_shape: Leading shape of the samples.
+
+        Returns:
+            Samples ``(*sample_shape, ..., N, D)`` and log-densities ``(*sample_shape, ...)`` in nats.
+        """
+        noise, log_prob = self.noise.rsample_and_log_prob(Size(sample_shape))
+        x, log_det = self.cells.call_and_ladj(noise.unflatten(-1, self.event_shape))
+        return x, log_prob - self._sum(log_det)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw differentiable samples ``(*sample_shape, ..., N, D)``."""
+        return self.rsample_with_log_prob(sample_shape)[0]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log q(x | y) in nats, ``-inf`` outside the cell of y."""
+        noise, log_det = self.cells.inv.call_and_ladj(value)
+        inside = (self.dequantizer.quantize(value) == self.y).all(-1)
+        log_prob = self.noise.log_prob(noise.flatten(-2)) + self._sum(log_det)
+        return torch.where(inside, log_prob, -torch.inf)
+
+    def _sum(self, log_det: Tensor) -> Tensor:
+        return _sum_rightmost(log_det, 2 - self.cells.domain.event_dim)
+
+
+class StandardNoise(nn.Module):
+    """N(0, I) over R^features, whatever the value.
+
+    Args:
+        features: The number of features ``N D``.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+        self.register_buffer("_device", torch.empty(0), persistent=False)
+
+    def forward(self, y: Tensor) -> NormalizingFlow:
+        """Return the density for ``y`` of shape ``(..., N)``."""
+        loc = self._device.new_zeros(self.features).expand(*y.shape[:-1], self.features)
+        return NormalizingFlow(_identity(), DiagNormal(loc, torch.ones_like(loc)))
+
+
+class ConditionalNoise(nn.Module):
+    """The paper's conditional flow: a Gaussian and coupling layers, both given an embedding of all values.
+
+    Chen, Amos & Nickel (2022), Appendix D. Starts as N(0, I).
+
+    Args:
+        cardinalities: The number of classes of each variable.
+        features: The number of features ``N D``.
+        layers: The number of conditional coupling layers.
+        hidden_features: The widths of the hidden layers of every network.
+        embedding: The size of a value's embedding.
+
+    Example:
+        >>> noise = ConditionalNoise((3, 2), features=8, hidden_features=(16,))
+        >>> noise(torch.tensor([[2, 0], [1, 1]])).sample().shape
+        torch.Size([2, 8])
+    """
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        features: int,
+        *,
+        layers: int = 4,
+        hidden_features: Sequence[int] = (256, 256),
+        embedding: int = 8,
+    ) -> None:
+        super().__init__()
+        context = hidden_features[-1]
+        self.embedding = nn.Embedding(sum(cardinalities), embedding)
+        sizes = torch.tensor(cardinalities)
+        self.register_buffer("offset", sizes.cumsum(0) - sizes, persistent=False)
+        self.context = MLP(len(cardinalities) * embedding, context, hidden_features[:-1], activation=nn.SiLU)
+        self.gaussian = nn.Linear(context, 2 * features)
+        nn.init.zeros_(self.gaussian.weight)
+        nn.init.zeros_(self.gaussian.bias)
+        self.layers = nn.ModuleList(
+            coupling_layers(features, context=context, layers=layers, hidden_features=hidden_features)
+            if features > 1
+            else []
+        )
+
+    def forward(self, y: Tensor) -> NormalizingFlow:
+        """Return the density given ``y`` of shape ``(..., N)``."""
+        context = nn.functional.silu(self.context(self.embedding(y + self.offset).flatten(-2)))
+        loc, log_scale = self.gaussian(context).chunk(2, dim=-1)
+        base = DiagNormal(loc, (5 * (log_scale / 5).tanh()).exp())
+        return NormalizingFlow(ComposedTransform(_identity(), *(layer(context) for layer in self.layers)), base)
+
+
+def _identity() -> Transform:
+    return torch.distributions.transforms.IndependentTransform(IdentityTransform(), 1)

@@ -1,0 +1,94 @@
+"""Voronoi dequantization: cells with learned boundaries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import AffineTransform, Transform
+from zuko.transforms import ComposedTransform
+
+from tessflow.dequantization.base import ConditionalNoise, Dequantizer, StandardNoise
+from tessflow.geometry import VoronoiTessellation
+from tessflow.transforms import CellTransform, Softsign, TruncatedGaussian
+
+__all__ = ["PROFILES", "ProfileName", "VoronoiDequantizer"]
+
+ProfileName = Literal["truncated-gaussian", "softsign"]
+PROFILES = {"truncated-gaussian": TruncatedGaussian, "softsign": Softsign}
+
+
+class VoronoiDequantizer(Dequantizer):
+    """Push noise, centred on the value's anchor, into the value's Voronoi cell (Chen, Amos & Nickel, 2022, Sec. 4).
+
+    Anchors and the slope of each cell's map are learned with the flow.
+
+    Args:
+        cardinalities: The number of classes of each variable, ``(K_1, ..., K_N)``.
+        dim: The dimension ``D`` of the space that a variable's cells tile.
+        profile: ``"truncated-gaussian"`` fills cells up to their walls; ``"softsign"`` is the paper's.
+        box: Walls around all cells, as the paper has them, or ``None``.
+        learn_box: Whether the walls are learned.
+        noise: ``"conditional"`` for the paper's conditional flow, ``"standard"`` for N(0, I).
+        hidden_features: The widths of the conditional flow's networks.
+
+    Raises:
+        ValueError: If an option is not one of those named.
+
+    Example:
+        >>> dequantizer = VoronoiDequantizer((3, 2), dim=4)
+        >>> y = torch.tensor([[2, 0], [1, 1]])
+        >>> x, log_prob = dequantizer(y).rsample_with_log_prob()
+        >>> x.shape, log_prob.shape
+        (torch.Size([2, 2, 4]), torch.Size([2]))
+        >>> dequantizer.quantize(x).equal(y)
+        True
+    """
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        dim: int = 4,
+        *,
+        profile: ProfileName = "truncated-gaussian",
+        box: tuple[float, float] | None = None,
+        learn_box: bool = False,
+        noise: Literal["conditional", "standard"] = "conditional",
+        hidden_features: Sequence[int] = (256, 256),
+    ) -> None:
+        if profile not in PROFILES:
+            raise ValueError(f"profile must be one of {', '.join(map(repr, PROFILES))}, got {profile!r}.")
+        features = len(cardinalities) * dim
+        if noise == "conditional":
+            source: nn.Module = ConditionalNoise(cardinalities, features, hidden_features=hidden_features)
+        elif noise == "standard":
+            source = StandardNoise(features)
+        else:
+            raise ValueError(f"noise must be 'conditional' or 'standard', got {noise!r}.")
+        super().__init__(cardinalities, dim, source)
+        self.profile = profile
+        self.tessellation = VoronoiTessellation.random(cardinalities, dim, box=box, learn_box=learn_box)
+        self.log_scale = nn.Parameter(torch.zeros(len(cardinalities), max(cardinalities)))
+
+    def cells(self, y: Tensor) -> Transform:
+        """Return the bijection from R^(N x D) onto the cells of ``y``."""
+        scale = F.embedding(self._flat(y), self.log_scale.reshape(-1, 1)).squeeze(-1).exp()
+        return ComposedTransform(
+            AffineTransform(self.anchor(y), 1.0, event_dim=1),
+            CellTransform(self.tessellation(), y, profile=PROFILES[self.profile](scale)),
+        )
+
+    def anchor(self, y: Tensor) -> Tensor:
+        """Return the anchors of the cells of ``y``: ``(..., N)`` to ``(..., N, D)``."""
+        return F.embedding(self._flat(y), self.tessellation().anchors.reshape(-1, self.dim))
+
+    def _flat(self, y: Tensor) -> Tensor:
+        n, k = self.log_scale.shape
+        return y + torch.arange(0, n * k, k, device=y.device)
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return the nearest anchors' indices."""
+        return self.tessellation().locate(x)

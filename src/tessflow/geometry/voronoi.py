@@ -1,0 +1,160 @@
+"""The learnable tessellation, and the fixed ones that other dequantization methods amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tessflow.geometry.tessellation import Tessellation
+
+__all__ = ["VoronoiTessellation"]
+
+
+class VoronoiTessellation(nn.Module):
+    """Hold anchors, and perhaps a box, as parameters; ``forward()`` gives the :class:`Tessellation` they make now.
+
+    In a box, anchors are stored through a squashing, so that they stay inside whatever the optimizer does.
+
+    Args:
+        anchors: Initial anchors, shape ``(*N, K, D)``; inside the box if there is one.
+        mask: Which anchors exist, boolean ``(*N, K)``; all by default.
+        box: Lower and upper wall, the same number in every direction, or ``None`` for no box.
+        learn: Whether anchors are parameters; otherwise they are buffers.
+        learn_box: Whether the walls move too (the paper's choice).
+
+    Raises:
+        ValueError: If the box is empty, or an existing anchor is outside of it.
+
+    Example:
+        >>> tessellation = VoronoiTessellation.random((3, 2), dim=4)
+        >>> tessellation()
+        Tessellation(shape=(2,), cells=3, dim=4, ragged)
+    """
+
+    def __init__(
+        self,
+        anchors: Tensor,
+        *,
+        mask: Tensor | None = None,
+        box: tuple[float, float] | None = None,
+        learn: bool = True,
+        learn_box: bool = False,
+    ) -> None:
+        super().__init__()
+        self.box = box
+        if box is not None:
+            lower, upper = box
+            if not lower < upper:
+                raise ValueError(f"box must be (lower, upper) with lower < upper, got {box}.")
+            unit = (anchors - lower) / (upper - lower)
+            if mask is not None:
+                unit = unit.masked_fill(~mask[..., None], 0.5)
+            if not ((unit > 0) & (unit < 1)).all():
+                raise ValueError(f"anchors must lie strictly inside the box {box}.")
+            anchors = unit.logit()
+            # Softplus of this is 1: walls start where `box` says.
+            room = torch.full((2, *anchors.shape[:-2], anchors.shape[-1]), 0.5413248546129181)
+            _register(self, "room", room, learn=learn_box)
+        elif learn_box:
+            raise ValueError("learn_box=True needs a box to start from: give box=(lower, upper).")
+        _register(self, "anchors", anchors, learn=learn)
+        self.register_buffer("mask", mask)
+
+    @classmethod
+    def random(
+        cls,
+        cardinalities: Sequence[int],
+        dim: int,
+        *,
+        spread: float = 1.0,
+        box: tuple[float, float] | None = None,
+        learn_box: bool = False,
+    ) -> VoronoiTessellation:
+        """Place anchors at random, from N(0, spread^2), or uniformly in the middle half of a box.
+
+        Args:
+            cardinalities: The number of cells of each variable, ``(K_1, ..., K_N)``.
+            dim: The dimension ``D``.
+            spread: Standard deviation of the anchors where there is no box.
+            box: Lower and upper wall, or ``None``.
+            learn_box: Whether the walls are learned.
+        """
+        shape = (len(cardinalities), max(cardinalities), dim)
+        if box is None:
+            anchors = spread * torch.randn(shape)
+        else:
+            anchors = box[0] + (box[1] - box[0]) * (0.25 + 0.5 * torch.rand(shape))
+        return cls(anchors, mask=_exists(cardinalities), box=box, learn_box=learn_box)
+
+    @classmethod
+    def ordinal(cls, cardinalities: Sequence[int]) -> VoronoiTessellation:
+        """Place fixed anchors at the integers of a line: cells are intervals around them."""
+        anchors = torch.arange(max(cardinalities), dtype=torch.get_default_dtype())[:, None]
+        return cls._fixed(anchors, cardinalities)
+
+    @classmethod
+    def argmax(cls, cardinalities: Sequence[int]) -> VoronoiTessellation:
+        """Place fixed anchors at the unit vectors of R^K: cell k is where coordinate k is the largest."""
+        return cls._fixed(torch.eye(max(cardinalities)), cardinalities)
+
+    @classmethod
+    def binary_argmax(cls, cardinalities: Sequence[int]) -> VoronoiTessellation:
+        """Place fixed anchors at the corners of a cube, a bit a dimension: cells are orthants, ceil(log2 K) bits."""
+        bits = max(1, (max(cardinalities) - 1).bit_length())
+        codes = torch.arange(max(cardinalities))[:, None] >> torch.arange(bits)
+        return cls._fixed(2.0 * (codes & 1) - 1, cardinalities)
+
+    @classmethod
+    def simplex(cls, cardinalities: Sequence[int]) -> VoronoiTessellation:
+        """Place fixed anchors at the corners of a regular simplex in R^(K-1), at distance 1 from the origin.
+
+        The first k corners span a simplex too, in the first k - 1 dimensions and a shift.
+        """
+        k = max(max(cardinalities), 2)
+        corners = torch.eye(k, dtype=torch.float64) - 1 / k
+        # Coordinates in the hyperplane of zero sum.
+        basis = torch.linalg.svd(corners).Vh[: k - 1]
+        anchors = F.normalize(corners @ basis.mT, dim=-1).to(torch.get_default_dtype())
+        return cls._fixed(anchors[: max(cardinalities)], cardinalities)
+
+    @classmethod
+    def _fixed(cls, anchors: Tensor, cardinalities: Sequence[int]) -> VoronoiTessellation:
+        anchors = anchors.to(torch.get_default_dtype()).repeat(len(cardinalities), 1, 1)
+        return cls(anchors, mask=_exists(cardinalities), learn=False)
+
+    def forward(self, context: None = None) -> Tessellation:
+        """Return the tessellation of the present parameters."""
+        if self.box is None:
+            return Tessellation(self.anchors, mask=self.mask)
+        lower, upper = self.box
+        middle, half = (lower + upper) / 2, (upper - lower) / 2
+        room = half * F.softplus(self.room)
+        walls = middle - room[0], middle + room[1]
+        # Anchors keep their share of the way between the walls.
+        share = self.anchors.sigmoid() * (1 - 2e-6) + 1e-6
+        anchors = walls[0][..., None, :] + share * (walls[1] - walls[0])[..., None, :]
+        return Tessellation(anchors, *walls, mask=self.mask)
+
+    def extra_repr(self) -> str:
+        """Describe shape, box and what is learned."""
+        learned = isinstance(self.anchors, nn.Parameter)
+        return f"shape={tuple(self.anchors.shape)}, box={self.box}, learned={learned}"
+
+
+def _register(module: nn.Module, name: str, value: Tensor, *, learn: bool) -> None:
+    if learn:
+        module.register_parameter(name, nn.Parameter(value))
+    else:
+        module.register_buffer(name, value)
+
+
+def _exists(cardinalities: Sequence[int]) -> Tensor | None:
+    """Mask of existing cells, or None if every variable has the same number."""
+    if min(cardinalities) < 1:
+        raise ValueError(f"every variable needs at least one class, got cardinalities {tuple(cardinalities)}.")
+    if min(cardinalities) == max(cardinalities):
+        return None
+    return torch.arange(max(cardinalities)) < torch.tensor(cardinalities)[:, None]
