@@ -101,9 +101,7 @@ class BruteForce:
         t = torch.expm1(-a) * torch.expm1(-b)
         m_minus_a = -torch.nn.functional.softplus(a - b + log1mexp(a))
         small = t < 0.5
-        m = torch.where(
-            small, -torch.log1p(-torch.where(small, t, 0.0)), -torch.logaddexp(-a, -b + log1mexp(a))
-        )
+        m = torch.where(small, -torch.log1p(-torch.where(small, t, 0.0)), -torch.logaddexp(-a, -b + log1mexp(a)))
         m = torch.where(bounded, m, a)
         log_ratio = scale.log() + (m / a).log() / 2
         log_det = (D - 2) * log_ratio + 2 * scale.log() + log1mexp(b) + m_minus_a

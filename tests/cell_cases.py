@@ -52,7 +52,7 @@ def random_case(
     g = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=g, dtype=torch.float64)
+        return torch.rand(shape, generator=g, dtype=torch.float64)
 
     anchors = 2 * uniform(*N, K, D) - 1
     lower, upper = (-1.05 - uniform(*N, D), 1.05 + uniform(*N, D)) if box else (None, None)
@@ -60,9 +60,7 @@ def random_case(
     real = torch.arange(K) < sizes[..., None] if mask else torch.ones(*N, K, dtype=torch.bool)
     index = (uniform(*batch, *N) * real.sum(-1)).long()
     own = anchors.expand(*index.shape, K, D).gather(-2, index[..., None, None].expand(*index.shape, 1, D))
-    direction = torch.nn.functional.normalize(
-        torch.randn(*batch, *N, D, generator=g, dtype=torch.float64), dim=-1
-    )
+    direction = torch.nn.functional.normalize(torch.randn(*batch, *N, D, generator=g, dtype=torch.float64), dim=-1)
     x = own.squeeze(-2) + direction * 10 ** (2 * uniform(*batch, *N, 1) - 1.4)
     scale = 0.4 + 2 * uniform(*batch, *N)
     return Case(anchors, x, index, scale, lower, upper, real if mask else None).to(dtype)
@@ -113,8 +111,14 @@ def hard_cases() -> dict[str, Case]:
     unit_box = {"lower": torch.tensor([-1.0, -1.0]), "upper": torch.tensor([1.0, 1.0])}
     return {
         "at an anchor": Case(cloud, cloud.clone(), torch.arange(6), torch.linspace(0.5, 3, 6)),
-        "at the only anchor": Case(
-            torch.zeros(1, 2), torch.zeros(1, 2), torch.tensor([0]), torch.tensor([2.0])
+        "at the only anchor": Case(torch.zeros(1, 2), torch.zeros(1, 2), torch.tensor([0]), torch.tensor([2.0])),
+        "at an anchor, box": Case(
+            cloud,
+            cloud.repeat(20, 1),
+            torch.arange(6).repeat(20),
+            torch.linspace(0.5, 3, 120),
+            -2 * torch.ones(3),
+            2 * torch.ones(3),
         ),
         "on a wall": points(cross, walls, 0),
         "on a wall of the box": replace(points(cross[:1], walls, 0), **unit_box),

@@ -12,4 +12,4 @@ settings.load_profile("tessflow")
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(1234)

@@ -43,9 +43,7 @@ def inner_points(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
     return q, index.gather(0, order)
 
 
-def record(
-    outputs: tuple[torch.Tensor, torch.Tensor], weights: tuple, leaves: dict[str, torch.Tensor]
-) -> dict:
+def record(outputs: tuple[torch.Tensor, torch.Tensor], weights: tuple, leaves: dict[str, torch.Tensor]) -> dict:
     """Both outputs and the gradients of their weighted sum."""
     total = sum((w * output).sum() for w, output in zip(weights, outputs, strict=True))
     grads = torch.autograd.grad(total, list(leaves.values()), materialize_grads=True)

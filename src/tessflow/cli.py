@@ -1,1 +1,321 @@
-"""To come."""
+"""The command `tessflow`: fit, score and sample tables from the shell.
+
+Torch and pandas are imported inside the commands, so that `tessflow --help` does not wait for them.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from tessflow import TabularFlow
+    from tessflow.tables import TableSchema
+
+__all__ = ["app", "main"]
+
+WEIGHTS, CHECKPOINT, HISTORY = "weights.safetensors", "checkpoint.safetensors", "history.csv"
+MODEL = ("config.json", "schema.json", WEIGHTS)
+FILES = (*MODEL, HISTORY, CHECKPOINT)
+
+
+class OneSentenceErrors(TyperGroup):
+    """Commands whose errors are one sentence on the standard error stream and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; see the class."""
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, BrokenPipeError):  # typer ends quietly when a pipe is closed
+            raise
+        except KeyboardInterrupt as interrupt:
+            typer.echo(f"tessflow: {str(interrupt) or 'interrupted'}", err=True)
+            raise typer.Exit(130) from None
+        except (ValueError, TypeError, OSError, RuntimeError) as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            typer.echo(f"tessflow: {_sentence(error)}", err=True)
+            raise typer.Exit(2) from None
+
+
+def _sentence(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{where}: {first['msg']}, got {first['input']!r}" if where else first["msg"]
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+app = typer.Typer(
+    cls=OneSentenceErrors,
+    help="Fit, score and sample tables of categories with normalizing flows.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data = typer.Typer(help="The discrete tables of the paper.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
+ModelDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fitted model.")]
+Delimiter = Annotated[str | None, typer.Option(help="What separates the fields of a CSV file; tab is '\\t'.")]
+DataDirectory = Annotated[Path | None, typer.Option(help="Directory of official files, searched first.")]
+
+
+def _version(value: bool) -> None:  # noqa: FBT001
+    if value:
+        from tessflow import __version__
+
+        typer.echo(f"tessflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Take the options of all commands; `OneSentenceErrors` reads them from the context."""
+
+
+@app.command()
+def fit(
+    table: TableFile,
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the model and its checkpoints.")],
+    backbone: Annotated[str | None, typer.Option(help="autoregressive or coupling.")] = None,
+    dimension: Annotated[int | None, typer.Option(min=1, help="Dimensions of the cells of a column.")] = None,
+    profile: Annotated[str | None, typer.Option(help="truncated-gaussian or softsign.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    validation_fraction: Annotated[float | None, typer.Option(help="Share of rows held out.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
+    delimiter: Delimiter = None,
+    force: Annotated[bool, typer.Option("--force", help="First delete a model that is in DIR.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Fit a model to TABLE and write it to DIR.
+
+    Killed and started again, the same command goes on from its last checkpoint in DIR.
+    """
+    _require_own(out)
+    from tessflow import TabularFlow
+    from tessflow.tables import TableSchema, read_table
+
+    given: dict[str, Any] = {
+        "backbone": backbone,
+        "dimension": dimension,
+        "profile": profile,
+        "max_steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "validation_fraction": validation_fraction,
+        "accelerator": device,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    model = TabularFlow(random_state=seed, verbose=not quiet, **options)
+    frame = read_table(table, delimiter=_character(delimiter))
+    schema = TableSchema.infer(frame, max_categories=model.max_categories)
+    if force:
+        for name in FILES:
+            (out / name).unlink(missing_ok=True)
+    elif all((out / name).exists() for name in MODEL):
+        _require_same(out, model, schema)
+    try:
+        model.fit(frame, directory=out)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted: the same command (without --force) goes on from the last checkpoint in {out}"
+        ) from None
+    model.save(out)
+    if not quiet:
+        _echo_training(model)
+        typer.echo(f"the model is in {out}")
+
+
+@app.command()
+def score(
+    directory: ModelDirectory,
+    table: TableFile,
+    *,
+    samples: Annotated[int | None, typer.Option(help="Importance samples a row, if it is a bound.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Table for the log-likelihood of each row, in order.")
+    ] = None,
+    delimiter: Delimiter = None,
+) -> None:
+    """Print the mean log-likelihood of the rows of TABLE.
+
+    With --out, the one column `log_likelihood` of that file has the value of each row, in nats.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from tessflow import TabularFlow
+    from tessflow.tables import read_table, write_table
+
+    model = TabularFlow.load(directory)
+    frame = read_table(table, delimiter=_character(delimiter), schema=model.schema_)
+    scores = model.score_samples(frame, samples=samples)
+    if out is not None:
+        write_table(pd.DataFrame({"log_likelihood": scores}), out)
+    error = np.std(scores, ddof=1) / math.sqrt(len(scores)) if len(scores) > 1 else math.nan
+    typer.echo(
+        f"mean log-likelihood: {_nats(float(np.mean(scores)))}, standard error {error:.4f} nats, "
+        f"{len(scores)} rows, {_exactness(model)}"
+    )
+
+
+@app.command()
+def sample(
+    directory: ModelDirectory,
+    *,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Number of rows.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Table to write, instead of CSV on standard output.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the draw; by default that of the fit.")] = None,
+) -> None:
+    """Draw rows from the model in DIR."""
+    import pandas as pd
+
+    from tessflow import TabularFlow
+    from tessflow.tables import write_table
+
+    model = TabularFlow.load(directory)
+    drawn = pd.DataFrame(model.sample(rows, random_state=seed))  # an array, if the model was fitted to one
+    if out is not None:
+        write_table(drawn, out)
+    else:
+        drawn.to_csv(sys.stdout, index=False)
+        sys.stdout.flush()  # here a closed pipe is still noticed
+
+
+@app.command()
+def info(directory: ModelDirectory) -> None:
+    """Describe the model in DIR."""
+    from tessflow import TabularFlow
+    from tessflow.tables.values import show
+
+    model = TabularFlow.load(directory)
+    columns = Table("column", "kind", "dtype", "classes", "values")
+    for column in model.schema_.columns:
+        values = [show(value) for value in column.values]
+        values += [] if column.missing is None else ["missing"]
+        listed = ", ".join(values[:5]) + (", ..." if len(values) > 5 else "")
+        cells = (str(column.name), column.kind, column.dtype, str(column.cardinality), listed)
+        columns.add_row(*map(Text, cells))
+    Console().print(columns)
+    _echo_training(model)
+    parameters = sum(parameter.numel() for parameter in model.model_.parameters())
+    megabytes = (directory / WEIGHTS).stat().st_size / 1e6
+    typer.echo(f"size: {parameters:,} parameters, {megabytes:.1f} MB")
+    typer.echo("options: " + ", ".join(f"{name}={value!r}" for name, value in model.get_params().items()))
+
+
+@data.command("list")
+def list_data() -> None:
+    """List the data sets."""
+    from tessflow import datasets
+
+    table = Table("name", "rows", "columns", "floor (nats)", "source")
+    for name in datasets.names():
+        about = datasets.info(name)
+        floor = "" if about.floor is None else f"{about.floor:.4f}"
+        source = "generated" if about.generated else "UCI"
+        table.add_row(name, f"{about.rows:,}", str(about.variables), floor, source)
+    Console().print(table)
+    typer.echo("UCI: read from --data-dir or TESSFLOW_DATA, the cache, or downloaded")
+
+
+@data.command("show")
+def show_data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of `tessflow data list`.")],
+    *,
+    data_dir: DataDirectory = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Table to write all rows to.")] = None,
+) -> None:
+    """Load a data set, show its first rows, and write it to a file if asked."""
+    from tessflow import datasets
+    from tessflow.tables import write_table
+
+    loaded = datasets.load(name, data_dir=data_dir)
+    if out is not None:
+        write_table(loaded.frame, out)
+    typer.echo(f"{loaded.name}: {loaded.description}")
+    typer.echo(f"source: {loaded.source}")
+    sizes = (len(loaded.train), len(loaded.validation), len(loaded.test))
+    typer.echo("rows: {} training, {} validation, {} test".format(*sizes))
+    typer.echo(loaded.train.head(5).to_string(index=False, max_cols=12))
+
+
+def _require_own(out: Path) -> None:
+    """Refuse to write into a directory that holds anything but a model or a run of ours."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: choose another directory for the model")
+    entries = {entry.name.removesuffix(".tmp") for entry in out.iterdir()} if out.exists() else set()
+    if entries and not entries & {WEIGHTS, CHECKPOINT} and not entries <= {HISTORY}:
+        raise ValueError(f"{out} is not empty and holds no tessflow model: choose another directory")
+
+
+def _require_same(out: Path, model: TabularFlow, schema: TableSchema) -> None:
+    """Refuse to overwrite a finished model of other options or another table.
+
+    Other rows of the same schema are found out by the training itself, which compares its checkpoint.
+    """
+    finished = type(model).load(out)
+    there, here = finished.get_params(), model.get_params()
+    differences = [name for name in here if name != "verbose" and there.get(name) != here[name]]
+    if finished.schema_ != schema:
+        differences.append("table")
+    if differences or not (out / CHECKPOINT).exists():
+        other = f"of another {', '.join(differences)}" if differences else "without a checkpoint"
+        raise ValueError(
+            f"{out} holds a finished model {other}: choose another directory, or delete it first with --force"
+        )
+
+
+def _character(delimiter: str | None) -> str | None:
+    return "\t" if delimiter == "\\t" else delimiter
+
+
+def _nats(value: float) -> str:
+    return f"{value:.4f} nats a row ({value / math.log(2):.4f} bits)"
+
+
+def _exactness(model: TabularFlow) -> str:
+    return "a lower bound" if model.lower_bound_ else "exact"
+
+
+def _echo_training(model: TabularFlow) -> None:
+    typer.echo(f"held-out log-likelihood: {_nats(model.validation_score_)}, {_exactness(model)}")
+    if len(model.history_):
+        last = model.history_.iloc[-1]
+        typer.echo(f"training: {last['step']:.0f} steps in {last['seconds']:.0f} seconds")
+
+
+def main() -> None:
+    """Run the command `tessflow`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

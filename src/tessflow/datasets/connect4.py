@@ -49,7 +49,8 @@ def _legal_keys() -> Keys:
     for _ in range(8):
         drops = _drops(mover | other)
         mover, other = (side[drops != 0] for side in np.broadcast_arrays(other, mover | drops))
-        _, first = np.unique(mover + (mover | other), return_index=True)  # a number for each position
+        # Without floating stones the sum differs between any two positions, as it tells each file's height.
+        _, first = np.unique(mover + (mover | other), return_index=True)
         mover, other = mover[first], other[first]
     x, o = mover, other
     drops = _drops(x | o)

@@ -26,7 +26,7 @@ class OfficialFile:
 
     Args:
         path: Directory and name there, without the suffix of a packed file.
-        md5: Checksum of the unpacked bytes, or `None` where we have never held the file.
+        md5: Checksum of the unpacked bytes, or `None` where we never held the repository's own file.
         packing: Suffix under which the repository serves it, such as ".gz".
     """
 
@@ -57,9 +57,7 @@ class Library:
         ValueError: If `data_dir` is not a directory.
     """
 
-    def __init__(
-        self, dataset: str, *, data_dir: str | os.PathLike[str] | None = None, download: bool = True
-    ) -> None:
+    def __init__(self, dataset: str, *, data_dir: str | os.PathLike[str] | None = None, download: bool = True) -> None:
         self.dataset = dataset
         self.download = download
         given = data_dir or os.environ.get("TESSFLOW_DATA")
@@ -82,9 +80,7 @@ class Library:
                 if path.is_file():
                     return path
             if (path := folder / f"{file.name}.Z").is_file():
-                raise ValueError(
-                    f"'{path}' is packed by compress: unpack it first (uncompress {file.name}.Z)"
-                )
+                raise ValueError(f"'{path}' is packed by compress: unpack it first (uncompress {file.name}.Z)")
         return None
 
     def fetch(self, file: OfficialFile) -> Path:
@@ -99,8 +95,7 @@ class Library:
             return found
         target = Path(pooch.os_cache("tessflow"), file.path + file.packing)
         advice = (
-            f"download {file.url} by another way and give its directory "
-            "as --data-dir, data_dir=... or TESSFLOW_DATA"
+            f"download {file.url} by another way and give its directory as --data-dir, data_dir=... or TESSFLOW_DATA"
         )
         if not (self.download or target.is_file()):
             raise FileNotFoundError(f"{file.name} is not on this machine and downloads are off: {advice}")
@@ -147,17 +142,14 @@ class Library:
                 f"not {file.md5}): replace it by {file.url}"
             )
         try:
-            frame = pd.read_csv(
-                io.BytesIO(raw), header=None if names else "infer", dtype=dtype, na_filter=False
-            )
+            frame = pd.read_csv(io.BytesIO(raw), header=None if names else "infer", dtype=dtype, na_filter=False)
         except (ValueError, OverflowError) as error:
-            raise ValueError(f"'{path}' is not a table of {dtype} values: {error}") from error
+            raise ValueError(f"'{path}' is not a table of {dtype} values: {str(error).strip()}") from error
         if names:
             if frame.shape[1] != len(names):
                 raise ValueError(f"'{path}' has {frame.shape[1]} columns, but {file.name} has {len(names)}")
             frame.columns = pd.Index(names)
-        verified = "the official md5" if file.md5 else "official checksum not known to us"
-        return frame, f"{path} (md5 {md5}, {verified})"
+        return frame, f"{path} ({'official' if file.md5 else 'unverified'} md5 {md5})"
 
 
 def _unpack(path: Path) -> bytes:

@@ -76,8 +76,7 @@ def split_rows(
     order = np.random.RandomState(seed).permutation(lines)
     first, second = (math.floor(fraction * lines) for fraction in fractions)
     train, validation, test = (
-        frame.iloc[part[part < len(frame)]].reset_index(drop=True)
-        for part in np.split(order, [first, first + second])
+        frame.iloc[part[part < len(frame)]].reset_index(drop=True) for part in np.split(order, [first, first + second])
     )
     return train, validation, test
 

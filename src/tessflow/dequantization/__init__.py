@@ -1,12 +1,28 @@
 """Densities q(x | y) over the cell of a discrete value y, one method a module, one interface."""
 
-from tessflow.dequantization.base import ConditionalNoise, Dequantization, Dequantizer, StandardNoise
+from tessflow.dequantization.argmax import ArgmaxDequantizer
+from tessflow.dequantization.base import (
+    ConditionalNoise,
+    Dequantization,
+    Dequantizer,
+    NoiseName,
+    StandardNoise,
+)
+from tessflow.dequantization.binary_argmax import BinaryArgmaxDequantizer
+from tessflow.dequantization.ordinal import LogisticNoise, OrdinalDequantizer
+from tessflow.dequantization.simplex import SimplexDequantizer
 from tessflow.dequantization.voronoi import VoronoiDequantizer
 
 __all__ = [
+    "ArgmaxDequantizer",
+    "BinaryArgmaxDequantizer",
     "ConditionalNoise",
     "Dequantization",
     "Dequantizer",
+    "LogisticNoise",
+    "NoiseName",
+    "OrdinalDequantizer",
+    "SimplexDequantizer",
     "StandardNoise",
     "VoronoiDequantizer",
 ]

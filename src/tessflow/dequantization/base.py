@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Size, Tensor, nn
@@ -15,30 +16,60 @@ from zuko.transforms import ComposedTransform, IdentityTransform
 
 from tessflow.flows import coupling_layers
 
-__all__ = ["ConditionalNoise", "Dequantization", "Dequantizer", "StandardNoise"]
+__all__ = ["ConditionalNoise", "Dequantization", "Dequantizer", "NoiseName", "StandardNoise"]
+
+NoiseName = Literal["conditional", "standard"]
 
 
 class Dequantizer(nn.Module, abc.ABC):
-    """A family of densities q(x | y) over R^(N x D), each supported on the cell of its discrete value y.
+    r"""A family of densities q(x | y) over R^(N x D), each supported on the cell of its discrete value y.
 
     A subclass says what the cells are; the noise that is pushed into them is common to all methods.
+
+    Cells need not tile the space, but every point is decoded: ``quantize`` extends them to a partition of R^(N x D)
+    into existing values. Under a flow p(x), samples have the probabilities
+    :math:`P(y) = \int p(x) \, 1[\mathrm{quantize}(x) = y] \, dx`, which sum to 1, and the bound stays below
+    :math:`\log P(y)`: it loses what mass p has outside of all cells.
 
     Args:
         cardinalities: The number of classes of each variable, ``(K_1, ..., K_N)``.
         dim: The number ``D`` of continuous dimensions a variable.
-        noise: ``noise(y)`` is a density over R^(N D); :class:`StandardNoise` or :class:`ConditionalNoise`.
+        noise: ``"conditional"`` for :class:`ConditionalNoise`, ``"standard"`` for :class:`StandardNoise`, or a module:
+            ``noise(y)`` is a density over R^(N D).
+        hidden_features: The widths of the conditional noise's networks.
 
     Attributes:
         lower_bound: Whether ``log p(x) - log q(x | y)`` bounds ``log p(y)`` from below in expectation, or equals it.
+
+    Raises:
+        ValueError: If a variable has no class, or ``noise`` is not one of those named.
     """
 
     lower_bound: bool = True
+    num_classes: Tensor
 
-    def __init__(self, cardinalities: Sequence[int], dim: int, noise: nn.Module) -> None:
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        dim: int,
+        *,
+        noise: NoiseName | nn.Module = "conditional",
+        hidden_features: Sequence[int] = (256, 256),
+    ) -> None:
         super().__init__()
+        if min(cardinalities, default=0) < 1:
+            raise ValueError(f"every variable needs at least one class, got cardinalities {tuple(cardinalities)}.")
         self.cardinalities = tuple(cardinalities)
         self.dim = dim
-        self.noise = noise
+        self.register_buffer("num_classes", torch.tensor(self.cardinalities), persistent=False)
+        if noise == "conditional":
+            self.noise: nn.Module = ConditionalNoise(cardinalities, self.features, hidden_features=hidden_features)
+        elif noise == "standard":
+            self.noise = StandardNoise(self.features)
+        elif isinstance(noise, nn.Module):
+            self.noise = noise
+        else:
+            raise ValueError(f"noise must be 'conditional' or 'standard', got {noise!r}.")
 
     @property
     def features(self) -> int:
@@ -51,14 +82,37 @@ class Dequantizer(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def quantize(self, x: Tensor) -> Tensor:
-        """Return the value whose cell holds ``x``: ``(..., N, D)`` to ``(..., N)`` int64."""
+        """Return the value that ``x`` is decoded to, an existing one: ``(..., N, D)`` to ``(..., N)`` int64."""
+
+    def contains(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return whether ``x`` is in the cell of ``y``, boolean ``(..., N)``.
+
+        Stricter than ``quantize(x) == y`` where cells do not tile the space.
+
+        Args:
+            x: Points, shape ``(..., N, D)``.
+            y: Values, int64 of shape ``(..., N)``.
+        """
+        return self.quantize(x) == y
 
     def forward(self, y: Tensor) -> Dequantization:
         """Return q(x | y).
 
         Args:
             y: Values, int64 of shape ``(..., N)``.
+
+        Raises:
+            ValueError: If ``y`` has another number of variables, or a value that is no class of its variable.
         """
+        if y.shape[-1:] != self.num_classes.shape:
+            raise ValueError(f"y must have shape (..., {len(self.cardinalities)}), got {tuple(y.shape)}.")
+        wrong = ((y < 0) | (y >= self.num_classes)).reshape(-1, len(self.cardinalities)).any(0)
+        if wrong.any():
+            n = int(wrong.int().argmax())
+            raise ValueError(
+                f"variable {n} has values 0, ..., {self.cardinalities[n] - 1}, "
+                f"got y[..., {n}] from {int(y[..., n].min())} to {int(y[..., n].max())}."
+            )
         return Dequantization(self, y)
 
 
@@ -78,7 +132,7 @@ class Dequantization(Distribution):
         self.dequantizer = dequantizer
         self.y = y
         self.noise = dequantizer.noise(y)
-        self.cells = dequantizer.cells(y)
+        self.cells: Any = dequantizer.cells(y)  # zuko gives every transform `call_and_ladj`
 
     def rsample_with_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Draw differentiable samples and their log-densities from one pass.
@@ -100,7 +154,7 @@ class Dequantization(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log q(x | y) in nats, ``-inf`` outside the cell of y."""
         noise, log_det = self.cells.inv.call_and_ladj(value)
-        inside = (self.dequantizer.quantize(value) == self.y).all(-1)
+        inside = self.dequantizer.contains(value, self.y).all(-1)
         log_prob = self.noise.log_prob(noise.flatten(-2)) + self._sum(log_det)
         return torch.where(inside, log_prob, -torch.inf)
 
@@ -115,14 +169,16 @@ class StandardNoise(nn.Module):
         features: The number of features ``N D``.
     """
 
+    zero: Tensor
+
     def __init__(self, features: int) -> None:
         super().__init__()
         self.features = features
-        self.register_buffer("_device", torch.empty(0), persistent=False)
+        self.register_buffer("zero", torch.zeros(features), persistent=False)
 
     def forward(self, y: Tensor) -> NormalizingFlow:
         """Return the density for ``y`` of shape ``(..., N)``."""
-        loc = self._device.new_zeros(self.features).expand(*y.shape[:-1], self.features)
+        loc = self.zero.expand(*y.shape[:-1], self.features)
         return NormalizingFlow(_identity(), DiagNormal(loc, torch.ones_like(loc)))
 
 
@@ -143,6 +199,8 @@ class ConditionalNoise(nn.Module):
         >>> noise(torch.tensor([[2, 0], [1, 1]])).sample().shape
         torch.Size([2, 8])
     """
+
+    offset: Tensor
 
     def __init__(
         self,

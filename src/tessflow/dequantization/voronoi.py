@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.distributions import AffineTransform, Transform
 from zuko.transforms import ComposedTransform
 
-from tessflow.dequantization.base import ConditionalNoise, Dequantizer, StandardNoise
+from tessflow.dequantization.base import Dequantizer, NoiseName
 from tessflow.geometry import VoronoiTessellation
-from tessflow.transforms import CellTransform, Softsign, TruncatedGaussian
+from tessflow.transforms import CellTransform, Profile, Softsign, TruncatedGaussian
 
 __all__ = ["PROFILES", "ProfileName", "VoronoiDequantizer"]
 
 ProfileName = Literal["truncated-gaussian", "softsign"]
-PROFILES = {"truncated-gaussian": TruncatedGaussian, "softsign": Softsign}
+PROFILES: dict[str, Callable[[Tensor], Profile]] = {"truncated-gaussian": TruncatedGaussian, "softsign": Softsign}
 
 
 class VoronoiDequantizer(Dequantizer):
@@ -56,19 +56,12 @@ class VoronoiDequantizer(Dequantizer):
         profile: ProfileName = "truncated-gaussian",
         box: tuple[float, float] | None = None,
         learn_box: bool = False,
-        noise: Literal["conditional", "standard"] = "conditional",
+        noise: NoiseName = "conditional",
         hidden_features: Sequence[int] = (256, 256),
     ) -> None:
         if profile not in PROFILES:
             raise ValueError(f"profile must be one of {', '.join(map(repr, PROFILES))}, got {profile!r}.")
-        features = len(cardinalities) * dim
-        if noise == "conditional":
-            source: nn.Module = ConditionalNoise(cardinalities, features, hidden_features=hidden_features)
-        elif noise == "standard":
-            source = StandardNoise(features)
-        else:
-            raise ValueError(f"noise must be 'conditional' or 'standard', got {noise!r}.")
-        super().__init__(cardinalities, dim, source)
+        super().__init__(cardinalities, dim, noise=noise, hidden_features=hidden_features)
         self.profile = profile
         self.tessellation = VoronoiTessellation.random(cardinalities, dim, box=box, learn_box=learn_box)
         self.log_scale = nn.Parameter(torch.zeros(len(cardinalities), max(cardinalities)))
@@ -92,3 +85,11 @@ class VoronoiDequantizer(Dequantizer):
     def quantize(self, x: Tensor) -> Tensor:
         """Return the nearest anchors' indices."""
         return self.tessellation().locate(x)
+
+    def contains(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return whether ``x`` is in the cell of ``y`` and in the box, boolean ``(..., N)``."""
+        tessellation = self.tessellation()
+        inside = tessellation.locate(x) == y
+        if tessellation.lower is None or tessellation.upper is None:
+            return inside
+        return inside & ((tessellation.lower <= x) & (x <= tessellation.upper)).all(-1)

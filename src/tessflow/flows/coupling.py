@@ -46,9 +46,7 @@ def coupling_flow(
         >>> flow().log_prob(torch.zeros(5, 6)).shape
         torch.Size([5])
     """
-    blocks = coupling_layers(
-        features, layers=layers, univariate=univariate, hidden_features=hidden_features, bins=bins
-    )
+    blocks = coupling_layers(features, layers=layers, univariate=univariate, hidden_features=hidden_features, bins=bins)
     transforms = [part for block in blocks for part in (ActNorm(features), block)]
     base = UnconditionalDistribution(DiagNormal, torch.zeros(features), torch.ones(features), buffer=True)
     return Flow(transforms, base)
@@ -92,7 +90,9 @@ def coupling_layers(
             hidden_features=hidden_features,
             activation=nn.SiLU,
         )
-        for parameter in list(block.hyper.children())[-1].parameters():
+        # A single feature is moved elementwise: without context, by parameters instead of a network.
+        last = block.hyper[-1] if features > 1 or context > 0 else block.phi
+        for parameter in last.parameters():
             nn.init.zeros_(parameter)
         blocks.append(block)
     return blocks

@@ -67,7 +67,11 @@ class Tessellation:
         if mask is not None and mask.dtype != torch.bool:
             raise TypeError(f"mask must be a boolean tensor, got {mask.dtype}.")
         *n, k, d = anchors.shape
-        for name, value, shape in (("lower", lower, (*n, d)), ("upper", upper, (*n, d)), ("mask", mask, (*n, k))):
+        for name, value, shape in (
+            ("lower", lower, (*n, d)),
+            ("upper", upper, (*n, d)),
+            ("mask", mask, (*n, k)),
+        ):
             if value is not None and value.shape != shape:
                 raise ValueError(
                     f"{name} must have shape {shape} beside anchors of shape {tuple(anchors.shape)}, "

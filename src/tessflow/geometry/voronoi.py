@@ -34,6 +34,10 @@ class VoronoiTessellation(nn.Module):
         Tessellation(shape=(2,), cells=3, dim=4, ragged)
     """
 
+    anchors: Tensor
+    room: Tensor
+    mask: Tensor | None
+
     def __init__(
         self,
         anchors: Tensor,
@@ -111,13 +115,13 @@ class VoronoiTessellation(nn.Module):
     def simplex(cls, cardinalities: Sequence[int]) -> VoronoiTessellation:
         """Place fixed anchors at the corners of a regular simplex in R^(K-1), at distance 1 from the origin.
 
-        The first k corners span a simplex too, in the first k - 1 dimensions and a shift.
+        The first k corners span a regular simplex too: they differ in the first k - 1 coordinates only.
         """
         k = max(max(cardinalities), 2)
-        corners = torch.eye(k, dtype=torch.float64) - 1 / k
-        # Coordinates in the hyperplane of zero sum.
-        basis = torch.linalg.svd(corners).Vh[: k - 1]
-        anchors = F.normalize(corners @ basis.mT, dim=-1).to(torch.get_default_dtype())
+        # Helmert's orthonormal basis of the hyperplane of zero sum: (1, ..., 1, -j, 0, ..., 0) / sqrt(j (j + 1)).
+        j = torch.arange(1, k, dtype=torch.float64)
+        basis = torch.ones(k - 1, k, dtype=torch.float64).tril() - torch.diag(j, 1)[:-1]
+        anchors = F.normalize((basis / (j * (j + 1)).sqrt()[:, None]).mT, dim=-1)
         return cls._fixed(anchors[: max(cardinalities)], cardinalities)
 
     @classmethod
@@ -137,6 +141,13 @@ class VoronoiTessellation(nn.Module):
         share = self.anchors.sigmoid() * (1 - 2e-6) + 1e-6
         anchors = walls[0][..., None, :] + share * (walls[1] - walls[0])[..., None, :]
         return Tessellation(anchors, *walls, mask=self.mask)
+
+    def variable(self, n: int) -> Tessellation:
+        """Return the tessellation of variable ``n`` alone, with existing anchors only, detached from autograd."""
+        whole = self()
+        exists = slice(None) if whole.mask is None else whole.mask[n]
+        walls = [None if wall is None else wall[n].detach() for wall in (whole.lower, whole.upper)]
+        return Tessellation(whole.anchors[n, exists].detach(), *walls)
 
     def extra_repr(self) -> str:
         """Describe shape, box and what is learned."""

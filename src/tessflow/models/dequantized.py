@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ class DequantizedFlow(nn.Module):
         return self.dequantizer.quantize(x.unflatten(-1, (len(self.cardinalities), self.dequantizer.dim)))
 
 
-def importance_bound(elbo: object, y: Tensor, samples: int) -> Tensor:
+def importance_bound(elbo: Callable[[Tensor], Tensor], y: Tensor, samples: int) -> Tensor:
     r"""Compute :math:`\log \frac{1}{S} \sum_s p(x_s) / q(x_s | y)` a few samples at a time.
 
     Args:

@@ -51,6 +51,9 @@ class MatchedFlow(nn.Module):
         tensor(1.0000)
     """
 
+    order: Tensor
+    slot: Tensor
+
     def __init__(
         self,
         cardinalities: Sequence[int],

@@ -39,8 +39,8 @@ def read_table(
 
     A CSV file is UTF-8 text with a header line and equally many fields in every row. An empty field, and
     nothing else, is a missing value: "NA", "None", "null" and "nan" are strings. A column is read as booleans
-    if all of its words are True or False, as integers if all are integers as Python writes them (007 is not,
-    and stays a string), and as floats if all are decimal numbers; else as strings.
+    if all of its words are True or False, as integers if all are integers, of at most 18 digits, as Python
+    writes them (007 is not, and stays a string), and as floats if all are decimal numbers; else as strings.
 
     Args:
         path: The file.
@@ -77,9 +77,7 @@ def read_table(
     else:
         if delimiter is not None and len(delimiter) != 1:
             raise ValueError(f"the delimiter is one character, got {delimiter!r}")
-        strings = (
-            [column.name for column in schema.columns if column.value_type == "strings"] if schema else []
-        )
+        strings = [column.name for column in schema.columns if column.value_type == "strings"] if schema else []
         frame = _read_csv(path, delimiter, DELIMITERS[suffix])
         frame = frame.apply(lambda words: words if words.name in strings else _typed(words))
     if len(frame) == 0:
@@ -126,11 +124,9 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
                 )
         os.replace(temporary, path)
     except pa.ArrowException as error:
-        raise ValueError(
-            f"Parquet cannot hold this table ({_first_line(error)}): write a .csv file"
-        ) from error
+        raise ValueError(f"Parquet cannot hold this table ({_first_line(error)}): write a .csv file") from error
     except OSError as error:
-        raise OSError(error.errno, f"could not be written: {error.strerror}", str(path)) from error
+        raise OSError(error.errno, f"could not be written: {error.strerror or error}", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -156,9 +152,7 @@ def _read_csv(path: Path, delimiter: str | None, default: str) -> pd.DataFrame:
             f"not {separator!r}; say so with delimiter"
         )
     if "" in names:
-        raise ValueError(
-            f"{path}: column {names.index('') + 1} has no name (an index that was written along?)"
-        )
+        raise ValueError(f"{path}: column {names.index('') + 1} has no name (an index that was written along?)")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path}: column names must be distinct, but these repeat: {', '.join(repeated)}")
     with _open(path) as file, _readable(path):

@@ -25,7 +25,7 @@ SHOWN = 10
 
 
 class Categories(BaseModel):
-    """A categorical dtype: all of its categories, whether rows have them or not, and whether they are ordered."""
+    """A categorical dtype: all of its categories, whether seen or not, and whether they are ordered."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -40,7 +40,7 @@ class Categories(BaseModel):
 
 
 class Column(BaseModel):
-    """One column: code k stands for `values[k]`, and the code after the last for a missing value, if one was seen.
+    """One column: code k stands for `values[k]`, the code after the last for a missing value, if any came.
 
     Args:
         name: Name of the column.
@@ -224,8 +224,7 @@ class TableSchema(BaseModel):
         if len(frame) == 0:
             raise ValueError(f"0 sample(s) (shape={frame.shape}) while a minimum of 1 is required.")
         columns = tuple(
-            Column.infer(_plain_name(name), series, max_categories=max_categories)
-            for name, series in frame.items()
+            Column.infer(_plain_name(name), series, max_categories=max_categories) for name, series in frame.items()
         )
         return cls(columns=columns, array_dtype=array_dtype)
 
@@ -243,9 +242,7 @@ class TableSchema(BaseModel):
             ValueError: If columns are missing or unknown, or a value was not seen in training.
         """
         frame = self._align(table)
-        return torch.from_numpy(
-            np.stack([column.encode(frame[column.name]) for column in self.columns], axis=1)
-        )
+        return torch.from_numpy(np.stack([column.encode(frame[column.name]) for column in self.columns], axis=1))
 
     def decode(self, codes: Tensor | ArrayLike) -> pd.DataFrame | NDArray[np.generic]:
         """Return the table of codes of shape (rows, N), with the columns, dtypes and categories of training.

@@ -137,9 +137,5 @@ def _require_supported(values: pd.Series | pd.Index, name: Hashable) -> None:
         )
     types = sorted({type(value).__name__ for value in values.dropna()})
     if {"list", "dict", "tuple", "set", "frozenset", "ndarray"}.intersection(types):
-        raise TypeError(
-            f"{where} holds nested values ({', '.join(types)}): give each of their parts a column"
-        )
-    raise TypeError(
-        f"{where} mixes values of types {', '.join(types)}: convert it to one, such as astype(str)"
-    )
+        raise TypeError(f"{where} holds nested values ({', '.join(types)}): give each of their parts a column")
+    raise TypeError(f"{where} mixes values of types {', '.join(types)}: convert it to one, such as astype(str)")

@@ -15,10 +15,10 @@ def update_average(average: nn.Module, model: nn.Module, *, decay: float, update
 
     .. math:: \bar w \leftarrow d_t \bar w + (1 - d_t) w, \qquad d_t = \min\left(d, \frac{t}{t + 9}\right)
 
-    for :math:`t` updates made before this one. The first update copies, so that nothing of the initial weights
-    stays (a layer that initialises itself on the first batch has none worth keeping), and the average spans about
-    the last tenth of a short run. Buffers are averaged too; where that has no meaning (integers, booleans, entries
-    that are infinite or not a number) they are copied.
+    for :math:`t` updates made before this one. The first update copies: nothing of the initial weights stays
+    (a layer that initialises itself on its first batch has none worth keeping), and early on the average
+    spans about the last tenth of the run. Buffers are averaged too; where that has no meaning (integers,
+    booleans, entries that are infinite or not a number) they are copied.
 
     Args:
         average: The averaged model, changed in place.
@@ -33,7 +33,7 @@ def update_average(average: nn.Module, model: nn.Module, *, decay: float, update
         True
     """
     decay = min(decay, updates / (updates + 9))
-    mean = get_ema_multi_avg_fn(decay)
+    mean = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     averaged, current = list(average.parameters()), list(model.parameters())
     mean(averaged, [parameter.detach() for parameter in current], updates)
     for target, source in zip(average.buffers(), model.buffers(), strict=True):

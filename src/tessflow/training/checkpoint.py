@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import Counters
-from tessflow.training.weights import first_difference, read_tensors, replacing, write_tensors
+from tessflow.training.weights import first_difference, read_tensors, write_atomically, write_tensors
 
 __all__ = ["RunDirectory", "TrainingState", "run_identity"]
 
@@ -116,50 +117,49 @@ class RunDirectory:
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.checkpoint} is damaged or no training checkpoint; {remedy}") from error
         others = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
-        difference = _identity_difference(identity, self.identity) or first_difference(
-            others, state.tensors()
-        )
-        if difference:
+        difference = _identity_difference(identity, self.identity)
+        if difference := difference or first_difference(others, state.tensors()):
             raise ValueError(f"{self.checkpoint} belongs to another training run ({difference}); {remedy}")
         state.load(tensors, counters)
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """Write the rows of the history."""
-        with replacing(self.history) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(history)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        write_atomically(self.history, text.getvalue().encode())
 
 
-def run_identity(
-    config: TrainingConfig, model: nn.Module, train: Tensor, validation: Tensor
-) -> dict[str, Any]:
-    """What a checkpoint must have been written with to be continued: options, data, and the classes of the model."""
-    classes = "\n".join(f"{name} {type(module).__qualname__}" for name, module in model.named_modules())
+def run_identity(config: TrainingConfig, model: nn.Module, train: Tensor, validation: Tensor) -> dict[str, Any]:
+    """Describe what a run must share with a checkpoint to continue it: options, data, structure of the model.
+
+    The structure is the class of every submodule and the names of the trainable parameters; the names, shapes and
+    dtypes of all tensors are compared with the checkpoint's own. Options of a model that show in neither are not.
+    """
+    classes = [(name, type(module).__qualname__) for name, module in model.named_modules()]
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return {
         "format version": FORMAT_VERSION,
         "config": config.model_dump(),
         "training data": _digest(train),
         "validation data": _digest(validation),
-        "model structure": hashlib.sha256(classes.encode()).hexdigest(),
+        "model structure": hashlib.sha256(repr((classes, trainable)).encode()).hexdigest(),
     }
 
 
 def _identity_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str | None:
-    for part, here in expected.items():
-        there = found.get(part)
-        if there != here and part == "config":
-            names = [name for name in here if there.get(name) != here[name]]
-            return ", ".join(f"{name} is {there.get(name)} there and {here[name]} here" for name in names)
-        if there != here:
-            return f"its {part} differs"
-    return None
+    there, here = found.get("config", {}), expected["config"]
+    options = [name for name in here if there.get(name) != here[name]]
+    parts = [part for part in expected if part != "config" and found.get(part) != expected[part]]
+    differences = [f"{name} is {there.get(name)} there and {here[name]} here" for name in options]
+    return ", ".join(differences + [f"another {part}" for part in parts]) or None
 
 
 def _digest(data: Tensor) -> str:
     contents = data.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{contents.dtype} {tuple(contents.shape)}".encode())
-    digest.update(contents.flatten().view(torch.uint8).numpy())
+    digest.update(contents.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

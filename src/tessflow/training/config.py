@@ -29,8 +29,8 @@ class TrainingConfig(BaseModel):
             limit. This is the one option under which two runs with the same seed may end at different steps.
         seed: Seed of the batch order, of the noise in training and of the noise in evaluation.
         accelerator: "cpu", "cuda", or "auto": CUDA where there is a device, else CPU.
-        precision: "32-true" computes in the dtype of the model's own parameters; "bf16-mixed" runs the network
-            under bfloat16 autocast.
+        precision: "32-true" computes in the dtype of the model's own parameters (a model made `double()`
+            before trains in float64); "bf16-mixed" runs the objective under bfloat16 autocast.
 
     Raises:
         ValueError: An option is out of range, of the wrong type, or unknown (pydantic's `ValidationError`).

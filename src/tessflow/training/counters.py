@@ -20,8 +20,8 @@ class TrainingDivergedError(RuntimeError):
 class Counters:
     """The numbers of a run, JSON-serialisable: what a checkpoint keeps beside its tensors.
 
-    `loss_sum`, `norm_sum` and `summed` run over the updates since the last row of `history`; `skipped_in_a_row`
-    counts the steps without an update up to now, `stale` the evaluations since the best one.
+    `loss_sum`, `norm_sum` and `summed` run over the updates since the last row of `history`;
+    `skipped_in_a_row` counts the steps since the last update, `stale` the evaluations since the best one.
     """
 
     step: int = 0
@@ -57,10 +57,10 @@ class Counters:
             return True
         if self.skipped_in_a_row == SKIPS_ALLOWED:
             raise TrainingDivergedError(
-                f"training stopped at step {self.step}: the loss ({loss}) or the gradient norm ({norm}) was not "
-                f"finite for {SKIPS_ALLOWED + 1} steps in a row; try a smaller learning_rate, a smaller "
-                "gradient_clip or a longer warmup_steps, and look for rows of the data to which the model gives no "
-                "probability or that are not finite"
+                f"training stopped at step {self.step}: the loss ({loss}) or the gradient norm ({norm}) was "
+                f"not finite for {SKIPS_ALLOWED + 1} steps in a row; try a smaller learning_rate, a smaller "
+                "gradient_clip or more warmup_steps, and look for rows of the data that are not finite or to "
+                "which the model gives no probability"
             )
         self.skipped_in_a_row += 1
         return False
@@ -75,7 +75,7 @@ class Counters:
         return last or self.step % config.evaluate_every == 0
 
     def record(self, validation: float, config: TrainingConfig) -> bool:
-        """Add a row to the history, decide whether the run is finished, say whether this evaluation is the best.
+        """Add a row to the history, decide whether the run is finished, say whether the value is the best.
 
         A value that is not finite counts as the worst; the first evaluation is always the best so far.
         """

@@ -15,7 +15,7 @@ Objective = Callable[[Any, Tensor], Tensor]
 
 
 def elbo(model: Any, batch: Tensor) -> Tensor:
-    """The default objective, `model.elbo(batch)`."""
+    """Return `model.elbo(batch)`: the default objective."""
     return model.elbo(batch)
 
 
@@ -49,7 +49,7 @@ class RowwiseObjective(nn.Module):
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Run the body under a random state seeded with `seed`, and give the caller's back afterwards.
 
-    Only the CPU's generator and that of `device` are touched: `torch.manual_seed` would reseed every CUDA device.
+    Only the generators of the CPU and of `device` are touched; `torch.manual_seed` reseeds every CUDA device.
     """
     cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if cuda else []):
@@ -71,8 +71,8 @@ def evaluate(
 ) -> Tensor:
     """Objective of every row of `data`, in evaluation mode and without gradients.
 
-    A stochastic objective draws the same noise at every call with the same `seed` and `batch_size` (common random
-    numbers), so two calls compare models rather than noise. The caller's random state is left as it was.
+    A stochastic objective draws the same noise at every call with the same `seed` and `batch_size` (common
+    random numbers), so two calls compare models, not noise. The caller's random state is left as it was.
 
     Args:
         model: The model; it is put in evaluation mode and afterwards back in the mode it was in.
@@ -98,6 +98,6 @@ def evaluate(
     model.eval()
     try:
         with seeded(seed, device):
-            return torch.cat([rowwise(chunk.to(device)) for chunk in data.split(batch_size)])
+            return torch.cat([rowwise(chunk.to(device)) for chunk in torch.split(data, batch_size)])
     finally:
         model.train(was_training)

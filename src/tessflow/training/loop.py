@@ -38,9 +38,9 @@ class TrainingResult:
         seconds: Wall time, summed over all runs of a resumed training.
         skipped_steps: Steps without an update, because the loss or its gradient was not finite.
         stopped_early: Whether `patience` or `max_seconds` ended the run before `max_steps`.
-        history: A row for each evaluation: `step`; `train_loss`, the mean since the last row, in nats; `validation`,
-            in nats, higher is better; `learning_rate`; `gradient_norm`, the mean since the last row, before
-            clipping; `seconds`; `skipped` steps so far.
+        history: A row for each evaluation: `step`; `train_loss`, the mean since the last row, in nats;
+            `validation`, in nats, higher is better; `learning_rate`; `gradient_norm`, the mean since the last
+            row, before clipping; `seconds`; `skipped` steps so far.
     """
 
     steps: int
@@ -64,22 +64,23 @@ def fit(
 ) -> TrainingResult:
     r"""Maximise the mean objective over the training rows, and keep the averaged weights that validate best.
 
-    AdamW minimises :math:`-\frac{1}{B} \sum_b \mathrm{objective}(y_b)`, in nats, with warm-up, cosine decay and
-    gradient clipping. An exponential moving average of the weights is evaluated every `config.evaluate_every` steps
-    and after the last, always with the same noise.
+    AdamW minimises :math:`-\frac{1}{B} \sum_b \mathrm{objective}(y_b)`, in nats, with warm-up, cosine decay
+    and gradient clipping. An exponential moving average of the weights is evaluated every
+    `config.evaluate_every` steps and after the last, always with the same noise.
 
-    With a `directory` the state goes to `checkpoint.safetensors` and the history to `history.csv`. The same call
-    after the process was killed resumes, and on the CPU ends with the same weights, bit for bit, as a run that was
-    not killed; after the end it returns the result at once. The caller's random state is left as it was.
+    With a `directory` the state goes to `checkpoint.safetensors` and the history to `history.csv`. The same
+    call made again after the process was killed resumes, and on the CPU ends with the same weights, bit for
+    bit, as a run that was not killed; after the end it returns the result at once. The caller's random state
+    is left as it was.
 
     Args:
-        model: The model, trained in place. Afterwards it holds the best averaged weights, in evaluation mode, on
-            the device that `config.accelerator` names.
+        model: The model, trained in place. Afterwards it holds the best averaged weights, in evaluation mode,
+            on the device that `config.accelerator` names.
         train: Rows to train on, shape (rows, ...), kept on that device as one tensor.
         validation: Rows to evaluate on, of the same shape but for the first dimension.
         config: The options.
-        objective: Maps `(model, batch)` to a log-probability or a bound on it for each row, shape (B,), in nats;
-            default: `model.elbo(batch)`.
+        objective: Maps `(model, batch)` to a log-probability or a bound on it for each row, shape (B,), in
+            nats; default: `model.elbo(batch)`.
         directory: Where checkpoint and history go, made if need be; `None`: nowhere.
         progress: Whether to draw a progress bar on the standard error stream.
 
@@ -88,8 +89,8 @@ def fit(
 
     Raises:
         ValueError: There are no rows, the two sets of rows do not match, a parameter is not finite or none is
-            trainable, CUDA is asked for and missing, or the directory holds a checkpoint that is damaged or belongs
-            to another run.
+            trainable, CUDA is asked for and missing, or the directory holds a checkpoint that is damaged or
+            belongs to another run.
         TrainingDivergedError: Ten steps in a row had a loss or a gradient that was not finite.
 
     Example:
@@ -121,6 +122,7 @@ def fit(
             files.load(state)
 
         run = state.counters
+        report(run, math.nan)
         started = time.perf_counter() - run.seconds
         batches = _batches(train, config.batch_size, seed=config.seed, start=run.step)
         while not run.finished:
@@ -130,7 +132,7 @@ def fit(
             loss = -rowwise(next(batches)).mean()
             fabric.backward(loss)
             norm = nn.utils.clip_grad_norm_(parameters, config.gradient_clip or math.inf)
-            # One transfer from the device a step, after the gradient is there: the update depends on its value.
+            # The one transfer from the device in a step: its values decide whether the update is made.
             loss_value, norm_value = torch.stack([loss.detach(), norm]).tolist()
             if run.accept(loss_value, norm_value):
                 optimizer.step()
@@ -179,15 +181,13 @@ def _evaluate_mean(
 
 def _make_fabric(config: TrainingConfig) -> Fabric:
     from lightning_fabric import Fabric  # slow to import, and needed only to train
-    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     accelerator = config.accelerator
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "accelerator='cuda' was asked for, but torch finds no CUDA device; use 'auto' or 'cpu'"
-        )
+        raise ValueError("accelerator='cuda' was asked for, but torch finds no CUDA device; use 'auto' or 'cpu'")
     # The plugin says that this is one process by itself, where Fabric would look for a cluster manager.
     plugin = LightningEnvironment()
     return Fabric(accelerator=accelerator, devices=1, precision=config.precision, plugins=plugin)
@@ -204,9 +204,7 @@ def _check_arguments(model: nn.Module, train: Tensor, validation: Tensor) -> Non
         )
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
-            raise ValueError(
-                f"parameter {name!r} of the model is not finite before training; initialise it anew"
-            )
+            raise ValueError(f"parameter {name!r} of the model is not finite before training; initialise it anew")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("the model has no trainable parameters; there is nothing to fit")
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-__all__ = ["first_difference", "load_weights", "read_tensors", "replacing", "save_weights", "write_tensors"]
+__all__ = [
+    "first_difference",
+    "load_weights",
+    "read_tensors",
+    "save_weights",
+    "write_atomically",
+    "write_tensors",
+]
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; what is written there takes the place of `path` at the end, or nothing.
+def write_atomically(path: Path, contents: bytes) -> None:
+    """Write a file under a temporary name beside `path`, flush it to the disk, and rename it to `path`.
 
-    The file is flushed to the disk before it is renamed: at any moment `path` is the old file or the new one, whole.
+    Whenever the process dies, `path` is the old file or the new one, whole.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
+        with open(temporary, "wb") as file:
+            file.write(contents)
+            file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
@@ -34,8 +40,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """Write named tensors to a safetensors file, atomically."""
     # Copies, because safetensors refuses tensors that share storage, and tied weights do.
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(copies, temporary, metadata)
+    write_atomically(path, save(copies, metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -47,12 +52,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
+            names = file.keys()  # safe_open is no mapping: it cannot be iterated over
             # Copies, because the tensors would otherwise lie in the memory-mapped file.
-            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}
+            return {name: file.get_tensor(name).clone() for name in names}, file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(
-            f"{path} is damaged or no safetensors file ({error}); delete it or write it anew"
-        ) from error
+        raise ValueError(f"{path} is damaged or no safetensors file ({error}); delete it or write it anew") from error
 
 
 def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -73,27 +77,25 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Read all parameters and buffers of `module` from a file that `save_weights` wrote, onto the module's device.
+    """Read all parameters and buffers of `module` from a file that `save_weights` wrote, onto its device.
 
     Args:
         module: A module of the same structure as the one saved, changed in place.
         path: The file.
 
     Raises:
-        ValueError: The file is damaged, or its names, shapes or dtypes are not those of `module` (which is then
-            unchanged).
+        ValueError: The file is damaged, or its names, shapes or dtypes are not those of `module`, which then
+            stays as it is.
         FileNotFoundError: There is no such file.
     """
     tensors, _ = read_tensors(Path(path))
     if difference := first_difference(tensors, module.state_dict()):
-        raise ValueError(
-            f"{path} holds the weights of another model ({difference}); use those that belong to it"
-        )
+        raise ValueError(f"{path} holds the weights of another model ({difference}); use those that belong to it")
     module.load_state_dict(tensors)
 
 
 def first_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
-    """Describe the first tensor whose name, shape or dtype in a file is not the expected one; `None`: all agree."""
+    """Describe the first tensor whose name, shape or dtype is not the expected one; `None`: all agree."""
 
     def describe(tensors: Mapping[str, Tensor], name: str) -> str:
         return f"{tensors[name].dtype} {tuple(tensors[name].shape)}" if name in tensors else "absent"

@@ -21,8 +21,8 @@ class CellTransform(Transform):
     where a radial profile gives :math:`r'/r` and the log-determinant from the length of :math:`v` and the cell's gauge
     (Chen, Amos & Nickel, 2022, Sec. 3, with a simpler log-determinant than their Prop. 3). A
     :class:`torch.distributions.transforms.Transform` of event dimension 1, it fits into
-    :class:`~torch.distributions.TransformedDistribution` and into zuko's flows. Values keep the dtype of their input;
-    the arithmetic inside is float64. Any finite input gives finite values and gradients: the inverse takes a point on the
+    :class:`~torch.distributions.TransformedDistribution` and into zuko's flows. Values keep the dtype of their
+    input; the arithmetic inside is float64. Any finite input gives finite values and gradients: the inverse takes a point on the
     wall, or beyond, as one just inside of it.
 
     Args:
@@ -39,9 +39,10 @@ class CellTransform(Transform):
         >>> z, log_det
         (tensor([0.0909, 0.0000]), tensor(-7.1937))
         >>> into.inv(z)
-        tensor([-9.0000,  0.0000])
+        tensor([-9.,  0.])
     """
 
+    domain = constraints.real_vector
     bijective = True
 
     def __init__(
@@ -55,6 +56,7 @@ class CellTransform(Transform):
         super().__init__(cache_size=cache_size)
         self.tessellation = tessellation
         self.index = index
+        self.codomain = _InCell(tessellation, index)
         self.profile = TruncatedGaussian() if profile is None else profile
 
     def __repr__(self) -> str:
@@ -64,16 +66,6 @@ class CellTransform(Transform):
         return self is other
 
     __hash__ = Transform.__hash__
-
-    @property
-    def domain(self) -> constraints.Constraint:
-        """All of R^D."""
-        return constraints.real_vector
-
-    @property
-    def codomain(self) -> constraints.Constraint:
-        """The closed cell."""
-        return _InCell(self.tessellation, self.index)
 
     @property
     def inv(self) -> Transform:
@@ -111,9 +103,7 @@ class CellTransform(Transform):
             Points of R^D ``(..., *N, D)``, and ``log|det dx/dz|`` of shape ``(..., *N)``.
         """
         rays = self.tessellation.rays(self.index, point=z)
-        ratio, log_det = self.profile.inverse(
-            rays.gauge(), rays.clearance(), rays.square(), self.tessellation.dim
-        )
+        ratio, log_det = self.profile.inverse(rays.gauge(), rays.clearance(), rays.square(), self.tessellation.dim)
         x = rays.anchor + ratio[..., None] * rays.displacement
         return x.to(z.dtype), log_det.to(z.dtype)
 
@@ -131,11 +121,15 @@ class CellTransform(Transform):
 class _CellInverse(_InverseTransform):
     """Torch's inverse transform, with value and log-determinant from one call."""
 
+    def __init__(self, cell: CellTransform) -> None:
+        super().__init__(cell)
+        self._cell = cell
+
     def call_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self._inv.inverse_and_ladj(z)
+        return self._cell.inverse_and_ladj(z)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._inv.inverse_and_ladj(x)[1]
+        return self._cell.inverse_and_ladj(x)[1]
 
 
 class _InCell(constraints.Constraint):
@@ -148,5 +142,5 @@ class _InCell(constraints.Constraint):
         self.index = index
 
     def check(self, value: Tensor) -> Tensor:
-        clearance = self.tessellation.clearance(value - self.tessellation.anchor(self.index), self.index)
+        clearance = self.tessellation.rays(self.index, point=value).clearance()
         return clearance >= -16 * torch.finfo(value.dtype).eps

@@ -5,8 +5,8 @@ A homeomorphism from R^D to a star-shaped cell can move points along rays from t
 
 .. math:: \log |\det J| = (D - 1) \log (r'/r) + \log (dr'/dr).
 
-A profile says what :math:`r'` is, given :math:`r` and the gauge :math:`\rho` of the cell. Any class with the two methods
-of :class:`Profile` can be given to :class:`~tessflow.transforms.CellTransform`.
+A profile says what :math:`r'` is, given :math:`r` and the gauge :math:`\rho` of the cell. Any class with the two
+methods of :class:`Profile` can be given to :class:`~tessflow.transforms.CellTransform`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Profile(Protocol):
     """A monotone map of radii, from [0, inf) onto [0, distance of the wall)."""
 
     def forward(self, gauge: Tensor, square: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-        """Return ``(r'/r, log|det|)`` at a point of R^D.
+        r"""Return ``(r'/r, log|det|)`` at a point of R^D.
 
         Args:
-            gauge: The gauge :math:`\\rho` of the displacement, shape ``(...)``.
+            gauge: The gauge :math:`\rho` of the displacement, shape ``(...)``.
             square: Its squared length :math:`r^2`, shape ``(...)``.
             dim: The dimension ``D``.
         """
@@ -88,14 +88,14 @@ class Softsign:
 class TruncatedGaussian:
     r"""A profile that fills the cell up to its walls and is the identity, times the scale, where there are none.
 
-    With :math:`a = r^2 / 2` and :math:`b = \lambda^2 / (2 \gamma^2)`, where :math:`\lambda = r / \rho` is the distance of
-    the wall along the ray (infinite on an unbounded one),
+    With :math:`a = r^2 / 2` and :math:`b = \lambda^2 / (2 \gamma^2)`, where :math:`\lambda = r / \rho` is the distance
+    of the wall along the ray (infinite on an unbounded one),
 
     .. math:: \frac{r'^2}{2 \gamma^2} = m(a, b) = -\log (e^{-a} + e^{-b} - e^{-(a + b)}),
 
-    a smooth minimum of :math:`a` and :math:`b`. In two dimensions it sends N(0, I) to the Gaussian of standard deviation
-    :math:`\gamma`, cut off at the wall along every ray: cells side by side can look like one smooth density. With
-    :math:`h = \log (m / a)`,
+    a smooth minimum of :math:`a` and :math:`b`. In two dimensions it sends N(0, I) to the Gaussian of standard
+    deviation :math:`\gamma`, cut off at the wall along every ray: cells side by side can look like one smooth density.
+    With :math:`h = \log (m / a)`,
 
     .. math:: \log |\det J| = D \log \gamma + (D/2 - 1) h + \log (1 - e^{-b}) - \log (1 + e^{a-b} - e^{-b}).
 

@@ -1,1 +1,5 @@
-"""To come."""
+"""Pictures."""
+
+from tessflow.viz.plots import plot_cells, plot_history
+
+__all__ = ["plot_cells", "plot_history"]

@@ -1,0 +1,88 @@
+"""Argmax dequantization: a dimension a class, and the largest coordinate names the class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import SoftplusTransform, Transform, constraints
+
+from tessflow.dequantization.base import Dequantizer, NoiseName
+
+__all__ = ["ArgmaxDequantizer"]
+
+_softplus = SoftplusTransform()
+
+
+class ArgmaxDequantizer(Dequantizer):
+    r"""Push noise under a threshold, the coordinate of the value: cell k of R^K is where coordinate k is the largest.
+
+    .. math:: x_k = u_k, \qquad x_i = u_k - \mathrm{softplus}(u_k - u_i) \quad (i \ne k)
+
+    (Hoogeboom et al., 2021, Argmax Flows, softplus thresholding). D is the largest number of classes. Coordinates past
+    a variable's own number of classes are left as they are and never decoded, so that its cells fill the space.
+
+    Args:
+        cardinalities: The number of classes of each variable, ``(K_1, ..., K_N)``.
+        noise: ``"conditional"`` or ``"standard"``, N(0, I).
+        hidden_features: The widths of the conditional noise's networks.
+
+    Example:
+        >>> dequantizer = ArgmaxDequantizer((3, 2), noise="standard")
+        >>> x = dequantizer(torch.tensor([[2, 0]])).sample()
+        >>> x.shape, x[0, 0].argmax(), x[0, 1, :2].argmax()
+        (torch.Size([1, 2, 3]), tensor(2), tensor(0))
+    """
+
+    def __init__(
+        self,
+        cardinalities: Sequence[int],
+        *,
+        noise: NoiseName = "conditional",
+        hidden_features: Sequence[int] = (256, 256),
+    ) -> None:
+        super().__init__(cardinalities, max(cardinalities, default=1), noise=noise, hidden_features=hidden_features)
+
+    def cells(self, y: Tensor) -> Transform:
+        """Return the bijection from R^(N x D) onto the cells of ``y``."""
+        return _Threshold(y, self._exists())
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Return the index of the largest coordinate among those of existing classes."""
+        return x.masked_fill(~self._exists(), -torch.inf).argmax(-1)
+
+    def _exists(self) -> Tensor:
+        return torch.arange(self.dim, device=self.num_classes.device) < self.num_classes[:, None]
+
+
+class _Threshold(Transform):
+    """From R^D onto the points whose coordinate ``index`` is the largest of those that exist."""
+
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self, index: Tensor, exists: Tensor) -> None:
+        super().__init__()
+        self.index = index[..., None]
+        self.below = exists & (torch.arange(exists.shape[-1], device=index.device) != self.index)
+
+    def _call(self, u: Tensor) -> Tensor:
+        top = self._top(u)
+        # Rounding must not lift a coordinate to the threshold.
+        info = torch.finfo(u.dtype)
+        gap = torch.maximum(_softplus(top - u), info.tiny + 2 * info.eps * top.detach().abs())
+        return torch.where(self.below, top - gap, u)
+
+    def _inverse(self, x: Tensor) -> Tensor:
+        top = self._top(x)
+        gap = (top - x).clamp_min(torch.finfo(x.dtype).tiny)
+        return torch.where(self.below, top - _softplus.inv(gap), x)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return F.logsigmoid(self._top(x) - x).where(self.below, 0).sum(-1)
+
+    def _top(self, u: Tensor) -> Tensor:
+        return u.take_along_dim(self.index.expand(*u.shape[:-1], 1), -1)
