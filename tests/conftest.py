@@ -8,6 +8,7 @@ from hypothesis import settings
 
 settings.register_profile("tessflow", deadline=None, derandomize=True, max_examples=30, database=None)
 settings.load_profile("tessflow")
+torch.set_num_threads(1)  # the tensors of tests are small
 
 
 @pytest.fixture(autouse=True)

@@ -175,6 +175,15 @@ def test_an_array_comes_back_as_an_array(array):
     np.testing.assert_array_equal(decoded, array)
 
 
+def test_an_array_of_variable_width_strings_comes_back_as_objects():
+    if not hasattr(np.dtypes, "StringDType"):
+        pytest.skip("came with NumPy 2")
+    array = np.array([["a", "bc"], ["def", "bc"]], dtype="T")
+    schema = TableSchema.infer(array)
+    decoded = schema.decode(schema.encode(array))
+    assert decoded.tolist() == array.tolist()
+
+
 def test_a_list_of_rows_is_an_array():
     schema = TableSchema.infer([[1, "a"], [2, "b"]])
     assert schema.names == (0, 1)

@@ -91,6 +91,19 @@ class TestMap:
         expected = reference.inverse(profile, z, case.index, case.scale)
         _same(transform(case, profile).inv.call_and_ladj(z), expected, weights, leaves)
 
+    def test_float32_gradients(self, profile, options):
+        case = random_case(N=(3,), K=6, D=3, batch=(60,), **options, dtype=torch.float32)
+        weights = torch.randn_like(case.x), torch.randn_like(case.scale)
+        grads = []
+        for dtype in (torch.float32, torch.float64):
+            leaf = case.to(dtype).with_grad()
+            z, log_det = transform(leaf, profile).call_and_ladj(leaf.x)
+            x, inverse_log_det = transform(leaf, profile).inv.call_and_ladj(z)
+            total = ((z + x) * weights[0]).sum() + ((log_det + 2 * inverse_log_det) * weights[1]).sum()
+            grads.append(torch.autograd.grad(total, list(leaf.leaves().values())))
+        for single, double in zip(*grads, strict=True):
+            assert (single - double).abs().max() <= 1e-3 * (1 + double.abs().max())
+
     @pytest.mark.parametrize("D", [1, 2, 5])
     def test_log_det_is_that_of_the_jacobian(self, profile, options, D):
         case = random_case(N=(2,), K=5, D=D, batch=(20,), **options)
@@ -106,6 +119,20 @@ class TestMap:
         assert torch.equal(cells.locate(z), case.index)
         if options["box"]:
             assert ((z > case.lower) & (z < case.upper)).all()
+
+    @pytest.mark.parametrize("offset", [0.0, 1e2])
+    @pytest.mark.parametrize("box", [False, True])
+    def test_float32_lands_in_its_cell(self, profile, box, offset):
+        """Exactly, also from so far out that only the rounding of ``z`` decides, and in cells smaller than ``z``."""
+        anchors = offset + torch.rand(300, 2)
+        walls = (torch.full((2,), offset - 0.1), torch.full((2,), offset + 1.1)) if box else (None, None)
+        cells = Tessellation(anchors, *walls)
+        index = torch.randint(300, (5_000,))
+        x = anchors[index] + 4 * torch.randn(5_000, 2)
+        z = CellTransform(cells, index, profile=MAKE[profile](torch.tensor(1.0)))(x)
+        assert torch.equal(cells.locate(z), index)
+        if box:
+            assert ((z >= walls[0]) & (z <= walls[1])).all()
 
     def test_inverse_covers_the_cell(self, profile, options):
         """Every point of a cell is the image of the point the inverse gives."""
@@ -221,13 +248,30 @@ class TestTransformProtocol:
         case = random_case(N=(), K=4, D=2, batch=(), seed=5)
         base = Independent(Normal(torch.zeros(2).double(), torch.ones(2).double()), 1)
         c = transform(case, profile)
-        flow = TransformedDistribution(base, [c])
+        flow = TransformedDistribution(base, [c], validate_args=True)
         assert flow.event_shape == (2,)
         assert flow.batch_shape == ()
         x = base.sample((50,))
         z, log_det = c.call_and_ladj(x)
         assert_close(flow.log_prob(z), base.log_prob(x) - log_det, rtol=1e-6, atol=1e-6)
         assert flow.rsample((5,)).shape == (5, 2)
+
+    @pytest.mark.parametrize("offset", [0.0, 1e2])
+    def test_own_samples_are_in_the_support(self, profile, offset):
+        """Float32 samples close to the walls too, where the rounding of ``z`` counts."""
+        anchors = offset + torch.randn(6, 2)
+        index = torch.randint(6, (5_000,))
+        base = Independent(Normal(anchors[index], 4.0), 1)
+        c = CellTransform(Tessellation(anchors), index, profile=MAKE[profile](torch.tensor(5.0)))
+        flow = TransformedDistribution(base, [c], validate_args=True)
+        assert flow.log_prob(flow.sample()).isfinite().all()
+
+    def test_points_of_other_cells_are_not(self, profile):
+        case = random_case(N=(), K=4, D=2, batch=(), seed=5)
+        base = Independent(Normal(torch.zeros(2).double(), 1.0), 1)
+        flow = TransformedDistribution(base, [transform(case, profile)], validate_args=True)
+        with pytest.raises(ValueError, match="support"):
+            flow.log_prob(case.anchors[(case.index + 1) % 4])
 
     def test_with_zuko(self, profile):
         """Composed with a zuko layer, as the last step of a zuko flow."""

@@ -55,8 +55,10 @@ class BinaryArgmaxDequantizer(Dequantizer):
         return _Orthant(self._signs(y))
 
     def quantize(self, x: Tensor) -> Tensor:
-        """Return the class of the nearest corner that has one."""
-        return self.tessellation().locate(x)
+        """Return the class that the signs spell, or else that of the nearest corner that has one."""
+        bit = torch.arange(self.dim, device=x.device)
+        code = ((x > 0) * self._used() << bit).sum(-1)
+        return torch.where(code < self.num_classes, code, self.tessellation().locate(x))
 
     def contains(self, x: Tensor, y: Tensor) -> Tensor:
         """Return whether ``x`` is in the orthant of ``y``, boolean ``(..., N)``."""
@@ -66,8 +68,12 @@ class BinaryArgmaxDequantizer(Dequantizer):
     def _signs(self, y: Tensor) -> Tensor:
         """Signs of the orthants of ``y``, int64 ``(..., N, D)``; 0 in dimensions that are no bits of the variable."""
         bit = torch.arange(self.dim, device=y.device)
-        used = (self.num_classes - 1)[:, None] >> bit > 0
-        return (2 * (y[..., None] >> bit & 1) - 1) * used
+        return (2 * (y[..., None] >> bit & 1) - 1) * self._used()
+
+    def _used(self) -> Tensor:
+        """Whether a dimension is a bit of the variable, 0 or 1, ``(N, D)``."""
+        bit = torch.arange(self.dim, device=self.num_classes.device)
+        return ((self.num_classes - 1)[:, None] >> bit > 0).long()
 
 
 class _Orthant(Transform):

@@ -82,7 +82,8 @@ class _NearCorner(Transform):
         gap = _softplus(u).where(self._used(u), 0)
         # Rounding must not carry a point over the wall.
         info = torch.finfo(u.dtype)
-        gap = torch.maximum(gap, 8 * (info.tiny + info.eps * gap.detach().norm(dim=-1, keepdim=True)))
+        noise = info.tiny + info.eps * gap.shape[-1] ** 0.5 * gap.detach().amax(-1, keepdim=True)
+        gap = torch.maximum(gap, 8 * noise)
         w = gap.sum(-1, keepdim=True) / self.sizes - self._insert(gap)
         return torch.where(self._used(u), _coordinates(w), u)
 

@@ -168,7 +168,16 @@ class TabularFlow(DensityMixin, BaseEstimator):
         )
         with seeded(seed, torch.device("cpu")):
             model = self._build(schema)
-        result = fit(model, train, validation, config, directory=directory, progress=self.verbose)
+        architecture = ("backbone", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers")
+        result = fit(
+            model,
+            train,
+            validation,
+            config,
+            directory=directory,
+            options={name: getattr(self, name) for name in architecture},
+            progress=self.verbose,
+        )
         self._adopt(schema, model, seed, result.best_validation)
         self.result_: TrainingResult | None = result
         self.history_ = pd.DataFrame(result.history)

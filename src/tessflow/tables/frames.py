@@ -41,8 +41,10 @@ def as_frame(table: object) -> tuple[pd.DataFrame, str | None]:
                 f"Expected 2D array, got {array.ndim}D array of shape {array.shape}. "
                 "Reshape your data: one row a sample, one column a variable"
             )
+        if array.dtype.kind == "T":  # NumPy's strings of variable width, whose dtype has no name
+            array = array.astype(object)
         array_dtype = str(array.dtype)
-        frame = pd.DataFrame(array.astype(object) if array.dtype.kind in "USTV" else array)
+        frame = pd.DataFrame(array.astype(object) if array.dtype.kind in "USV" else array)
     else:
         kind = f"{type(table).__module__}.{type(table).__qualname__}".removeprefix("builtins.")
         raise TypeError(f"{EXPECTED}, got {kind}")

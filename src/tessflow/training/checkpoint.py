@@ -131,17 +131,24 @@ class RunDirectory:
         write_atomically(self.history, text.getvalue().encode())
 
 
-def run_identity(config: TrainingConfig, model: nn.Module, train: Tensor, validation: Tensor) -> dict[str, Any]:
+def run_identity(
+    config: TrainingConfig,
+    model: nn.Module,
+    train: Tensor,
+    validation: Tensor,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Describe what a run must share with a checkpoint to continue it: options, data, structure of the model.
 
     The structure is the class of every submodule and the names of the trainable parameters; the names, shapes and
-    dtypes of all tensors are compared with the checkpoint's own. Options of a model that show in neither are not.
+    dtypes of all tensors are compared with the checkpoint's own. Options of a model that show in neither are compared
+    if `options` names them.
     """
     classes = [(name, type(module).__qualname__) for name, module in model.named_modules()]
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return {
         "format version": FORMAT_VERSION,
-        "config": config.model_dump(),
+        "config": json.loads(json.dumps({**config.model_dump(), **(options or {})})),
         "training data": _digest(train),
         "validation data": _digest(validation),
         "model structure": hashlib.sha256(repr((classes, trainable)).encode()).hexdigest(),

@@ -6,10 +6,10 @@ import copy
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,7 @@ def fit(
     *,
     objective: Objective | None = None,
     directory: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> TrainingResult:
     r"""Maximise the mean objective over the training rows, and keep the averaged weights that validate best.
@@ -82,6 +83,7 @@ def fit(
         objective: Maps `(model, batch)` to a log-probability or a bound on it for each row, shape (B,), in
             nats; default: `model.elbo(batch)`.
         directory: Where checkpoint and history go, made if need be; `None`: nowhere.
+        options: How the model was made, as JSON can hold it: a checkpoint of a model made otherwise is refused.
         progress: Whether to draw a progress bar on the standard error stream.
 
     Returns:
@@ -109,7 +111,7 @@ def fit(
     fabric = _make_fabric(config)
     files = None
     if directory is not None:
-        files = RunDirectory(directory, run_identity(config, model, train, validation))
+        files = RunDirectory(directory, run_identity(config, model, train, validation, options))
 
     with seeded(config.seed, fabric.device), progress_bar(config.max_steps, enabled=progress) as report:
         rowwise = fabric.setup_module(RowwiseObjective(model, objective)).train()

@@ -11,7 +11,6 @@ methods of :class:`Profile` can be given to :class:`~tessflow.transforms.CellTra
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
@@ -97,7 +96,7 @@ class TruncatedGaussian:
     deviation :math:`\gamma`, cut off at the wall along every ray: cells side by side can look like one smooth density.
     With :math:`h = \log (m / a)`,
 
-    .. math:: \log |\det J| = D \log \gamma + (D/2 - 1) h + \log (1 - e^{-b}) - \log (1 + e^{a-b} - e^{-b}).
+    .. math:: \log |\det J| = D \log \gamma + (D/2 - 1) h + \log (1 - e^{-b}) + m - a.
 
     Args:
         scale: The slope :math:`\gamma > 0` on unbounded rays; broadcasts against the batch of points, ``(..., *N)``.
@@ -119,16 +118,16 @@ class TruncatedGaussian:
         scale = _scale(self.scale, gauge)
         a = square / 2
         b = _wall(scale * gauge, a)
-        log_b = _log1mexp(b)  # log P(the Gaussian's ray stays within the wall)
-        log_a = _log1mexp(a)
-        share = (log_a + log_b).exp()
-        inner = -torch.log1p(-share.clamp_max(0.5))
-        outer = -torch.logaddexp(-a, log_a - b)
-        m = torch.where(share < 0.5, inner, outer)
-        h = _log_ratio(m, a, log_b)
-        excess = a - b + log_a
-        log_slope = log_b - torch.logaddexp(excess, torch.zeros_like(excess))
-        return scale * (h / 2).exp(), dim * scale.log() + (dim / 2 - 1) * h + log_slope
+        within, within_b = -torch.expm1(-a), -torch.expm1(-b)
+        both = within * within_b
+        # e^-m is 1 - both; away from 1, the smaller of a and b comes off first.
+        near = -torch.log1p(-both.clamp_max(0.5))
+        excess = torch.exp(-(a - b).abs()) * torch.where(a < b, within, within_b)
+        far = torch.minimum(a, b) - excess.log1p()
+        m = torch.where(both < 0.5, near, far)
+        ratio = _ratio(m, a, within_b)
+        log_det = dim * scale.log() + (dim / 2 - 1) * ratio.log() + within_b.log() + (m - a)
+        return scale * ratio.sqrt(), log_det
 
     def inverse(self, gauge: Tensor, clearance: Tensor, square: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         """See :meth:`Profile.inverse`."""
@@ -136,14 +135,15 @@ class TruncatedGaussian:
         clearance = clearance.clamp_min(_NEAREST)
         m = square / (2 * scale.square())
         b = _wall(gauge, m)
-        log_b = _log1mexp(b)
-        log_slope = _log1mexp(b * clearance * (2 - clearance))  # b - m, without cancellation
-        share = (_log1mexp(m) - log_b).exp()
-        inner = -torch.log1p(-share.clamp_max(0.5))
-        outer = m + log_b - log_slope
-        a = torch.where(share < 0.5, inner, outer)
-        h = _log_ratio(m, a, log_b)
-        return (-h / 2).exp() / scale, -dim * scale.log() - (dim / 2 - 1) * h - log_slope
+        within_b = -torch.expm1(-b)
+        log_rest = (-torch.expm1(-b * clearance * (2 - clearance))).log()  # of b - m, without cancellation
+        share = -torch.expm1(-m) / within_b
+        near = -torch.log1p(-share.clamp_max(0.5))
+        far = m + within_b.log() - log_rest
+        a = torch.where(share < 0.5, near, far)
+        ratio = _ratio(m, a, within_b)
+        log_det = -dim * scale.log() - (dim / 2 - 1) * ratio.log() - log_rest
+        return 1 / (scale * ratio.sqrt()), log_det
 
 
 def _scale(scale: Tensor | float, like: Tensor) -> Tensor:
@@ -155,26 +155,14 @@ def _describe(scale: Tensor | float) -> str:
 
 
 def _wall(gauge: Tensor, half_square: Tensor) -> Tensor:
-    """Half the squared distance of the wall, at most a number whose square is finite; there on unbounded rays."""
-    least = torch.finfo(gauge.dtype).tiny ** 0.2
+    """Half the squared distance of the wall, as a number whose square is finite and not 0; the most if there is none."""
+    tiny = torch.finfo(gauge.dtype).tiny ** 0.2
     nonzero = torch.where(half_square > 0, half_square, 1)
-    return 1 / (gauge.square() / nonzero).clamp_min(least)
+    return (gauge.square() / nonzero).clamp(tiny, 1 / tiny).reciprocal()
 
 
-def _log1mexp(x: Tensor) -> Tensor:
-    """Compute log(1 - exp(-x)) for x >= 0, finite at 0."""
-    x = x.clamp_min(torch.finfo(x.dtype).tiny)
-    small = x < math.log(2)
-    return torch.where(
-        small,
-        (-torch.expm1(-torch.where(small, x, 1))).log(),
-        torch.log1p(-torch.exp(-torch.where(small, 1, x))),
-    )
-
-
-def _log_ratio(m: Tensor, a: Tensor, log_b: Tensor) -> Tensor:
-    """Compute log(m / a), by its series where both are small (also where they are 0)."""
+def _ratio(m: Tensor, a: Tensor, within_b: Tensor) -> Tensor:
+    """Compute m / a, by its series where both are small (also where they are 0)."""
     small = a < 1e-6
-    series = log_b - a * (-torch.expm1(log_b)) / 2
-    ratio = torch.where(small, 1, m) / torch.where(small, 1, a)
-    return torch.where(small, series, ratio.log())
+    series = within_b * (1 - a * (1 - within_b) / 2)
+    return torch.where(small, series, torch.where(small, 1, m) / torch.where(small, 1, a))
