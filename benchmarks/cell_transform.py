@@ -298,7 +298,7 @@ def setting(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "command": " ".join(["python", *sys.argv]),
-        "config": {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()},
+        "config": {key: value for key, value in vars(args).items() if key != "out"},
         "commit": commit or None,
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "python": platform.python_version(),

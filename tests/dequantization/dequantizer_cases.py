@@ -29,9 +29,7 @@ DEQUANTIZERS: dict[str, Callable[[tuple[int, ...]], Dequantizer]] = {
     "voronoi, learned box": partial(_voronoi, dim=3, box=(-1.5, 2.0), learn_box=True),
     "voronoi, softsign": partial(_voronoi, dim=2, profile="softsign"),
     "voronoi, softsign, box": partial(_voronoi, dim=3, profile="softsign", box=(-2.0, 2.0)),
-    "voronoi, softsign, learned box": partial(
-        _voronoi, dim=4, profile="softsign", box=(-2.0, 2.0), learn_box=True
-    ),
+    "voronoi, softsign, learned box": partial(_voronoi, dim=4, profile="softsign", box=(-2.0, 2.0), learn_box=True),
     "ordinal, uniform": partial(OrdinalDequantizer, noise="uniform"),
     "ordinal, variational": partial(OrdinalDequantizer, **_small),
     "argmax": partial(ArgmaxDequantizer, **_small),

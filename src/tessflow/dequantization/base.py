@@ -153,6 +153,7 @@ class Dequantization(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log q(x | y) in nats, ``-inf`` outside the cell of y."""
+        value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
         noise, log_det = self.cells.inv.call_and_ladj(value)
         inside = self.dequantizer.contains(value, self.y).all(-1)
         log_prob = self.noise.log_prob(noise.flatten(-2)) + self._sum(log_det)

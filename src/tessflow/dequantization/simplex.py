@@ -61,9 +61,8 @@ class SimplexDequantizer(Dequantizer):
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the nearest corner's index."""
-        sizes = self.num_classes[:, None]
-        corner = torch.arange(self.dim + 1, device=x.device)
-        return _embed(x, sizes).masked_fill(corner >= sizes, -torch.inf).argmax(-1)
+        # Entries of corners that exist sum to 0, so the largest is above those of the others, which are 0.
+        return _embed(x, self.num_classes[:, None]).argmax(-1)
 
 
 class _NearCorner(Transform):
@@ -79,13 +78,13 @@ class _NearCorner(Transform):
         self.sizes = sizes
 
     def _call(self, u: Tensor) -> Tensor:
-        gap = _softplus(u).where(self._used(u), 0)
+        used, info = self._used(u), torch.finfo(u.dtype)
+        gap = _softplus(u).where(used, 0)
         # Rounding must not carry a point over the wall.
-        info = torch.finfo(u.dtype)
-        noise = info.tiny + info.eps * gap.shape[-1] ** 0.5 * gap.detach().amax(-1, keepdim=True)
-        gap = torch.maximum(gap, 8 * noise)
+        noise = info.tiny + info.eps * u.shape[-1] ** 0.5 * gap.detach().amax(-1, keepdim=True)
+        gap = torch.maximum(gap, 8 * noise).where(used, 0)
         w = gap.sum(-1, keepdim=True) / self.sizes - self._insert(gap)
-        return torch.where(self._used(u), _coordinates(w), u)
+        return torch.where(used, _coordinates(w), u)
 
     def _inverse(self, x: Tensor) -> Tensor:
         w = _embed(x, self.sizes)

@@ -30,7 +30,7 @@ class Tessellation:
 
     ``N`` independent tessellations are held side by side: anchors ``(*N, K, D)``, points ``(..., *N, D)``. All methods
     take float32 or float64 and return the dtype they were given. Inside, arithmetic is float64, because differences
-    and products of float32 numbers are exact there: cells with anchors one float32 step apart are still told apart.
+    and products of float32 numbers are exact there: anchors a few float32 steps apart are still told apart.
     The wall that a ray meets is found without autograd, in matrix products; only that wall is differentiated.
     Anchors that coincide put no wall between each other.
 
@@ -102,7 +102,6 @@ class Tessellation:
         """The dimension ``D`` of the space."""
         return self.anchors.shape[-1]
 
-    @torch.no_grad()
     def locate(self, x: Tensor) -> Tensor:
         """Return the index of the nearest existing anchor.
 
@@ -112,16 +111,17 @@ class Tessellation:
         Returns:
             Indices in ``{0, ..., K-1}``, int64 of shape ``(..., *N)``. Not differentiable.
         """
-        batch = torch.broadcast_shapes(x.shape[:-1], self.shape)
-        rows = self._side_by_side(_double(x).expand(*batch, self.dim))
-        anchors, exists = self._search_table()
-        # |x - a|^2 = |x|^2 - 2 (<x, a> - |a|^2 / 2), and the first term is the same for every anchor.
-        offset = (anchors.square().sum(-1) / 2)[:, None]
-        if exists is not None:
-            offset = offset.masked_fill(~exists, math.inf)
-        first = torch.zeros(rows.shape[:-1], dtype=torch.int64, device=x.device)
-        nearest = _best(rows, anchors, lambda s, part: s.sub_(offset[..., part]), worst=-math.inf, default=first)
-        return nearest.t().reshape(batch)
+        with torch.no_grad():
+            batch = torch.broadcast_shapes(x.shape[:-1], self.shape)
+            anchors, exists, centre = self._search_table(_double(self.anchors))
+            rows = self._side_by_side(_double(x).expand(*batch, self.dim)) - centre
+            # |x - a|^2 = |x|^2 - 2 (<x, a> - |a|^2 / 2), and the first term is the same for every anchor.
+            offset = (anchors.square().sum(-1) / 2)[:, None]
+            if exists is not None:
+                offset = offset.masked_fill(~exists, math.inf)
+            first = torch.zeros(rows.shape[:-1], dtype=torch.int64, device=x.device)
+            nearest = _best(rows, anchors, lambda s, part: s.sub_(offset[..., part]), worst=-math.inf, default=first)
+            return nearest.t().reshape(batch)
 
     def gauge(self, v: Tensor, index: Tensor) -> Tensor:
         """Return the Minkowski gauge of cell ``index`` about its anchor.
@@ -160,34 +160,42 @@ class Tessellation:
         to = displacement if point is None else point
         if to is None:
             raise ValueError("rays needs a point or a displacement, got neither.")
-        table = _double(self.anchors).reshape(-1, self.dim)
+        anchors = _double(self.anchors)
+        table = anchors.reshape(-1, self.dim)
+        index = index.expand(torch.broadcast_shapes(to.shape[:-1], index.shape, self.shape))
         first = torch.arange(0, table.shape[0], self.num_cells, device=index.device).reshape(self.shape)
-        own = (first + index).expand(torch.broadcast_shapes(to.shape[:-1], index.shape, self.shape))
+        own = index + first
         anchor = F.embedding(own, table)
         v = (_double(to) if point is None else _double(to) - anchor).expand(anchor.shape)
-        normal = F.embedding(self._facing(v, own, anchor), table) - anchor
+        with torch.no_grad():
+            facing = self._facing(v, index, own, anchor, anchors) + first
+        normal = F.embedding(facing, table) - anchor
         return Rays(anchor, v, normal, self.lower, self.upper)
 
-    @torch.no_grad()
-    def _facing(self, v: Tensor, own: Tensor, anchor: Tensor) -> Tensor:
-        """Find the anchor behind the first bisector that each ray meets; its own if there is none.
+    def _facing(self, v: Tensor, index: Tensor, number: Tensor, anchor: Tensor, anchors: Tensor) -> Tensor:
+        """Find the anchor behind the first bisector that each ray meets; the cell's own if there is none.
 
-        Anchors are numbered through all tessellations, ``own`` and the result alike.
+        Args:
+            v: Displacements.
+            index: Their cells.
+            number: The same, counted through all tessellations.
+            anchor: The anchors of those cells.
+            anchors: All anchors.
         """
-        rows, start = self._side_by_side(v), self._side_by_side(anchor)
-        anchors, exists = self._search_table()
+        anchors, exists, centre = self._search_table(anchors)
+        rows, start = self._side_by_side(v), self._side_by_side(anchor) - centre
         n, k, _ = anchors.shape
-        number = own.reshape(-1, n).t()
         shift = (start * rows).sum(-1, keepdim=True)
         pairs = 2 * k <= rows.shape[1]  # distances between all anchors are fewer than from each point's own
         if pairs:
             start = anchors
+            number = number.reshape(-1, n).t()
         starts = start.square().sum(-1, keepdim=True)
-        ends = anchors.square().sum(-1)[:, None]
+        ends = starts.mT if pairs else anchors.square().sum(-1)[:, None]
         if exists is not None:
             ends = ends.masked_fill(~exists, math.inf)
         # Rounding of squared distances out of matrix products: anchors nearer than this are one.
-        noise = 4 * math.sqrt(self.dim) * torch.finfo(anchors.dtype).eps * starts
+        noise = (4 * math.sqrt(self.dim) * torch.finfo(anchors.dtype).eps) * starts
 
         def steepness(scores: Tensor, part: slice) -> Tensor:
             square = torch.baddbmm(ends[..., part], start, anchors[:, part].mT, alpha=-2).add_(starts)
@@ -196,16 +204,23 @@ class Tessellation:
                 square = F.embedding(number, square.reshape(n * k, -1))
             return scores.sub_(shift).div_(square)
 
-        first = torch.arange(0, n * k, k, device=own.device)[:, None]
-        return _best(rows, anchors, steepness, worst=0, default=number - first).add_(first).t().reshape(own.shape)
+        own = index.reshape(-1, n).t()
+        return _best(rows, anchors, steepness, worst=0, default=own).t().reshape(index.shape)
 
-    def _search_table(self) -> tuple[Tensor, Tensor | None]:
-        """Anchors ``(n, K, D)`` and which exist ``(n, 1, K)``, n the number of tessellations."""
-        anchors = _double(self.anchors.detach()).reshape(-1, self.num_cells, self.dim)
+    def _search_table(self, anchors: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Anchors about their centre ``(n, K, D)``, which exist ``(n, 1, K)``, the centre ``(n, 1, D)``.
+
+        ``n`` is the number of tessellations. Centred, inner products lose fewer digits.
+        """
+        anchors = anchors.reshape(-1, self.num_cells, self.dim)
         if self.mask is None:
-            return anchors, None
+            centre = anchors.mean(1, keepdim=True)
+            return anchors - centre, None, centre
         exists = self.mask.reshape(-1, 1, self.num_cells)
-        return anchors.masked_fill(~exists.mT, 0), exists
+        absent = ~exists.mT
+        count = exists.sum(-1, keepdim=True).clamp_min(1)
+        centre = anchors.masked_fill(absent, 0).sum(1, keepdim=True) / count
+        return (anchors - centre).masked_fill(absent, 0), exists, centre
 
     def _side_by_side(self, x: Tensor) -> Tensor:
         """Points ``(..., *N, D)`` as ``(n, B, D)``, n the number of tessellations."""
@@ -235,7 +250,7 @@ class Rays(NamedTuple):
 
     def gauge(self) -> Tensor:
         """Minkowski gauge of the displacement, ``(..., *N)``."""
-        rho = (self.displacement * self.normal).sum(-1).clamp_min(0) * (2 / self._spacing())
+        rho = self._bisector()
         for room, step in self._box():
             rho = torch.maximum(rho, (step / room).amax(-1))
         return rho
@@ -247,6 +262,23 @@ class Rays(NamedTuple):
         for room, step in self._box():
             left = torch.minimum(left, ((room - step) / room).amin(-1))
         return left
+
+    def longest(self, length: Tensor, eps: float) -> Tensor:
+        """How many times the displacement stays on this side of the bisector, even when its end is rounded.
+
+        Args:
+            length: About how far from the anchor that end is, ``(..., *N)``.
+            eps: The relative precision of the numbers that points are rounded to.
+
+        Returns:
+            Factors ``(..., *N)``, infinite where no bisector is in the way.
+        """
+        size = self.anchor.abs().amax(-1) * math.sqrt(self.anchor.shape[-1]) + length
+        slack = eps * (4 + 2 * size / self._spacing().sqrt())
+        return (1 - slack.clamp_max(0.5)) / self._bisector()
+
+    def _bisector(self) -> Tensor:
+        return ((self.displacement * self.normal).sum(-1) * (2 / self._spacing())).clamp_min(0)
 
     def _spacing(self) -> Tensor:
         square = self.normal.square().sum(-1)

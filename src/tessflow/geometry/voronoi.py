@@ -85,7 +85,12 @@ class VoronoiTessellation(nn.Module):
             spread: Standard deviation of the anchors where there is no box.
             box: Lower and upper wall, or ``None``.
             learn_box: Whether the walls are learned.
+
+        Raises:
+            ValueError: If ``dim`` is below 1, a variable has no class, or the box is empty.
         """
+        if dim < 1:
+            raise ValueError(f"dim must be at least 1, got {dim}.")
         shape = (len(cardinalities), max(cardinalities), dim)
         if box is None:
             anchors = spread * torch.randn(shape)

@@ -22,8 +22,8 @@ class CellTransform(Transform):
     (Chen, Amos & Nickel, 2022, Sec. 3, with a simpler log-determinant than their Prop. 3). A
     :class:`torch.distributions.transforms.Transform` of event dimension 1, it fits into
     :class:`~torch.distributions.TransformedDistribution` and into zuko's flows. Values keep the dtype of their
-    input; the arithmetic inside is float64. Any finite input gives finite values and gradients: the inverse takes a point on the
-    wall, or beyond, as one just inside of it.
+    input; the arithmetic inside is float64. Points up to 1e8 away give finite values and gradients; the inverse takes
+    a point on the wall, or beyond, as one just inside of it.
 
     Args:
         tessellation: Where the cells are, ``*N`` of them side by side.
@@ -86,10 +86,11 @@ class CellTransform(Transform):
             Points of the cell ``(..., *N, D)``, and ``log|det dz/dx|`` of shape ``(..., *N)``.
         """
         rays = self.tessellation.rays(self.index, point=x)
-        gauge = rays.gauge()
-        ratio, log_det = self.profile.forward(gauge, rays.square(), self.tessellation.dim)
-        # Rounding must not carry a point over the wall.
-        ratio = torch.minimum(ratio, (1 - 4 * torch.finfo(x.dtype).eps) / gauge.detach())
+        square = rays.square()
+        ratio, log_det = self.profile.forward(rays.gauge(), square, self.tessellation.dim)
+        with torch.no_grad():
+            longest = rays.longest(ratio * square.sqrt(), torch.finfo(x.dtype).eps)
+        ratio = torch.minimum(ratio, longest)
         z = rays.anchor + ratio[..., None] * rays.displacement
         return z.to(x.dtype), log_det.to(x.dtype)
 

@@ -155,7 +155,7 @@ def _describe(scale: Tensor | float) -> str:
 
 
 def _wall(gauge: Tensor, half_square: Tensor) -> Tensor:
-    """Half the squared distance of the wall, as a number whose square is finite and not 0; the most if there is none."""
+    """Half the squared distance of the wall, a number whose square is finite and not 0; the most if there is none."""
     tiny = torch.finfo(gauge.dtype).tiny ** 0.2
     nonzero = torch.where(half_square > 0, half_square, 1)
     return (gauge.square() / nonzero).clamp(tiny, 1 / tiny).reciprocal()

@@ -1,0 +1,240 @@
+import itertools
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from tessflow import TabularFlow
+
+FAST = {"max_steps": 60, "batch_size": 64, "hidden_features": (16,), "random_state": 0}
+
+
+def weather(rows=300, seed=0):
+    rng = np.random.default_rng(seed)
+    season = rng.choice(["spring", "summer", "autumn", "winter"], rows)
+    wet = np.where(season == "summer", rng.random(rows) < 0.1, rng.random(rows) < 0.6)
+    frame = pd.DataFrame({"season": season, "wet": wet, "umbrellas": (wet * rng.integers(1, 3, rows)).astype("int8")})
+    frame["size"] = pd.Categorical(rng.choice(["S", "M"], rows), categories=["S", "M", "L"], ordered=True)
+    frame["note"] = np.where(rng.random(rows) < 0.3, None, "ok")
+    return frame
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return TabularFlow(**FAST).fit(weather())
+
+
+def test_samples_have_the_columns_dtypes_and_values_of_the_table(fitted):
+    table, drawn = weather(), fitted.sample(500)
+    assert drawn.columns.equals(table.columns)
+    assert drawn.dtypes.equals(table.dtypes)
+    assert len(drawn) == 500
+    for name in table:
+        assert set(drawn[name].dropna()) <= set(table[name].dropna())
+    assert "L" in drawn["size"].cat.categories
+    assert drawn["note"].isna().any()
+
+
+def test_same_seed_same_numbers(fitted):
+    again = TabularFlow(**FAST).fit(weather())
+    pd.testing.assert_frame_equal(again.sample(20), fitted.sample(20))
+    np.testing.assert_array_equal(again.score_samples(weather(seed=1)), fitted.score_samples(weather(seed=1)))
+    assert not fitted.sample(20).equals(fitted.sample(20, random_state=7))
+
+
+def test_fitting_and_scoring_leave_the_global_random_state_alone(fitted):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    TabularFlow(**FAST).fit(weather(40)).score(weather(40))
+    fitted.sample(3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "bound"),
+    [({}, False), ({"condition_on": "point"}, True), ({"backbone": "coupling", "layers": 2}, True)],
+)
+def test_probabilities_over_the_whole_support(options, bound):
+    table = pd.DataFrame({"a": list("xyzx") * 20, "b": [0, 1, 1, 0] * 20})
+    flow = TabularFlow(**FAST | options).fit(table)
+    assert flow.lower_bound_ is bound
+    support = pd.DataFrame(list(itertools.product("xyz", [0, 1])), columns=["a", "b"])
+    total = np.exp(flow.score_samples(support, samples=2000)).sum()
+    assert total == pytest.approx(1, abs=0.05 if bound else 1e-5)
+    assert flow.score(support) == pytest.approx(flow.score_samples(support).mean())
+
+
+@pytest.mark.parametrize("backbone", ["autoregressive", "coupling"])
+def test_saves_and_loads(tmp_path, backbone):
+    flow = TabularFlow(backbone, layers=2, **FAST).fit(weather())
+    flow.save(tmp_path / "model")
+    loaded = TabularFlow.load(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "config.json", "history.csv", "schema.json", "weights.safetensors",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(loaded.score_samples(weather()), flow.score_samples(weather()))
+    pd.testing.assert_frame_equal(loaded.sample(30), flow.sample(30))
+    assert loaded.validation_score_ == flow.validation_score_
+    assert list(loaded.feature_names_in_) == list(flow.feature_names_in_)
+
+
+def test_a_damaged_model_is_one_sentence(tmp_path, fitted):
+    with pytest.raises(FileNotFoundError, match="holds no complete model"):
+        TabularFlow.load(tmp_path / "nowhere")
+    for name, damage, sentence in [
+        ("config.json", '{"format_version": 99}', r"config.json has format version 99.* newer tessflow"),
+        ("config.json", '{"format_ver', r"config.json is damaged"),
+        ("schema.json", "{}", r"schema.json is damaged \(columns: Field required\)"),
+        ("weights.safetensors", "no", r"weights.safetensors is damaged"),
+    ]:
+        path = tmp_path / f"{name}-{len(damage)}"
+        fitted.save(path)
+        (path / name).write_text(damage)
+        with pytest.raises(ValueError, match=sentence):
+            TabularFlow.load(path)
+    weights = load_file(path.parent / "config.json-22" / "weights.safetensors")
+    fitted.save(tmp_path / "other")
+    save_file(weights | {"extra": torch.zeros(1)}, tmp_path / "other" / "weights.safetensors")
+    with pytest.raises(ValueError, match="weights of another model"):
+        TabularFlow.load(tmp_path / "other")
+
+
+def test_an_overwritten_model_is_whole_or_absent(tmp_path, fitted, monkeypatch):
+    fitted.save(tmp_path)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tessflow.estimators.storage.save_weights", full)
+    with pytest.raises(OSError, match="No space left"):
+        fitted.save(tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no complete model"):
+        TabularFlow.load(tmp_path)
+
+
+def test_validation_rows_can_be_given():
+    flow = TabularFlow(**FAST).fit(weather(), X_validation=weather(seed=1))
+    assert flow.validation_score_ == pytest.approx(flow.score(weather(seed=1)), abs=1e-4)
+
+
+def test_small_tables():
+    one_row = pd.DataFrame({"a": ["x"], "b": [1]})
+    flow = TabularFlow(**FAST).fit(one_row)
+    assert flow.score(one_row) == pytest.approx(0, abs=1e-5)
+    pd.testing.assert_frame_equal(flow.sample(2), pd.concat([one_row] * 2, ignore_index=True))
+    one_column = pd.DataFrame({"a": list("xyxx")})
+    assert TabularFlow(**FAST).fit(one_column).sample(3).shape == (3, 1)
+
+
+def test_array_in_array_out():
+    table = np.array([[0, 1], [1, 0]] * 20)
+    flow = TabularFlow(**FAST).fit(table)
+    drawn = flow.sample(5)
+    assert isinstance(drawn, np.ndarray)
+    assert drawn.dtype == table.dtype
+    assert not hasattr(flow, "feature_names_in_")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"backbone": "transformer"}, "backbone must be 'autoregressive' or 'coupling', got 'transformer'"),
+        ({"validation_fraction": 1.5}, "validation_fraction must lie between 0 and 1, got 1.5"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"dimension": 0}, "dim must be at least 1, got 0"),
+        ({"profile": "tanh"}, "profile must be one of"),
+    ],
+)
+def test_bad_options_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        TabularFlow(**FAST | options).fit(weather(20))
+
+
+def test_bad_tables_are_refused(fitted):
+    with pytest.raises(TypeError, match="'height' holds real numbers"):
+        TabularFlow(**FAST).fit(weather(20).assign(height=1.5))
+    with pytest.raises(ValueError, match="'season'.*'monsoon'"):
+        fitted.score(weather(5).assign(season="monsoon"))
+    with pytest.raises(ValueError, match="1 missing: 'wet'"):
+        fitted.score(weather(5).drop(columns="wet"))
+    with pytest.raises(ValueError, match="n_samples must be an integer of at least 1, got 0"):
+        fitted.sample(0)
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        TabularFlow(condition_on="point", **FAST).fit(weather(20)).score(weather(5), samples=0)
+
+
+def test_not_fitted(tmp_path):
+    for use in (lambda flow: flow.sample(1), lambda flow: flow.score(weather(5)), lambda flow: flow.save(tmp_path)):
+        with pytest.raises(NotFittedError):
+            use(TabularFlow())
+
+
+def test_another_model_does_not_resume(tmp_path):
+    TabularFlow(**FAST).fit(weather(50), directory=tmp_path)
+    with pytest.raises(ValueError, match="profile is truncated-gaussian there and softsign here"):
+        TabularFlow(profile="softsign", **FAST).fit(weather(50), directory=tmp_path)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_tabular_flow import weather
+from tessflow import TabularFlow
+TabularFlow(max_steps=400, batch_size=32, hidden_features=(64,), random_state=0).fit(
+    weather(), directory={directory!r}).save({directory!r})
+"""
+
+
+def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr("tessflow.estimators.tabular.TrainingConfig.model_fields", {}, raising=False)
+    run = [sys.executable, "-c", SCRIPT.format(tests=os.path.dirname(__file__), directory=str(tmp_path / "killed"))]
+    process = subprocess.Popen(run)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed" / "history.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    subprocess.run(run, check=True)
+    whole = SCRIPT.format(tests=os.path.dirname(__file__), directory=str(tmp_path / "whole"))
+    subprocess.run([sys.executable, "-c", whole], check=True)
+    for name in ("weights.safetensors", "config.json", "schema.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+FLOATS = "the check fits real numbers, which a table of classes refuses"
+EXPECTED_FAILURES = {
+    name: FLOATS
+    for name in (
+        "check_dict_unchanged",
+    )
+}
+
+
+@parametrize_with_checks([TabularFlow(**FAST)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+def test_sklearn_conventions(estimator, check):
+    check(estimator)
+
+
+def test_clone_keeps_all_options():
+    flow = TabularFlow("coupling", dimension=2, dropout=0.1, accelerator="auto")
+    assert clone(flow).get_params() == flow.get_params()
+
+
+def test_matches_the_entropy_of_independent_fair_columns():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.integers(0, [2, 3, 4], (2000, 3)), columns=list("abc"))
+    flow = TabularFlow(max_steps=200, hidden_features=(16,), random_state=0).fit(table)
+    fresh = pd.DataFrame(rng.integers(0, [2, 3, 4], (2000, 3)), columns=list("abc"))
+    assert -flow.score(fresh) == pytest.approx(math.log(24), abs=0.02)
+    assert -flow.score(fresh) > math.log(24) - 1e-3

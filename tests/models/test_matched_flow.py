@@ -1,0 +1,149 @@
+import itertools
+import math
+
+import pytest
+import torch
+
+from tessflow.models import MatchedFlow
+from tessflow.training import TrainingConfig, fit
+
+CARDINALITIES = (3, 1, 4, 2)
+
+
+def every_row(cardinalities=CARDINALITIES):
+    return torch.tensor(list(itertools.product(*map(range, cardinalities))))
+
+
+def make(seed=0, **options):
+    torch.manual_seed(seed)
+    model = MatchedFlow(CARDINALITIES, dim=3, hidden_features=(32, 32), **options).eval()
+    # Away from the uniform start.
+    for parameter in model.network[-1].parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    torch.nn.init.normal_(model.bias)
+    return model
+
+
+ORDERS = ["natural", "random", (2, 0, 3, 1)]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_exact_probabilities_sum_to_one(order):
+    model = make(order=order, condition_on="cell").double()
+    assert not model.lower_bound
+    assert model.log_prob(every_row()).exp().sum().item() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("profile", ["truncated-gaussian", "softsign"])
+def test_bound_sums_to_at_most_one(order, profile):
+    model = make(order=order, condition_on="point", profile=profile)
+    assert model.lower_bound
+    draws = torch.stack([model.elbo(every_row()).detach() for _ in range(400)]).double().exp()
+    total, error = draws.sum(1).mean().item(), draws.sum(1).std().item() / 20
+    # The estimate of each p(y) is unbiased, so many samples come close to 1 and their bound stays below it.
+    assert total == pytest.approx(1, abs=4 * error + 1e-6)
+    assert error < 0.05
+    few = torch.stack([model.log_prob(every_row(), samples=2) for _ in range(50)]).mean(0).exp().sum()
+    assert few <= 1
+
+
+def test_more_samples_tighten_the_bound():
+    model = make(condition_on="point")
+    y = every_row().repeat(20, 1)
+    one, many = (model.log_prob(y, samples=s).mean() for s in (1, 100))
+    assert many > one
+
+
+@pytest.mark.parametrize("condition_on", ["cell", "point"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_log_prob_of_samples_matches_their_frequency(order, condition_on):
+    model = make(order=order, condition_on=condition_on)
+    n = 20_000
+    y = model.sample(n)
+    assert (y < torch.tensor(CARDINALITIES)).all()
+    assert (y >= 0).all()
+    rows = every_row()
+    frequency = (y[:, None] == rows).all(-1).double().mean(0)
+    probability = model.log_prob(rows, samples=3000).double().exp()
+    error = (probability * (1 - probability) / n).sqrt()
+    assert ((frequency - probability).abs() < 5 * error + 2e-3).all()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_each_variable_sees_earlier_ones_only(order):
+    model = make(order=order, condition_on="point")
+    x = torch.randn(len(CARDINALITIES), 3, requires_grad=True)
+    rank = model.order.argsort()
+    for n in range(len(CARDINALITIES)):
+        if CARDINALITIES[n] > 1:
+            (gradient,) = torch.autograd.grad(model.logits(x)[n, 0], x)
+            assert ((gradient.abs().sum(-1) > 0) == (rank < rank[n])).all()
+
+
+def test_classes_that_do_not_exist_have_no_mass():
+    model = make()
+    chance = model.logits(model.represent(every_row())).exp()
+    assert (chance[:, 0, 3:] == 0).all()
+    assert (chance[:, 1, 1:] == 0).all()
+    torch.testing.assert_close(chance.sum(-1), torch.ones(24, 4))
+
+
+def test_starts_as_independent_uniform_columns():
+    model = MatchedFlow((3, 4))
+    torch.testing.assert_close(model.log_prob(every_row((3, 4))), torch.full((12,), -math.log(12)))
+
+
+def test_single_variable():
+    model = MatchedFlow((3,))
+    assert model.log_prob(torch.arange(3)[:, None]).exp().sum().item() == pytest.approx(1)
+    assert model.sample(5).shape == (5, 1)
+
+
+def test_every_parameter_gets_a_finite_gradient():
+    model = make(condition_on="point").train()
+    model.elbo(every_row()).mean().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_fits_a_dependence_that_independent_columns_miss():
+    torch.manual_seed(0)
+    first = torch.arange(3).repeat(200)
+    y = torch.stack([first, (first + 1) % 3], 1)
+    model = MatchedFlow((3, 3), hidden_features=(32,))
+    result = fit(model, y, y, TrainingConfig(max_steps=200, batch_size=128, warmup_steps=10, learning_rate=1e-2))
+    assert math.log(3) - 1e-3 < -result.best_validation < math.log(3) + 0.05
+
+
+@pytest.mark.parametrize("condition_on", ["cell", "point"])
+def test_trained_model_sums_to_one(condition_on):
+    torch.manual_seed(0)
+    first = torch.randint(3, (500,))
+    y = torch.stack([first, (first * 2) % 3, torch.randint(2, (500,))], 1)
+    model = MatchedFlow((3, 3, 2), hidden_features=(32,), dim=2, condition_on=condition_on)
+    fit(model, y, y, TrainingConfig(max_steps=300, batch_size=128, warmup_steps=10, learning_rate=1e-2))
+    total = model.log_prob(every_row((3, 3, 2)), samples=3000).double().exp().sum().item()
+    assert 0.98 < total < 1 + (1e-5 if condition_on == "cell" else 0.02)
+
+
+def test_gives_the_same_numbers_after_saving_and_loading():
+    model, other = make(seed=0, order="random"), make(seed=1, order="random")
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other.log_prob(every_row()), model.log_prob(every_row()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"condition_on": "cells"}, "condition_on must be 'point' or 'cell', got 'cells'"),
+        ({"order": (0, 0, 1, 2)}, "order must be 'natural', 'random' or a permutation"),
+        ({"order": "alphabetical"}, "order must be"),
+        ({"profile": "tanh"}, "profile must be one of"),
+        ({"dim": 0}, "dim must be at least 1, got 0"),
+    ],
+)
+def test_bad_options_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        MatchedFlow(CARDINALITIES, **options)
