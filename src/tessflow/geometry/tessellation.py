@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -227,38 +226,44 @@ class Tessellation:
         return x.reshape(-1, math.prod(self.shape), self.dim).transpose(0, 1)
 
 
-class Rays(NamedTuple):
+class Rays:
     """Rays from the anchors of cells to points, all float64.
 
-    Attributes:
+    Args:
         anchor: Where they start, ``(..., *N, D)``.
         displacement: From there to the point, ``(..., *N, D)``.
         normal: From there to the anchor behind the bisector that the ray meets first; 0 if it meets none.
         lower: Lower walls of the box, or ``None``.
         upper: Upper walls of the box, or ``None``.
+
+    Attributes:
+        square: Squared lengths of the displacements, ``(..., *N)``.
     """
 
-    anchor: Tensor
-    displacement: Tensor
-    normal: Tensor
-    lower: Tensor | None
-    upper: Tensor | None
-
-    def square(self) -> Tensor:
-        """Squared lengths, ``(..., *N)``."""
-        return self.displacement.square().sum(-1)
+    def __init__(
+        self, anchor: Tensor, displacement: Tensor, normal: Tensor, lower: Tensor | None, upper: Tensor | None
+    ) -> None:
+        self.anchor = anchor
+        self.displacement = displacement
+        self.normal = normal
+        self.lower = lower
+        self.upper = upper
+        self.square = displacement.square().sum(-1)
+        spacing = normal.square().sum(-1)
+        self._spacing = torch.where(spacing > 0, spacing, 1)
+        self._bisector = ((displacement * normal).sum(-1) * (2 / self._spacing)).clamp_min(0)
 
     def gauge(self) -> Tensor:
         """Minkowski gauge of the displacement, ``(..., *N)``."""
-        rho = self._bisector()
+        rho = self._bisector
         for room, step in self._box():
             rho = torch.maximum(rho, (step / room).amax(-1))
         return rho
 
     def clearance(self) -> Tensor:
         """One minus the gauge, without cancellation, ``(..., *N)``."""
-        left = ((self.normal - 2 * self.displacement) * self.normal).sum(-1) / self._spacing()
-        left = torch.where((self.normal != 0).any(-1), left, 1).clamp_max(1)
+        left = ((self.normal - 2 * self.displacement) * self.normal).sum(-1) / self._spacing
+        left = torch.where(self._bisector > 0, left, 1)
         for room, step in self._box():
             left = torch.minimum(left, ((room - step) / room).amin(-1))
         return left
@@ -274,15 +279,8 @@ class Rays(NamedTuple):
             Factors ``(..., *N)``, infinite where no bisector is in the way.
         """
         size = self.anchor.abs().amax(-1) * math.sqrt(self.anchor.shape[-1]) + length
-        slack = eps * (4 + 2 * size / self._spacing().sqrt())
-        return (1 - slack.clamp_max(0.5)) / self._bisector()
-
-    def _bisector(self) -> Tensor:
-        return ((self.displacement * self.normal).sum(-1) * (2 / self._spacing())).clamp_min(0)
-
-    def _spacing(self) -> Tensor:
-        square = self.normal.square().sum(-1)
-        return torch.where(square > 0, square, 1)
+        slack = eps * (4 + 2 * size / self._spacing.sqrt())
+        return (1 - slack.clamp_max(0.5)) / self._bisector
 
     def _box(self) -> Iterator[tuple[Tensor, Tensor]]:
         """For each pair of walls, its distance from the anchor and the step towards it."""

@@ -86,10 +86,9 @@ class CellTransform(Transform):
             Points of the cell ``(..., *N, D)``, and ``log|det dz/dx|`` of shape ``(..., *N)``.
         """
         rays = self.tessellation.rays(self.index, point=x)
-        square = rays.square()
-        ratio, log_det = self.profile.forward(rays.gauge(), square, self.tessellation.dim)
+        ratio, log_det = self.profile.forward(rays.gauge(), rays.square, self.tessellation.dim)
         with torch.no_grad():
-            longest = rays.longest(ratio * square.sqrt(), torch.finfo(x.dtype).eps)
+            longest = rays.longest(ratio * rays.square.sqrt(), torch.finfo(x.dtype).eps)
         ratio = torch.minimum(ratio, longest)
         z = rays.anchor + ratio[..., None] * rays.displacement
         return z.to(x.dtype), log_det.to(x.dtype)
@@ -104,7 +103,7 @@ class CellTransform(Transform):
             Points of R^D ``(..., *N, D)``, and ``log|det dx/dz|`` of shape ``(..., *N)``.
         """
         rays = self.tessellation.rays(self.index, point=z)
-        ratio, log_det = self.profile.inverse(rays.gauge(), rays.clearance(), rays.square(), self.tessellation.dim)
+        ratio, log_det = self.profile.inverse(rays.gauge(), rays.clearance(), rays.square, self.tessellation.dim)
         x = rays.anchor + ratio[..., None] * rays.displacement
         return x.to(z.dtype), log_det.to(z.dtype)
 
