@@ -2,8 +2,8 @@
 
 python benchmarks/table_likelihood.py --data mushroom --backbone coupling --steps 6000 --threads 1
 
-Trains :class:`tessflow.TabularFlow` on the paper's training rows, lets the validation rows choose the weights and scores
-the test rows once. Data sets that are not generated are read from TESSFLOW_DATA, the cache, or downloaded.
+Trains :class:`tessflow.TabularFlow` on the paper's training rows, lets the validation rows choose the weights and
+scores the test rows once. Data sets that are not generated are read from TESSFLOW_DATA, the cache, or downloaded.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ def main() -> None:
     data = datasets.load(arguments.data)
     options = {name: json.loads(value) for name, value in (item.split("=", 1) for item in arguments.set)}
     flow = TabularFlow(
-        arguments.backbone, max_steps=arguments.steps, random_state=arguments.seed, verbose=sys.stderr.isatty(), **options
+        arguments.backbone,
+        max_steps=arguments.steps,
+        random_state=arguments.seed,
+        verbose=sys.stderr.isatty(),
+        **options,
     )
     started = time.perf_counter()
     flow.fit(data.train, X_validation=data.validation)
@@ -86,7 +90,9 @@ def main() -> None:
 def provenance(threads: int) -> dict[str, Any]:
     """Say where, when and with which code a result was made."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    changed = subprocess.run(["git", "status", "--porcelain", "src"], capture_output=True, text=True, check=False).stdout
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "src"], capture_output=True, text=True, check=False
+    ).stdout
     return {
         "commit": commit + (" with local changes" if changed.strip() else ""),
         "tessflow": tessflow.__version__,

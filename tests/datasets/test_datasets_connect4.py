@@ -70,9 +70,7 @@ def test_has_the_known_counts(positions):
 
 
 def test_keeps_the_first_of_each_mirror_pair_in_alphabetical_order(positions):
-    strings, others = (
-        ["".join(row) for row in frame.to_numpy()] for frame in (positions, mirrored(positions))
-    )
+    strings, others = (["".join(row) for row in frame.to_numpy()] for frame in (positions, mirrored(positions)))
     assert all(string <= other for string, other in zip(strings, others, strict=True))
     assert strings == sorted(strings)
 
@@ -154,7 +152,5 @@ def test_a_file_is_checked_against_the_generated_positions(positions, tmp_path):
         match=r"does not hold the 67,557 Connect-4 positions: .* and 1 are not among those generated",
     ):
         load("connect4", data_dir=tmp_path)
-    with pytest.raises(
-        ValueError, match="of its 67556 rows 67555 are distinct up to mirror images and 0 are not"
-    ):
+    with pytest.raises(ValueError, match="of its 67556 rows 67555 are distinct up to mirror images and 0 are not"):
         check_connect4(pd.concat([rows.iloc[:-2], mirrored(rows.iloc[:1])]), source="a file")

@@ -72,9 +72,7 @@ def test_downloads_once(repository, cache, file):
 
 def test_a_download_with_another_checksum_is_refused_and_not_kept(repository, cache):
     served = put(repository, PLAIN.path, b"<html>moved</html>")
-    with pytest.raises(
-        ValueError, match=r"sent something else than the official numbers\.data .*TESSFLOW_DATA"
-    ):
+    with pytest.raises(ValueError, match=r"sent something else than the official numbers\.data .*TESSFLOW_DATA"):
         read(PLAIN)
     assert not [path for path in cache.rglob("*") if path.is_file()]
     served.write_bytes(RAW)

@@ -35,9 +35,7 @@ def test_nursery_file_is_the_generated_product(real_files):
     real_files("nursery", file)
     generated = load("nursery")
     rows, _ = Library("nursery").read_csv(file, names=[*generated.train.columns, "class"], dtype="str")
-    in_order = generated.frame.merge(rows.drop(columns="class").reset_index(), how="left").sort_values(
-        "index"
-    )
+    in_order = generated.frame.merge(rows.drop(columns="class").reset_index(), how="left").sort_values("index")
     assert in_order["index"].tolist() == list(range(12_960))
 
 

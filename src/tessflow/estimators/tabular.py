@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,17 @@ __all__ = ["TabularFlow"]
 
 Self = TypeVar("Self", bound="TabularFlow")
 
+
+class _Defaults(NamedTuple):
+    hidden_features: tuple[int, ...]
+    learning_rate: float
+
+
+_DEFAULTS = {
+    "autoregressive": _Defaults(hidden_features=(512, 512, 512), learning_rate=2e-3),
+    "coupling": _Defaults(hidden_features=(256, 256), learning_rate=4e-3),
+}
+
 # Rows times classes that a scoring or sampling pass holds at once.
 _CHUNK = 1 << 22
 
@@ -47,13 +58,14 @@ class TabularFlow(DensityMixin, BaseEstimator):
         profile: How noise fills a cell: ``"truncated-gaussian"``, or the paper's ``"softsign"``.
         condition_on: What the autoregressive network sees of earlier columns: their ``"cell"`` (log-likelihoods are
             exact) or a ``"point"`` in it (they are lower bounds).
-        hidden_features: Widths of the hidden layers; by default (512, 512, 512) for the autoregressive backbone,
-            (256, 256) for the coupling one.
+        hidden_features: Widths of the hidden layers; ``None`` for (512, 512, 512) in the autoregressive backbone and
+            (256, 256) in the coupling one.
         dropout: Share of hidden units dropped while training the autoregressive network.
         layers: Number of coupling layers of the coupling backbone.
         max_steps: Most optimizer steps.
         batch_size: Rows a step.
-        learning_rate: Peak learning rate.
+        learning_rate: Peak learning rate; ``None`` for 2e-3 with the autoregressive backbone, 4e-3 with the coupling
+            one.
         weight_decay: Decoupled weight decay.
         validation_fraction: Share of rows set aside to choose the best weights, unless ``fit`` is given some.
         patience: Evaluations without improvement after which training stops; ``None`` for never.
@@ -87,11 +99,11 @@ class TabularFlow(DensityMixin, BaseEstimator):
         profile: ProfileName = "truncated-gaussian",
         condition_on: Literal["cell", "point"] = "cell",
         hidden_features: Sequence[int] | None = None,
-        dropout: float = 0.0,
-        layers: int = 16,
+        dropout: float = 0.1,
+        layers: int = 8,
         max_steps: int = 3000,
         batch_size: int = 256,
-        learning_rate: float = 2e-3,
+        learning_rate: float | None = None,
         weight_decay: float = 0.01,
         validation_fraction: float = 0.1,
         patience: int | None = 10,
@@ -160,7 +172,7 @@ class TabularFlow(DensityMixin, BaseEstimator):
         config = TrainingConfig(
             max_steps=self.max_steps,
             batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            learning_rate=self._defaults().learning_rate if self.learning_rate is None else self.learning_rate,
             weight_decay=self.weight_decay,
             patience=self.patience,
             seed=seed,
@@ -265,24 +277,27 @@ class TabularFlow(DensityMixin, BaseEstimator):
         estimator.history_ = directory.read_history()
         return estimator
 
+    def _defaults(self) -> _Defaults:
+        if self.backbone not in _DEFAULTS:
+            raise ValueError(f"backbone must be {' or '.join(map(repr, _DEFAULTS))}, got {self.backbone!r}.")
+        return _DEFAULTS[self.backbone]
+
     def _build(self, schema: TableSchema) -> nn.Module:
+        hidden_features = self._defaults().hidden_features if self.hidden_features is None else self.hidden_features
         if self.backbone == "autoregressive":
             return MatchedFlow(
                 schema.cardinalities,
                 dim=self.dimension,
-                hidden_features=self.hidden_features or (512, 512, 512),
+                hidden_features=hidden_features,
                 dropout=self.dropout,
                 condition_on=self.condition_on,
                 profile=self.profile,
             )
-        if self.backbone == "coupling":
-            hidden_features = self.hidden_features or (256, 256)
-            dequantizer = VoronoiDequantizer(
-                schema.cardinalities, self.dimension, profile=self.profile, hidden_features=hidden_features
-            )
-            flow = coupling_flow(dequantizer.features, layers=self.layers, hidden_features=hidden_features)
-            return DequantizedFlow(flow, dequantizer)
-        raise ValueError(f"backbone must be 'autoregressive' or 'coupling', got {self.backbone!r}.")
+        dequantizer = VoronoiDequantizer(
+            schema.cardinalities, self.dimension, profile=self.profile, hidden_features=hidden_features
+        )
+        flow = coupling_flow(dequantizer.features, layers=self.layers, hidden_features=hidden_features)
+        return DequantizedFlow(flow, dequantizer)
 
     def _adopt(self, schema: TableSchema, model: nn.Module, seed: int, validation_score: float) -> None:
         self.schema_ = schema

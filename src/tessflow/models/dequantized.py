@@ -12,6 +12,9 @@ from tessflow.dequantization import Dequantizer
 
 __all__ = ["DequantizedFlow", "importance_bound"]
 
+# Rows times importance samples in one pass.
+_ROWS = 4096
+
 
 class DequantizedFlow(nn.Module):
     r"""Model discrete rows y by a flow p(x) over the cells that a dequantizer q(x | y) gives them.
@@ -93,6 +96,11 @@ def importance_bound(elbo: Callable[[Tensor], Tensor], y: Tensor, samples: int) 
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
     total = torch.full(y.shape[:1], -math.inf, device=y.device)
-    for _ in range(samples):
-        total = torch.logaddexp(total, elbo(y))
+    if len(y) == 0:
+        return total
+    at_once = max(1, _ROWS // len(y))
+    for done in range(0, samples, at_once):
+        n = min(at_once, samples - done)
+        ratios = elbo(y.repeat(n, 1)).reshape(n, len(y))
+        total = torch.logaddexp(total, ratios.logsumexp(0))
     return total - math.log(samples)

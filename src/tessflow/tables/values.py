@@ -80,6 +80,7 @@ def factorize(series: pd.Series, name: Hashable) -> tuple[NDArray[np.int64], lis
 
     Raises:
         TypeError: If the column holds anything but booleans, numbers, strings or numeric intervals, or a mix.
+        ValueError: If it holds complex numbers.
 
     Example:
         >>> factorize(pd.Series([2.0, None, 5.0, 2.0]), "rooms")
@@ -122,7 +123,7 @@ def _require_supported(values: pd.Series | pd.Index, name: Hashable) -> None:
     if is_sparse:
         raise TypeError(f"{where} is sparse: convert it with .sparse.to_dense()")
     if found == "complex":
-        raise TypeError(f"Complex data not supported: {where} holds complex numbers")
+        raise ValueError(f"Complex data not supported: {where} holds complex numbers")
     if found == "bytes":
         raise TypeError(f"{where} holds bytes: decode them to strings with .str.decode('utf-8')")
     if any(word in found for word in TEMPORAL) or is_temporal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -35,17 +36,18 @@ def progress_bar(total: int, *, enabled: bool) -> Iterator[Callable[[Counters, f
         TextColumn("step"),
         MofNCompleteColumn(),
         BarColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  validation {task.fields[validation]:.4f}"),
+        TextColumn("{task.fields[values]}"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), disable=not enabled) as bar:
-        task = bar.add_task("training", total=total, loss=float("nan"), validation=float("nan"))
+        task = bar.add_task("training", total=total, values="")
 
         def report(run: Counters, loss: float) -> None:
             if enabled:
-                validation = run.history[-1]["validation"] if run.history else float("nan")
-                bar.update(task, completed=run.step, loss=loss, validation=validation)
+                values = [] if math.isnan(loss) else [f"loss {loss:.3f}"]  # none yet when a run resumes
+                values += [f"validation {row['validation']:.3f}" for row in run.history[-1:]]
+                bar.update(task, completed=run.step, values="  ".join(values))
 
         yield report
