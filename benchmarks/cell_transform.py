@@ -9,16 +9,14 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from provenance import provenance
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -292,30 +290,6 @@ def show(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def setting(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Where and how the numbers were taken."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    return {
-        "command": " ".join(["python", *sys.argv]),
-        "config": {key: value for key, value in vars(args).items() if key != "out"},
-        "commit": commit or None,
-        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def processor() -> str:
-    """Name the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", type=int, nargs="*", help="numbers of the shapes to run, from 0; all by default")
@@ -323,7 +297,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--box", action=argparse.BooleanOptionalAction, default=True, help="cut our cells by a box")
+    parser.add_argument("--box", action=argparse.BooleanOptionalAction, default=False, help="cut our cells by a box")
     parser.add_argument(
         "--paper", action=argparse.BooleanOptionalAction, default=True, help="run the paper's algorithm"
     )
@@ -331,11 +305,15 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
+    made_by = provenance()
     shapes = SHAPES if args.shapes is None else [SHAPES[i] for i in args.shapes]
     rows = [row for shape in shapes for row in measure(shape, args, device)]
     Console(width=140).print(show(rows))
+    config = {key: value for key, value in vars(args).items() if key != "out"}
+    if device.type == "cuda":
+        config["gpu"] = torch.cuda.get_device_name(device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({**setting(args, device), "rows": rows}, indent=1) + "\n")
+    args.out.write_text(json.dumps({**made_by, "config": config, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

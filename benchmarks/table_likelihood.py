@@ -11,19 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
-import subprocess
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from provenance import provenance
 
-import tessflow
 from tessflow import TabularFlow, datasets
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,6 +38,7 @@ def main() -> None:
     parser.add_argument("--name", help="of the result file; by default data-backbone-seed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    made_by = provenance()
 
     data = datasets.load(arguments.data)
     options = {name: json.loads(value) for name, value in (item.split("=", 1) for item in arguments.set)}
@@ -58,7 +55,7 @@ def main() -> None:
     scores = -flow.score_samples(data.test, samples=arguments.samples)
     one = -flow.score_samples(data.test, samples=1)
     result: dict[str, Any] = {
-        "command": " ".join(["python", "benchmarks/table_likelihood.py", *sys.argv[1:]]),
+        **made_by,
         "data": data.name,
         "source": data.source,
         "rows": [len(data.train), len(data.validation), len(data.test)],
@@ -79,34 +76,11 @@ def main() -> None:
             name: [float(np.round(value, 4)) for value in flow.history_[name]]
             for name in ("step", "seconds", "train_loss", "validation")
         },
-        **provenance(arguments.threads),
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{arguments.name or f'{arguments.data}-{arguments.backbone}-{arguments.seed}'}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"{data.name}, {arguments.backbone}: test {result['test_nats']:.3f} nats in {seconds:.0f} s -> {path}")
-
-
-def provenance(threads: int) -> dict[str, Any]:
-    """Say where, when and with which code a result was made."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "src"], capture_output=True, text=True, check=False
-    ).stdout
-    return {
-        "commit": commit + (" with local changes" if changed.strip() else ""),
-        "tessflow": tessflow.__version__,
-        "torch": torch.__version__,
-        "hardware": f"{_processor()}, {os.cpu_count()} cores, {threads} threads used",
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="where model and pictures go")
-    parser.add_argument("--steps", type=int, default=3000, help="training steps")
+    parser.add_argument("--steps", type=int, default=5000, help="training steps")
     arguments = parser.parse_args()
     console = Console()
 
     data = load("connect4")
-    console.print(f"[bold]{data.name}[/]: {data.description} {len(data.train):,} rows to train on. {data.source}")
+    console.print(f"[bold]{data.description}[/]; {len(data.train):,} rows to train on; {data.source}")
     started = time.perf_counter()
     flow = TabularFlow(max_steps=arguments.steps, random_state=0, verbose=True)
     flow.fit(data.train, X_validation=data.validation)
@@ -73,8 +73,9 @@ def main() -> None:
     tessellation = flow.model_.dequantizer.tessellation.variable(variable)
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
-    plot_cells(tessellation, axes, labels=[str(value) for value in flow.schema_.columns[variable].values])
-    axes.set_title("Learned cells of square d1, in the plane of its anchors")
+    values = flow.schema_.columns[variable].values
+    plot_cells(tessellation, axes, labels=[{"b": "blank"}.get(str(value), str(value)) for value in values])
+    axes.set_title("Square d1: learned cells, in the plane of its anchors", fontsize=11)
     cells = arguments.out / "cells.png"
     figure.savefig(cells, dpi=150)
     console.print(f"Model in {arguments.out}; pictures: {loss}, {cells}.")

@@ -37,12 +37,16 @@ def plot_history(history: pd.DataFrame, ax: Axes, *, references: dict[str, float
     """
     ax.plot(history["step"], history["train_loss"], label="training rows", color="#4477AA")
     ax.plot(history["step"], -history["validation"], label="held-out rows", color="#EE6677")
-    for name, value in (references or {}).items():
+    references = references or {}
+    for name, value in references.items():
+        # Under the lowest line there is no curve to run into the text.
+        offset, side = (-3, "top") if value == min(references.values()) else (3, "bottom")
         ax.axhline(value, color="#888888", linewidth=0.8, linestyle="--")
         ax.annotate(
-            f"{name}: {value:.2f}", (1, value), xycoords=("axes fraction", "data"), xytext=(-4, 3),
-            textcoords="offset points", ha="right", fontsize=8, color="#555555",
+            f"{name}: {value:.2f}", (1, value), xycoords=("axes fraction", "data"), xytext=(-4, offset),
+            textcoords="offset points", ha="right", va=side, fontsize=8, color="#555555",
         )  # fmt: skip
+    ax.margins(y=0.08)
     ax.set(xlabel="step", ylabel="negative log-likelihood (nats a row)")
     ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
