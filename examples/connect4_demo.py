@@ -75,7 +75,7 @@ def main() -> None:
     axes = figure.subplots()
     values = flow.schema_.columns[variable].values
     plot_cells(tessellation, axes, labels=[{"b": "blank"}.get(str(value), str(value)) for value in values])
-    axes.set_title("Square d1: learned cells, in the plane of its anchors", fontsize=11)
+    axes.set_title("Square d1: learned anchors and their cells", fontsize=11)
     cells = arguments.out / "cells.png"
     figure.savefig(cells, dpi=150)
     console.print(f"Model in {arguments.out}; pictures: {loss}, {cells}.")

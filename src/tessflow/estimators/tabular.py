@@ -80,7 +80,7 @@ class TabularFlow(DensityMixin, BaseEstimator):
         lower_bound_: Whether ``score_samples`` gives lower bounds rather than exact log-likelihoods.
         result_: What training did (:class:`~tessflow.training.TrainingResult`); ``None`` for a loaded model.
         history_: One row an evaluation, a DataFrame.
-        validation_score_: Mean log-likelihood (or bound) of the validation rows, in nats.
+        validation_score_: Mean log-likelihood of the validation rows, in nats; where it is a bound, from one sample.
 
     Example:
         >>> table = pd.DataFrame({"coat": ["yes", "no"] * 50, "season": ["winter", "summer"] * 50})
@@ -257,7 +257,7 @@ class TabularFlow(DensityMixin, BaseEstimator):
 
     @classmethod
     def load(cls: type[Self], path: str | os.PathLike[str]) -> Self:
-        """Read a model that :meth:`save` wrote. Runs no code from the directory.
+        """Read a model that :meth:`save` wrote, onto the CPU. Runs no code from the directory.
 
         Args:
             path: The directory.

@@ -28,8 +28,8 @@ class Tessellation:
     In the terms of Chen, Amos & Nickel (2022, Eq. 7-9), :math:`\rho_k(v) = |v| / \lambda^*(v / |v|)`.
 
     ``N`` independent tessellations are held side by side: anchors ``(*N, K, D)``, points ``(..., *N, D)``. All methods
-    take float32 or float64 and return the dtype they were given. Inside, arithmetic is float64, because differences
-    and products of float32 numbers are exact there: anchors a few float32 steps apart are still told apart.
+    take float32 or float64 and return the dtype they were given. Inside, arithmetic is float64, where products of
+    float32 numbers are exact: anchors a few float32 steps apart are still told apart.
     The wall that a ray meets is found without autograd, in matrix products; only that wall is differentiated.
     Anchors that coincide put no wall between each other.
 

@@ -24,9 +24,9 @@ class MatchedFlow(nn.Module):
     .. math:: p(x) = \prod_n \sum_k \pi_k(h_n) \, c_k(x_n) \, 1[x_n \in V_k], \qquad q(x_n | y_n) = c_{y_n}(x_n),
 
     with components :math:`c_k` (a Gaussian pushed into cell k) that are also the dequantizer's. Densities and Jacobians
-    cancel: the bound is :math:`E_q \sum_n \log \pi_{y_n}(h_n)`, from one pass of a masked network, with no gap left by
-    the dequantizer. If the network sees the cell of each earlier variable (its anchor) instead of the point in it, the
-    same sum is the exact log-likelihood.
+    cancel: the bound is :math:`E_q \sum_n \log \pi_{y_n}(h_n)`, from one pass of a masked network, and loose only as
+    far as :math:`\pi` varies inside a cell. If the network sees the cell of each earlier variable (its anchor) instead
+    of the point in it, the same sum is the exact log-likelihood; anchors are then embeddings.
 
     Args:
         cardinalities: The number of classes of each variable, ``(K_1, ..., K_N)``.

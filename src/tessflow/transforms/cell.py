@@ -23,7 +23,7 @@ class CellTransform(Transform):
     :class:`torch.distributions.transforms.Transform` of event dimension 1, it fits into
     :class:`~torch.distributions.TransformedDistribution` and into zuko's flows. Values keep the dtype of their
     input; the arithmetic inside is float64. Points up to 1e8 away give finite values and gradients; the inverse takes
-    a point on the wall, or beyond, as one just inside of it.
+    a point on the wall, or beyond, as one just inside of it (a distribution that validates its arguments refuses it).
 
     Args:
         tessellation: Where the cells are, ``*N`` of them side by side.

@@ -94,7 +94,8 @@ class TruncatedGaussian:
 
     a smooth minimum of :math:`a` and :math:`b`. In two dimensions it sends N(0, I) to the Gaussian of standard
     deviation :math:`\gamma`, cut off at the wall along every ray: cells side by side can look like one smooth density.
-    With :math:`h = \log (m / a)`,
+    At the anchor, where the slope depends on the direction, it is that of unbounded rays. With
+    :math:`h = \log (m / a)`,
 
     .. math:: \log |\det J| = D \log \gamma + (D/2 - 1) h + \log (1 - e^{-b}) + m - a.
 
