@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import AffineTransform, Transform
 from zuko.transforms import ComposedTransform
@@ -68,7 +67,7 @@ class VoronoiDequantizer(Dequantizer):
 
     def cells(self, y: Tensor) -> Transform:
         """Return the bijection from R^(N x D) onto the cells of ``y``."""
-        scale = F.embedding(self._flat(y), self.log_scale.reshape(-1, 1)).squeeze(-1).exp()
+        scale = self.log_scale.flatten()[self._flat(y)].exp()
         return ComposedTransform(
             AffineTransform(self.anchor(y), 1.0, event_dim=1),
             CellTransform(self.tessellation(), y, profile=PROFILES[self.profile](scale)),
@@ -76,7 +75,7 @@ class VoronoiDequantizer(Dequantizer):
 
     def anchor(self, y: Tensor) -> Tensor:
         """Return the anchors of the cells of ``y``: ``(..., N)`` to ``(..., N, D)``."""
-        return F.embedding(self._flat(y), self.tessellation().anchors.reshape(-1, self.dim))
+        return self.tessellation().anchors.reshape(-1, self.dim)[self._flat(y)]
 
     def _flat(self, y: Tensor) -> Tensor:
         n, k = self.log_scale.shape

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["Rays", "Tessellation"]
@@ -164,11 +163,11 @@ class Tessellation:
         index = index.expand(torch.broadcast_shapes(to.shape[:-1], index.shape, self.shape))
         first = torch.arange(0, table.shape[0], self.num_cells, device=index.device).reshape(self.shape)
         own = index + first
-        anchor = F.embedding(own, table)
+        anchor = table[own]
         v = (_double(to) if point is None else _double(to) - anchor).expand(anchor.shape)
         with torch.no_grad():
             facing = self._facing(v, index, own, anchor, anchors) + first
-        normal = F.embedding(facing, table) - anchor
+        normal = table[facing] - anchor
         return Rays(anchor, v, normal, self.lower, self.upper)
 
     def _facing(self, v: Tensor, index: Tensor, number: Tensor, anchor: Tensor, anchors: Tensor) -> Tensor:
@@ -200,7 +199,7 @@ class Tessellation:
             square = torch.baddbmm(ends[..., part], start, anchors[:, part].mT, alpha=-2).add_(starts)
             square.masked_fill_(square <= noise, math.inf)
             if pairs:
-                square = F.embedding(number, square.reshape(n * k, -1))
+                square = square.reshape(n * k, -1)[number]
             return scores.sub_(shift).div_(square)
 
         own = index.reshape(-1, n).t()
@@ -278,7 +277,7 @@ class Rays:
         Returns:
             Factors ``(..., *N)``, infinite where no bisector is in the way.
         """
-        size = self.anchor.abs().amax(-1) * math.sqrt(self.anchor.shape[-1]) + length
+        size = torch.linalg.vector_norm(self.anchor, dim=-1) + length
         slack = eps * (4 + 2 * size / self._spacing.sqrt())
         return (1 - slack.clamp_max(0.5)) / self._bisector
 
