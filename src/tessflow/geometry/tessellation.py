@@ -163,11 +163,11 @@ class Tessellation:
         index = index.expand(torch.broadcast_shapes(to.shape[:-1], index.shape, self.shape))
         first = torch.arange(0, table.shape[0], self.num_cells, device=index.device).reshape(self.shape)
         own = index + first
-        anchor = table[own]
+        anchor = _take(table, own)
         v = (_double(to) if point is None else _double(to) - anchor).expand(anchor.shape)
         with torch.no_grad():
             facing = self._facing(v, index, own, anchor, anchors) + first
-        normal = table[facing] - anchor
+        normal = _take(table, facing) - anchor
         return Rays(anchor, v, normal, self.lower, self.upper)
 
     def _facing(self, v: Tensor, index: Tensor, number: Tensor, anchor: Tensor, anchors: Tensor) -> Tensor:
@@ -199,20 +199,20 @@ class Tessellation:
             square = torch.baddbmm(ends[..., part], start, anchors[:, part].mT, alpha=-2).add_(starts)
             square.masked_fill_(square <= noise, math.inf)
             if pairs:
-                square = square.reshape(n * k, -1)[number]
+                square = _take(square.reshape(n * k, -1), number)
             return scores.sub_(shift).div_(square)
 
         own = index.reshape(-1, n).t()
         return _best(rows, anchors, steepness, worst=0, default=own).t().reshape(index.shape)
 
     def _search_table(self, anchors: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Anchors about their centre ``(n, K, D)``, which exist ``(n, 1, K)``, the centre ``(n, 1, D)``.
+        """Anchors about a centre ``(n, K, D)``, which exist ``(n, 1, K)``, the centre ``(n, 1, D)``.
 
         ``n`` is the number of tessellations. Centred, inner products lose fewer digits.
         """
         anchors = anchors.reshape(-1, self.num_cells, self.dim)
         if self.mask is None:
-            centre = anchors.mean(1, keepdim=True)
+            centre = anchors[:, :1]  # any point among them will do
             return anchors - centre, None, centre
         exists = self.mask.reshape(-1, 1, self.num_cells)
         absent = ~exists.mT
@@ -247,8 +247,8 @@ class Rays:
         self.normal = normal
         self.lower = lower
         self.upper = upper
-        self.square = displacement.square().sum(-1)
-        spacing = normal.square().sum(-1)
+        self.square = (displacement * displacement).sum(-1)
+        spacing = (normal * normal).sum(-1)
         self._spacing = torch.where(spacing > 0, spacing, 1)
         self._bisector = ((displacement * normal).sum(-1) * (2 / self._spacing)).clamp_min(0)
 
@@ -304,13 +304,18 @@ def _best(
     """
     n, b, _ = rows.shape
     step = max(_BLOCK // max(n * b, 1), 16)
-    index, value = default, None
-    for begin in range(0, anchors.shape[1], step):
+    value, index = score(rows @ anchors[:, :step].mT, slice(0, step)).max(-1)
+    for begin in range(step, anchors.shape[1], step):
         part = slice(begin, begin + step)
         top, where = score(rows @ anchors[:, part].mT, part).max(-1)
-        index = torch.where(top > (worst if value is None else value), where + begin, index)
-        value = top.clamp_min(worst) if value is None else torch.maximum(top, value)
-    return index
+        index = torch.where(top > value, where + begin, index)
+        value = torch.maximum(top, value)
+    return torch.where(value > worst, index, default)
+
+
+def _take(table: Tensor, rows: Tensor) -> Tensor:
+    # Of all ways to gather rows, this one and its backward are the fastest on a CPU.
+    return table.index_select(0, rows.flatten()).reshape(*rows.shape, table.shape[-1])
 
 
 def _double(x: Tensor) -> Tensor:
