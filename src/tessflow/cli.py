@@ -106,7 +106,7 @@ def fit(
     batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Share of rows held out.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
     delimiter: Delimiter = None,
     force: Annotated[bool, typer.Option("--force", help="First delete a model that is in DIR.")] = False,
@@ -156,7 +156,7 @@ def score(
     directory: ModelDirectory,
     table: TableFile,
     *,
-    samples: Annotated[int | None, typer.Option(help="Importance samples a row, if it is a bound.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Importance samples a row, if it is a bound.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Table for the log-likelihood of each row, in order.")
     ] = None,
@@ -177,10 +177,12 @@ def score(
     scores = model.score_samples(frame, samples=samples)
     if out is not None:
         write_table(pd.DataFrame({"log_likelihood": scores}), out)
-    error = np.std(scores, ddof=1) / math.sqrt(len(scores)) if len(scores) > 1 else math.nan
+    spread = ""
+    if len(scores) > 1:
+        spread = f"standard error {np.std(scores, ddof=1) / math.sqrt(len(scores)):.4f} nats, "
     typer.echo(
-        f"mean log-likelihood: {_nats(float(np.mean(scores)))}, standard error {error:.4f} nats, "
-        f"{len(scores)} rows, {_exactness(model)}"
+        f"mean log-likelihood: {_nats(float(np.mean(scores)))}, {spread}"
+        f"{len(scores)} row{'s' * (len(scores) != 1)}, {_exactness(model, samples or 100)}"
     )
 
 
@@ -192,7 +194,9 @@ def sample(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Table to write, instead of CSV on standard output.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the draw; by default that of the fit.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of the draw; by default that of the fit.")
+    ] = None,
 ) -> None:
     """Draw rows from the model in DIR."""
     import pandas as pd
@@ -271,7 +275,9 @@ def _require_own(out: Path) -> None:
     """Refuse to write into a directory that holds anything but a model or a run of ours."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: choose another directory for the model")
-    entries = {entry.name.removesuffix(".tmp") for entry in out.iterdir()} if out.exists() else set()
+    entries = (
+        {entry.name.removesuffix(".tmp").removesuffix(".new") for entry in out.iterdir()} if out.exists() else set()
+    )
     if entries and not entries & {WEIGHTS, CHECKPOINT} and not entries <= {HISTORY}:
         raise ValueError(f"{out} is not empty and holds no tessflow model: choose another directory")
 
@@ -281,7 +287,10 @@ def _require_same(out: Path, model: TabularFlow, schema: TableSchema) -> None:
 
     Other rows of the same schema are found out by the training itself, which compares its checkpoint.
     """
-    finished = type(model).load(out)
+    try:
+        finished = type(model).load(out)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{error} Here --force deletes what is left of the old one.") from error
     there, here = finished.get_params(), model.get_params()
     differences = [name for name in here if name != "verbose" and there.get(name) != here[name]]
     if finished.schema_ != schema:
@@ -301,12 +310,12 @@ def _nats(value: float) -> str:
     return f"{value:.4f} nats a row ({value / math.log(2):.4f} bits)"
 
 
-def _exactness(model: TabularFlow) -> str:
-    return "a lower bound" if model.lower_bound_ else "exact"
+def _exactness(model: TabularFlow, samples: int) -> str:
+    return f"a lower bound from {samples} sample{'s' * (samples != 1)}" if model.lower_bound_ else "exact"
 
 
 def _echo_training(model: TabularFlow) -> None:
-    typer.echo(f"held-out log-likelihood: {_nats(model.validation_score_)}, {_exactness(model)}")
+    typer.echo(f"held-out log-likelihood: {_nats(model.validation_score_)}, {_exactness(model, 1)}")
     if len(model.history_):
         last = model.history_.iloc[-1]
         typer.echo(f"training: {last['step']:.0f} steps in {last['seconds']:.0f} seconds")

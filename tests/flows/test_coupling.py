@@ -76,9 +76,16 @@ def test_layers_given_context_start_as_the_identity(features, univariate):
 @every_kind
 def test_layers_depend_on_their_context(univariate):
     layer = coupling_layers(3, context=2, univariate=univariate, hidden_features=(8,))[0]
-    torch.nn.init.normal_(layer.hyper[-1].weight)
+    torch.nn.init.normal_(layer.hyper[-2].weight)
     x = torch.zeros(3)
     assert not layer(torch.zeros(2))(x).equal(layer(torch.ones(2))(x))
+
+
+def test_half_precision_ends_with_the_networks():
+    flow = coupling_flow(4, layers=4, hidden_features=(8,)).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert flow().log_prob(torch.randn(5, 4)).dtype == torch.float32
+        assert flow().sample((5,)).dtype == torch.float32
 
 
 def test_first_training_batch_sets_the_scale():

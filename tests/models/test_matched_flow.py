@@ -81,6 +81,30 @@ def test_each_variable_sees_earlier_ones_only(order):
             assert ((gradient.abs().sum(-1) > 0) == (rank < rank[n])).all()
 
 
+def test_narrow_layers_lose_no_column():
+    model = MatchedFlow((2,) * 12, hidden_features=(3, 3), dim=1).eval()
+    torch.nn.init.normal_(model.network[-1].weight)
+    x = torch.randn(12, 1, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model.logits(x)[-1, 0], x)
+    assert (gradient[:-1] != 0).all()
+
+
+@pytest.mark.parametrize("condition_on", ["cell", "point"])
+def test_values_that_are_no_class_are_refused(condition_on):
+    model = make(condition_on=condition_on)
+    with pytest.raises(ValueError, match=r"variable 3 has values 0, \.\.\., 1, got"):
+        model.log_prob(torch.tensor([[0, 0, 0, 2]]))
+    with pytest.raises(ValueError, match=r"y must have shape \(\.\.\., 4\), got \(\d+, 3\)"):
+        model.log_prob(torch.tensor([[0, 0, 0]]))
+
+
+def test_batches_of_any_shape():
+    model = make(condition_on="point")
+    y = every_row().reshape(2, 12, 4)
+    assert model.log_prob(y, samples=3).shape == (2, 12)
+    assert model.log_prob(y[:, :0], samples=3).shape == (2, 0)
+
+
 def test_classes_that_do_not_exist_have_no_mass():
     model = make()
     chance = model.logits(model.represent(every_row())).exp()

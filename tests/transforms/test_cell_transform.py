@@ -346,3 +346,19 @@ class TestDensity:
 def _midpoints(low: float, high: float, n: int) -> tuple[torch.Tensor, float]:
     step = (high - low) / n
     return low + step * (torch.arange(n, dtype=torch.float64) + 0.5), step
+
+
+def test_shapes_broadcast_in_a_transformed_distribution():
+    cells = Tessellation(torch.randn(3, 4, 2))
+    base = torch.distributions.Independent(torch.distributions.Normal(torch.zeros(2), 1.0), 1)
+    into = CellTransform(cells, torch.zeros(5, 3, dtype=torch.int64))
+    pushed = torch.distributions.TransformedDistribution(base, [into])
+    assert pushed.batch_shape == (5, 3)
+    assert pushed.sample((7,)).shape == (7, 5, 3, 2)
+    assert pushed.log_prob(pushed.sample((7,))).shape == (7, 5, 3)
+
+
+def test_a_wall_between_near_anchors_is_seen_from_afar():
+    anchors = torch.tensor([[30.0, 0.0], [0.0, 0.0], [1e-6, 0.0], [0.0, 30.0]])
+    gauge = Tessellation(anchors).gauge(torch.tensor([1e-6, 0.0]), torch.tensor(1))
+    torch.testing.assert_close(gauge, torch.tensor(2.0))

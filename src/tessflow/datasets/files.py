@@ -149,7 +149,7 @@ class Library:
             if frame.shape[1] != len(names):
                 raise ValueError(f"'{path}' has {frame.shape[1]} columns, but {file.name} has {len(names)}")
             frame.columns = pd.Index(names)
-        return frame, f"{path} ({'official' if file.md5 else 'unverified'} md5 {md5})"
+        return frame, f"{path.name} ({'official' if file.md5 else 'unverified'} md5 {md5})"
 
 
 def _unpack(path: Path) -> bytes:

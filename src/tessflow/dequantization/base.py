@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
-from torch.distributions.utils import _sum_rightmost
 from zuko.distributions import DiagNormal, NormalizingFlow
 from zuko.nn import MLP
 from zuko.transforms import ComposedTransform, IdentityTransform
@@ -104,6 +103,11 @@ class Dequantizer(nn.Module, abc.ABC):
         Raises:
             ValueError: If ``y`` has another number of variables, or a value that is no class of its variable.
         """
+        self.check(y)
+        return Dequantization(self, y)
+
+    def check(self, y: Tensor) -> None:
+        """Raise a ValueError unless ``y``, shape ``(..., N)``, holds classes of its variables."""
         if y.shape[-1:] != self.num_classes.shape:
             raise ValueError(f"y must have shape (..., {len(self.cardinalities)}), got {tuple(y.shape)}.")
         wrong = ((y < 0) | (y >= self.num_classes)).reshape(-1, len(self.cardinalities)).any(0)
@@ -113,7 +117,6 @@ class Dequantizer(nn.Module, abc.ABC):
                 f"variable {n} has values 0, ..., {self.cardinalities[n] - 1}, "
                 f"got y[..., {n}] from {int(y[..., n].min())} to {int(y[..., n].max())}."
             )
-        return Dequantization(self, y)
 
 
 class Dequantization(Distribution):
@@ -160,7 +163,7 @@ class Dequantization(Distribution):
         return torch.where(inside, log_prob, -torch.inf)
 
     def _sum(self, log_det: Tensor) -> Tensor:
-        return _sum_rightmost(log_det, 2 - self.cells.domain.event_dim)
+        return log_det.sum(-1) if self.cells.domain.event_dim == 1 else log_det.sum((-2, -1))
 
 
 class StandardNoise(nn.Module):
@@ -213,6 +216,8 @@ class ConditionalNoise(nn.Module):
         embedding: int = 8,
     ) -> None:
         super().__init__()
+        if not hidden_features:
+            raise ValueError("hidden_features must name at least one width, got none.")
         context = hidden_features[-1]
         self.embedding = nn.Embedding(sum(cardinalities), embedding)
         sizes = torch.tensor(cardinalities)
@@ -230,7 +235,8 @@ class ConditionalNoise(nn.Module):
     def forward(self, y: Tensor) -> NormalizingFlow:
         """Return the density given ``y`` of shape ``(..., N)``."""
         context = nn.functional.silu(self.context(self.embedding(y + self.offset).flatten(-2)))
-        loc, log_scale = self.gaussian(context).chunk(2, dim=-1)
+        # Under autocast, half precision ends with the networks.
+        loc, log_scale = self.gaussian(context).to(self.gaussian.weight.dtype).chunk(2, dim=-1)
         base = DiagNormal(loc, (5 * (log_scale / 5).tanh()).exp())
         return NormalizingFlow(ComposedTransform(_identity(), *(layer(context) for layer in self.layers)), base)
 

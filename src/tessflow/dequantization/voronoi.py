@@ -55,7 +55,7 @@ class VoronoiDequantizer(Dequantizer):
         profile: ProfileName = "truncated-gaussian",
         box: tuple[float, float] | None = None,
         learn_box: bool = False,
-        noise: NoiseName = "conditional",
+        noise: NoiseName | nn.Module = "conditional",
         hidden_features: Sequence[int] = (256, 256),
     ) -> None:
         if profile not in PROFILES:
@@ -67,7 +67,7 @@ class VoronoiDequantizer(Dequantizer):
 
     def cells(self, y: Tensor) -> Transform:
         """Return the bijection from R^(N x D) onto the cells of ``y``."""
-        scale = self.log_scale.flatten()[self._flat(y)].exp()
+        scale = self._take(self.log_scale[..., None], y).squeeze(-1).exp()
         return ComposedTransform(
             AffineTransform(self.anchor(y), 1.0, event_dim=1),
             CellTransform(self.tessellation(), y, profile=PROFILES[self.profile](scale)),
@@ -75,11 +75,13 @@ class VoronoiDequantizer(Dequantizer):
 
     def anchor(self, y: Tensor) -> Tensor:
         """Return the anchors of the cells of ``y``: ``(..., N)`` to ``(..., N, D)``."""
-        return self.tessellation().anchors.reshape(-1, self.dim)[self._flat(y)]
+        return self._take(self.tessellation().anchors, y)
 
-    def _flat(self, y: Tensor) -> Tensor:
-        n, k = self.log_scale.shape
-        return y + torch.arange(0, n * k, k, device=y.device)
+    def _take(self, table: Tensor, y: Tensor) -> Tensor:
+        # Indexing would do, but its gradient is summed in no fixed order when there are many threads.
+        n, k, d = table.shape
+        first = torch.arange(0, n * k, k, device=y.device)
+        return table.reshape(n * k, d).index_select(0, (y + first).flatten()).reshape(*y.shape, d)
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the nearest anchors' indices."""

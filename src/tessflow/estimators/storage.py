@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
+from tessflow.estimators.options import TabularOptions
 from tessflow.tables import TableSchema
 from tessflow.training import load_weights, save_weights
 from tessflow.training.weights import write_atomically
@@ -35,7 +36,7 @@ class ModelConfig(BaseModel):
 
     format_version: int = FORMAT_VERSION
     library_version: str
-    parameters: dict[str, Any]
+    parameters: TabularOptions
     validation_score: float
 
 
@@ -56,7 +57,8 @@ class _FormatVersion(BaseModel):
 class ModelDirectory:
     """Read and write the files of a model.
 
-    ``config.json`` is removed first and written last: a directory without it holds no whole model.
+    All new files are written whole under temporary names before any old one is replaced. ``config.json`` is removed
+    first and replaced last: a directory without it holds no whole model.
 
     Args:
         path: The directory.
@@ -66,23 +68,33 @@ class ModelDirectory:
 
     def write(
         self,
-        parameters: dict[str, Any],
+        parameters: TabularOptions,
         schema: TableSchema,
         model: nn.Module,
         history: pd.DataFrame,
         validation_score: float,
     ) -> None:
-        """Write all files, each atomically."""
+        """Write all files. An old model is there until the new one is on the disk."""
         self.path.mkdir(parents=True, exist_ok=True)
-        config = self.path / "config.json"
-        config.unlink(missing_ok=True)
-        write_atomically(self.path / "history.csv", history.to_csv(index=False).encode())
-        write_atomically(self.path / "schema.json", schema.model_dump_json(indent=1).encode())
-        save_weights(model, self.path / "weights.safetensors")
-        contents = ModelConfig(
+        config = ModelConfig(
             library_version=version("tessflow"), parameters=parameters, validation_score=validation_score
         )
-        write_atomically(config, contents.model_dump_json(indent=1).encode())
+        texts = {
+            "history.csv": history.to_csv(index=False),
+            "schema.json": schema.model_dump_json(indent=1),
+            "config.json": config.model_dump_json(indent=1),
+        }
+        staged = [self.path / f"{name}.new" for name in ("weights.safetensors", *texts)]
+        try:
+            save_weights(model, staged[0])
+            for path, text in zip(staged[1:], texts.values(), strict=True):
+                write_atomically(path, text.encode())
+            (self.path / "config.json").unlink(missing_ok=True)
+            for path in staged:
+                path.replace(path.with_suffix(""))
+        finally:
+            for path in staged:
+                path.unlink(missing_ok=True)
 
     def read(self) -> tuple[ModelConfig, TableSchema]:
         """Read what the model is made of, all but its weights.
@@ -95,9 +107,11 @@ class ModelDirectory:
         return config, self._parse("schema.json", TableSchema)
 
     def read_history(self) -> pd.DataFrame:
-        """Read the training history, one row an evaluation; empty if the file is gone."""
-        path = self.path / "history.csv"
-        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+        """Read the training history, one row an evaluation; empty if the file is gone or holds none."""
+        try:
+            return pd.read_csv(self.path / "history.csv")
+        except (FileNotFoundError, ValueError):  # no model needs its history
+            return pd.DataFrame()
 
     def load_weights(self, model: nn.Module) -> None:
         """Read the weights into ``model``."""

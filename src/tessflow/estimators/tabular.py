@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tessflow.dequantization import VoronoiDequantizer
 from tessflow.dequantization.voronoi import ProfileName
+from tessflow.estimators.options import TabularOptions
 from tessflow.estimators.storage import ModelDirectory
 from tessflow.flows import coupling_flow
 from tessflow.models import DequantizedFlow, MatchedFlow
@@ -75,6 +76,7 @@ class TabularFlow(DensityMixin, BaseEstimator):
         verbose: Whether to show progress.
 
     Attributes:
+        options_: The options as they were used (:class:`~tessflow.estimators.options.TabularOptions`).
         schema_: The columns (:class:`~tessflow.tables.TableSchema`).
         model_: The fitted :class:`torch.nn.Module`.
         lower_bound_: Whether ``score_samples`` gives lower bounds rather than exact log-likelihoods.
@@ -160,37 +162,39 @@ class TabularFlow(DensityMixin, BaseEstimator):
             TypeError: If a column is of a kind that is not discrete.
             ValueError: If an option is out of range, ``X`` has no rows, or ``X_validation`` does not fit ``X``.
         """
-        schema = TableSchema.infer(X, max_categories=self.max_categories)
-        codes = schema.encode(X)
         # A run that is to be resumed has to start the same way every time.
         unseeded = self.random_state is None and directory is not None
         seed = _seed(0 if unseeded else self.random_state)
+        options = TabularOptions.of({**self.get_params(deep=False), "random_state": seed})
+        schema = TableSchema.infer(X, max_categories=options.max_categories)
+        codes = schema.encode(X)
         if X_validation is None:
-            train, validation = _split(codes, self.validation_fraction, seed)
+            train, validation = _split(codes, options.validation_fraction, seed)
         else:
             train, validation = codes, schema.encode(X_validation)
         config = TrainingConfig(
-            max_steps=self.max_steps,
-            batch_size=self.batch_size,
-            learning_rate=self._defaults().learning_rate if self.learning_rate is None else self.learning_rate,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
+            max_steps=options.max_steps,
+            batch_size=options.batch_size,
+            learning_rate=_DEFAULTS[options.backbone].learning_rate
+            if options.learning_rate is None
+            else options.learning_rate,
+            weight_decay=options.weight_decay,
+            patience=options.patience,
             seed=seed,
-            accelerator=self.accelerator,
+            accelerator=options.accelerator,
         )
-        with seeded(seed, torch.device("cpu")):
-            model = self._build(schema)
-        architecture = ("backbone", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers")
+        model = _build(options, schema)
+        architecture = {"backbone", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers"}
         result = fit(
             model,
             train,
             validation,
             config,
             directory=directory,
-            options={name: getattr(self, name) for name in architecture},
-            progress=self.verbose,
+            options=options.model_dump(mode="json", include=architecture),
+            progress=options.verbose,
         )
-        self._adopt(schema, model, seed, result.best_validation)
+        self._adopt(schema, model, options, result.best_validation)
         self.result_: TrainingResult | None = result
         self.history_ = pd.DataFrame(result.history)
         return self
@@ -209,12 +213,15 @@ class TabularFlow(DensityMixin, BaseEstimator):
             ValueError: If columns are missing or unknown, a value was not seen in training, or ``samples`` < 1.
         """
         check_is_fitted(self)
+        samples = 100 if samples is None else samples
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}.")
         scores = evaluate(
             self.model_,
             self.schema_.encode(X),
-            objective=lambda model, rows: model.log_prob(rows, samples=100 if samples is None else samples),
+            objective=lambda model, rows: model.log_prob(rows, samples=samples),
             batch_size=self._chunk(),
-            seed=self.seed_,
+            seed=self.options_.random_state,
         )
         return scores.cpu().double().numpy()
 
@@ -238,7 +245,7 @@ class TabularFlow(DensityMixin, BaseEstimator):
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
-        seed = self.seed_ if random_state is None else _seed(random_state)
+        seed = self.options_.random_state if random_state is None else _seed(random_state)
         device = next(self.model_.parameters()).device
         with seeded(seed, device):
             chunks = torch.arange(n_samples).split(self._chunk())
@@ -252,8 +259,9 @@ class TabularFlow(DensityMixin, BaseEstimator):
             path: The directory, made if it does not exist.
         """
         check_is_fitted(self)
-        parameters = {**self.get_params(), "random_state": self.seed_}
-        ModelDirectory(Path(path)).write(parameters, self.schema_, self.model_, self.history_, self.validation_score_)
+        ModelDirectory(Path(path)).write(
+            self.options_, self.schema_, self.model_, self.history_, self.validation_score_
+        )
 
     @classmethod
     def load(cls: type[Self], path: str | os.PathLike[str]) -> Self:
@@ -263,55 +271,54 @@ class TabularFlow(DensityMixin, BaseEstimator):
             path: The directory.
 
         Raises:
-            FileNotFoundError: If there is no model in the directory.
+            FileNotFoundError: If there is no complete model in the directory.
             ValueError: If the model is damaged, or was written by a newer, unknown version.
         """
         directory = ModelDirectory(Path(path))
         config, schema = directory.read()
-        estimator = cls(**config.parameters)
-        with seeded(0, torch.device("cpu")):
-            model = estimator._build(schema)
+        model = _build(config.parameters, schema)
         directory.load_weights(model)
-        estimator._adopt(schema, model.eval(), config.parameters["random_state"], config.validation_score)
+        estimator = cls(**config.parameters.model_dump())
+        estimator._adopt(schema, model.eval(), config.parameters, config.validation_score)
         estimator.result_ = None
         estimator.history_ = directory.read_history()
         return estimator
 
-    def _defaults(self) -> _Defaults:
-        if self.backbone not in _DEFAULTS:
-            raise ValueError(f"backbone must be {' or '.join(map(repr, _DEFAULTS))}, got {self.backbone!r}.")
-        return _DEFAULTS[self.backbone]
-
-    def _build(self, schema: TableSchema) -> nn.Module:
-        hidden_features = self._defaults().hidden_features if self.hidden_features is None else self.hidden_features
-        if self.backbone == "autoregressive":
-            return MatchedFlow(
-                schema.cardinalities,
-                dim=self.dimension,
-                hidden_features=hidden_features,
-                dropout=self.dropout,
-                condition_on=self.condition_on,
-                profile=self.profile,
-            )
-        dequantizer = VoronoiDequantizer(
-            schema.cardinalities, self.dimension, profile=self.profile, hidden_features=hidden_features
-        )
-        flow = coupling_flow(dequantizer.features, layers=self.layers, hidden_features=hidden_features)
-        return DequantizedFlow(flow, dequantizer)
-
-    def _adopt(self, schema: TableSchema, model: nn.Module, seed: int, validation_score: float) -> None:
+    def _adopt(self, schema: TableSchema, model: nn.Module, options: TabularOptions, validation_score: float) -> None:
         self.schema_ = schema
         self.model_ = model
-        self.seed_ = seed
+        self.options_ = options
         self.lower_bound_ = bool(model.lower_bound)
         self.validation_score_ = validation_score
         self.n_features_in_ = len(schema.columns)
         if not schema.from_array and all(isinstance(name, str) for name in schema.names):
             self.feature_names_in_ = np.array(schema.names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_  # of an earlier fit
 
     def _chunk(self) -> int:
-        classes = sum(self.schema_.cardinalities) + len(self.schema_.columns) * self.dimension
+        cardinalities = self.schema_.cardinalities
+        classes = len(cardinalities) * (max(cardinalities) + self.options_.dimension)
         return max(1, min(4096, _CHUNK // classes))
+
+
+def _build(options: TabularOptions, schema: TableSchema) -> nn.Module:
+    hidden_features = options.hidden_features or _DEFAULTS[options.backbone].hidden_features
+    with seeded(options.random_state, torch.device("cpu")):
+        if options.backbone == "autoregressive":
+            return MatchedFlow(
+                schema.cardinalities,
+                dim=options.dimension,
+                hidden_features=hidden_features,
+                dropout=options.dropout,
+                condition_on=options.condition_on,
+                profile=options.profile,
+            )
+        dequantizer = VoronoiDequantizer(
+            schema.cardinalities, options.dimension, profile=options.profile, hidden_features=hidden_features
+        )
+        flow = coupling_flow(dequantizer.features, layers=options.layers, hidden_features=hidden_features)
+        return DequantizedFlow(flow, dequantizer)
 
 
 def _seed(random_state: int | np.random.RandomState | None) -> int:
@@ -321,8 +328,6 @@ def _seed(random_state: int | np.random.RandomState | None) -> int:
 
 
 def _split(codes: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    if not 0 < fraction < 1:
-        raise ValueError(f"validation_fraction must lie between 0 and 1, got {fraction!r}.")
     if len(codes) == 1:
         return codes, codes
     held_out = min(max(1, round(fraction * len(codes))), len(codes) - 1)

@@ -72,8 +72,10 @@ def coupling_layers(
         bins: The number of bins of a spline.
 
     Raises:
-        ValueError: If ``univariate`` is none of the two.
+        ValueError: If ``univariate`` is none of the two, or ``layers`` is below 1.
     """
+    if layers < 1:
+        raise ValueError(f"layers must be at least 1, got {layers}.")
     if univariate == "affine":
         kind = {"univariate": MonotonicAffineTransform, "shapes": [(), ()]}
     elif univariate == "spline":
@@ -91,11 +93,21 @@ def coupling_layers(
             activation=nn.SiLU,
         )
         # A single feature is moved elementwise: without context, by parameters instead of a network.
-        last = block.hyper[-1] if features > 1 or context > 0 else block.phi
+        is_network = features > 1 or context > 0
+        last = block.hyper[-1] if is_network else block.phi
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
+        if is_network:
+            block.hyper.append(_FullPrecision())
         blocks.append(block)
     return blocks
+
+
+class _FullPrecision(nn.Module):
+    """Under autocast, half precision ends with the networks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def _mask(features: int, layer: int) -> Tensor:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 __all__ = ["Rays", "Tessellation"]
 
+# Up to so many cells, distances between anchors come from their differences; beyond, from matrix products.
+_FEW = 32
+
 # Scores of rows against anchors held in memory at once: 2^18 float64 numbers are 2 MiB, a processor's cache.
 _BLOCK = 1 << 18
 
@@ -30,7 +33,8 @@ class Tessellation:
     take float32 or float64 and return the dtype they were given. Inside, arithmetic is float64, where products of
     float32 numbers are exact: anchors a few float32 steps apart are still told apart.
     The wall that a ray meets is found without autograd, in matrix products; only that wall is differentiated.
-    Anchors that coincide put no wall between each other.
+    Anchors that coincide put no wall between each other; with more than 32 cells, that is anchors nearer to each other
+    than about 1e-7 of their distance from the first. Indices are not checked: they must name existing cells.
 
     Args:
         anchors: The anchor points, shape ``(*N, K, D)``.
@@ -184,20 +188,25 @@ class Tessellation:
         rows, start = self._side_by_side(v), self._side_by_side(anchor) - centre
         n, k, _ = anchors.shape
         shift = (start * rows).sum(-1, keepdim=True)
-        pairs = 2 * k <= rows.shape[1]  # distances between all anchors are fewer than from each point's own
+        few = k <= _FEW
+        pairs = few or 2 * k <= rows.shape[1]  # distances between all anchors are fewer than from each point's own
         if pairs:
             start = anchors
             number = number.reshape(-1, n).t()
         starts = start.square().sum(-1, keepdim=True)
         ends = starts.mT if pairs else anchors.square().sum(-1)[:, None]
-        if exists is not None:
-            ends = ends.masked_fill(~exists, math.inf)
         # Rounding of squared distances out of matrix products: anchors nearer than this are one.
         noise = (4 * math.sqrt(self.dim) * torch.finfo(anchors.dtype).eps) * starts
 
         def steepness(scores: Tensor, part: slice) -> Tensor:
-            square = torch.baddbmm(ends[..., part], start, anchors[:, part].mT, alpha=-2).add_(starts)
-            square.masked_fill_(square <= noise, math.inf)
+            if few:
+                square = torch.cdist(start, anchors[:, part], compute_mode="donot_use_mm_for_euclid_dist").square_()
+                square.masked_fill_(square == 0, math.inf)
+            else:
+                square = torch.baddbmm(ends[..., part], start, anchors[:, part].mT, alpha=-2).add_(starts)
+                square.masked_fill_(square <= noise, math.inf)
+            if exists is not None:
+                square.masked_fill_(~exists[..., part], math.inf)
             if pairs:
                 square = _take(square.reshape(n * k, -1), number)
             return scores.sub_(shift).div_(square)
@@ -215,10 +224,9 @@ class Tessellation:
             centre = anchors[:, :1]  # any point among them will do
             return anchors - centre, None, centre
         exists = self.mask.reshape(-1, 1, self.num_cells)
-        absent = ~exists.mT
-        count = exists.sum(-1, keepdim=True).clamp_min(1)
-        centre = anchors.masked_fill(absent, 0).sum(1, keepdim=True) / count
-        return (anchors - centre).masked_fill(absent, 0), exists, centre
+        first = exists.byte().argmax(-1, keepdim=True).expand(-1, 1, self.dim)
+        centre = anchors.gather(1, first)
+        return (anchors - centre).masked_fill(~exists.mT, 0), exists, centre
 
     def _side_by_side(self, x: Tensor) -> Tensor:
         """Points ``(..., *N, D)`` as ``(n, B, D)``, n the number of tessellations."""

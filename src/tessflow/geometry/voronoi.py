@@ -13,6 +13,10 @@ from tessflow.geometry.tessellation import Tessellation
 __all__ = ["VoronoiTessellation"]
 
 
+# Share of the box's width that anchors keep from its walls.
+_MARGIN = 1e-6
+
+
 class VoronoiTessellation(nn.Module):
     """Hold anchors, and perhaps a box, as parameters; ``forward()`` gives the :class:`Tessellation` they make now.
 
@@ -58,9 +62,9 @@ class VoronoiTessellation(nn.Module):
                 unit = unit.masked_fill(~mask[..., None], 0.5)
             if not ((unit > 0) & (unit < 1)).all():
                 raise ValueError(f"anchors must lie strictly inside the box {box}.")
-            anchors = unit.logit()
+            anchors = ((unit - _MARGIN) / (1 - 2 * _MARGIN)).clamp(1e-6, 1 - 1e-6).logit()
             # Softplus of this is 1: walls start where `box` says.
-            room = torch.full((2, *anchors.shape[:-2], anchors.shape[-1]), 0.5413248546129181)
+            room = anchors.new_full((2, *anchors.shape[:-2], anchors.shape[-1]), 0.5413248546129181)
             _register(self, "room", room, learn=learn_box)
         elif learn_box:
             raise ValueError("learn_box=True needs a box to start from: give box=(lower, upper).")
@@ -73,16 +77,14 @@ class VoronoiTessellation(nn.Module):
         cardinalities: Sequence[int],
         dim: int,
         *,
-        spread: float = 1.0,
         box: tuple[float, float] | None = None,
         learn_box: bool = False,
     ) -> VoronoiTessellation:
-        """Place anchors at random, from N(0, spread^2), or uniformly in the middle half of a box.
+        """Place anchors at random, from N(0, I), or uniformly in the middle half of a box.
 
         Args:
             cardinalities: The number of cells of each variable, ``(K_1, ..., K_N)``.
             dim: The dimension ``D``.
-            spread: Standard deviation of the anchors where there is no box.
             box: Lower and upper wall, or ``None``.
             learn_box: Whether the walls are learned.
 
@@ -92,10 +94,8 @@ class VoronoiTessellation(nn.Module):
         if dim < 1:
             raise ValueError(f"dim must be at least 1, got {dim}.")
         shape = (len(cardinalities), max(cardinalities), dim)
-        if box is None:
-            anchors = spread * torch.randn(shape)
-        else:
-            anchors = box[0] + (box[1] - box[0]) * (0.25 + 0.5 * torch.rand(shape))
+        lower, upper = box or (0, 0)
+        anchors = torch.randn(shape) if box is None else lower + (upper - lower) * (0.25 + 0.5 * torch.rand(shape))
         return cls(anchors, mask=_exists(cardinalities), box=box, learn_box=learn_box)
 
     @classmethod
@@ -143,7 +143,7 @@ class VoronoiTessellation(nn.Module):
         room = half * F.softplus(self.room)
         walls = middle - room[0], middle + room[1]
         # Anchors keep their share of the way between the walls.
-        share = self.anchors.sigmoid() * (1 - 2e-6) + 1e-6
+        share = _MARGIN + (1 - 2 * _MARGIN) * self.anchors.sigmoid()
         anchors = walls[0][..., None, :] + share * (walls[1] - walls[0])[..., None, :]
         return Tessellation(anchors, *walls, mask=self.mask)
 

@@ -90,17 +90,18 @@ def importance_bound(elbo: Callable[[Tensor], Tensor], y: Tensor, samples: int) 
 
     Args:
         elbo: Gives one draw of ``log p(x) - log q(x | y)`` a row.
-        y: Values, shape ``(B, N)``.
+        y: Values, shape ``(..., N)``.
         samples: The number ``S`` of draws.
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
+    batch, y = y.shape[:-1], y.reshape(-1, y.shape[-1])
     total = torch.full(y.shape[:1], -math.inf, device=y.device)
     if len(y) == 0:
-        return total
+        return total.reshape(batch)
     at_once = max(1, _ROWS // len(y))
     for done in range(0, samples, at_once):
         n = min(at_once, samples - done)
         ratios = elbo(y.repeat(n, 1)).reshape(n, len(y))
         total = torch.logaddexp(total, ratios.logsumexp(0))
-    return total - math.log(samples)
+    return (total - math.log(samples)).reshape(batch)

@@ -31,7 +31,7 @@ class MatchedFlow(nn.Module):
     Args:
         cardinalities: The number of classes of each variable, ``(K_1, ..., K_N)``.
         dim: The dimension ``D`` of a variable's space.
-        hidden_features: The widths of the masked network.
+        hidden_features: The widths of the masked network; a layer has at least N - 1 units.
         dropout: The share of hidden units dropped in training.
         order: The order of the variables: ``"natural"``, ``"random"`` (from torch's generator), or a permutation of
             ``0, ..., N-1`` that lists the variables from first to last.
@@ -80,8 +80,10 @@ class MatchedFlow(nn.Module):
         self.network = None
         if sees.any():
             adjacency = sees.repeat_interleave(sizes, 0).repeat_interleave(dim, 1)
+            # A hidden unit serves one place in the order: with fewer units than places, some columns would go unseen.
+            widths = [max(width, len(cardinalities) - 1) for width in hidden_features]
             self.network = MaskedMLP(
-                adjacency, hidden_features, activation=lambda: nn.Sequential(nn.SiLU(), nn.Dropout(dropout))
+                adjacency, widths, activation=lambda: nn.Sequential(nn.SiLU(), nn.Dropout(dropout))
             )
             # The model starts as independent, uniform columns.
             nn.init.zeros_(self.network[-1].weight)
@@ -101,6 +103,7 @@ class MatchedFlow(nn.Module):
         """Return what the network sees of values ``(B, N)``: points drawn in their cells, or their anchors."""
         if self.condition_on == "point":
             return self.dequantizer(y).rsample()
+        self.dequantizer.check(y)
         return self.dequantizer.anchor(y)
 
     def logits(self, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ SKIPS_ALLOWED = 9
 
 
 class TrainingDivergedError(RuntimeError):
-    """The loss or its gradient was not finite for ten steps in a row."""
+    """The loss or its gradient was not finite for ten steps in a row, or no validation value was."""
 
 
 @dataclass

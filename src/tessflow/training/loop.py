@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tessflow.training.averaging import update_average
 from tessflow.training.checkpoint import RunDirectory, TrainingState, run_identity
 from tessflow.training.config import TrainingConfig
-from tessflow.training.counters import Counters
+from tessflow.training.counters import Counters, TrainingDivergedError
 from tessflow.training.evaluation import Objective, RowwiseObjective, evaluate, seeded
 from tessflow.training.progress import progress_bar
 
@@ -93,7 +93,7 @@ def fit(
         ValueError: There are no rows, the two sets of rows do not match, a parameter is not finite or none is
             trainable, CUDA is asked for and missing, or the directory holds a checkpoint that is damaged or
             belongs to another run.
-        TrainingDivergedError: Ten steps in a row had a loss or a gradient that was not finite.
+        TrainingDivergedError: Ten steps in a row had a loss or a gradient that was not finite, or no evaluation was.
 
     Example:
         >>> class Gaussian(nn.Module):
@@ -134,7 +134,7 @@ def fit(
             loss = -rowwise(next(batches)).mean()
             fabric.backward(loss)
             norm = nn.utils.clip_grad_norm_(parameters, config.gradient_clip or math.inf)
-            # The one transfer from the device in a step: its values decide whether the update is made.
+            # A transfer from the device: its values decide whether the update is made.
             loss_value, norm_value = torch.stack([loss.detach(), norm]).tolist()
             if run.accept(loss_value, norm_value):
                 optimizer.step()
@@ -151,6 +151,11 @@ def fit(
                 files.save(state)
             report(run, loss_value)
 
+    if run.best_validation == -math.inf:
+        raise TrainingDivergedError(
+            "no evaluation of the validation rows was finite; try a smaller learning_rate, and look for rows to which "
+            "the model gives no probability"
+        )
     model.load_state_dict(best.state_dict())
     model.eval()
     return _result(run, config)

@@ -56,7 +56,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             # Copies, because the tensors would otherwise lie in the memory-mapped file.
             return {name: file.get_tensor(name).clone() for name in names}, file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}); delete it or write it anew") from error
+        raise ValueError(
+            f"{path} is damaged or no safetensors file ({error}); restore it from a copy, or fit again"
+        ) from error
 
 
 def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:

@@ -107,6 +107,12 @@ class CellTransform(Transform):
         x = rays.anchor + ratio[..., None] * rays.displacement
         return x.to(z.dtype), log_det.to(z.dtype)
 
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        """Return the shape of the results for points of a shape: index and tessellations broadcast with them."""
+        return torch.broadcast_shapes(shape[:-1], self.index.shape, self.tessellation.shape) + shape[-1:]
+
+    inverse_shape = forward_shape
+
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return ``log|det dy/dx|`` at ``x``, shape ``(..., *N)``."""
         return self.call_and_ladj(x)[1]

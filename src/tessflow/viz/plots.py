@@ -81,8 +81,10 @@ def plot_cells(
     """
     if tessellation.shape:
         raise ValueError(f"plot_cells draws one tessellation, got {tuple(tessellation.shape)} side by side.")
-    exists = torch.ones(tessellation.num_cells, dtype=torch.bool) if tessellation.mask is None else tessellation.mask
-    anchors = tessellation.anchors.detach().double()
+    exists = (
+        torch.ones(tessellation.num_cells, dtype=torch.bool) if tessellation.mask is None else tessellation.mask.cpu()
+    )
+    anchors = tessellation.anchors.detach().double().cpu()
     origin, axes = _plane(anchors[exists])
     at = ((anchors[exists] - origin) @ axes).numpy()
     if labels is not None and len(labels) != len(at):
@@ -91,7 +93,7 @@ def plot_cells(
     half = max(1.8 * float(np.abs(at).max()), 1e-6)
     line = torch.linspace(-half, half, resolution, dtype=torch.float64)
     grid = torch.cartesian_prod(line, line)
-    cells = tessellation.locate(origin + grid @ axes.mT).reshape(resolution, resolution).T.numpy()
+    cells = Tessellation(anchors, mask=exists).locate(origin + grid @ axes.mT).reshape(resolution, resolution).T.numpy()
     if cells.max() > 0:
         ax.contour(line, line, cells, np.arange(cells.max()) + 0.5, colors="white", linewidths=1.5)
     ax.imshow(
@@ -99,7 +101,7 @@ def plot_cells(
         cmap=ListedColormap(_COLOURS), vmin=-0.5, vmax=len(_COLOURS) - 0.5,
     )  # fmt: skip
     if points is not None:
-        shadow = ((points.detach().double() - origin) @ axes).numpy()
+        shadow = ((points.detach().double().cpu() - origin) @ axes).numpy()
         ax.plot(*shadow.T, ".", markersize=1.5, color="black", alpha=0.35)
     ax.plot(*at.T, "o", color="black", markersize=5)
     for name, place in zip(labels or [""] * len(at), at, strict=True):
