@@ -290,7 +290,7 @@ def _require_same(out: Path, model: TabularFlow, schema: TableSchema) -> None:
     try:
         finished = type(model).load(out)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{error} Here --force deletes what is left of the old one.") from error
+        raise ValueError(f"{str(error).rstrip('.')}; --force deletes what is there") from error
     there, here = finished.get_params(), model.get_params()
     differences = [name for name in here if name != "verbose" and there.get(name) != here[name]]
     if finished.schema_ != schema:

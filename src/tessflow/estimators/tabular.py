@@ -103,7 +103,7 @@ class TabularFlow(DensityMixin, BaseEstimator):
         hidden_features: Sequence[int] | None = None,
         dropout: float = 0.1,
         layers: int = 8,
-        max_steps: int = 3000,
+        max_steps: int = 5000,
         batch_size: int = 256,
         learning_rate: float | None = None,
         weight_decay: float = 0.01,

@@ -258,7 +258,7 @@ class Rays:
         self.square = (displacement * displacement).sum(-1)
         spacing = (normal * normal).sum(-1)
         self._spacing = torch.where(spacing > 0, spacing, 1)
-        self._bisector = ((displacement * normal).sum(-1) * (2 / self._spacing)).clamp_min(0)
+        self._bisector = (2 * (displacement * normal).sum(-1) / self._spacing).clamp_min(0)
 
     def gauge(self) -> Tensor:
         """Minkowski gauge of the displacement, ``(..., *N)``."""
@@ -286,8 +286,8 @@ class Rays:
             Factors ``(..., *N)``, infinite where no bisector is in the way.
         """
         size = torch.linalg.vector_norm(self.anchor, dim=-1) + length
-        slack = eps * (4 + 2 * size / self._spacing.sqrt())
-        return (1 - slack.clamp_max(0.5)) / self._bisector
+        moved = 2 * eps * size / self._spacing.sqrt()  # what rounding adds to the gauge, at most
+        return 1 / ((1 + 4 * eps + moved) * self._bisector)
 
     def _box(self) -> Iterator[tuple[Tensor, Tensor]]:
         """For each pair of walls, its distance from the anchor and the step towards it."""

@@ -48,15 +48,15 @@ class CellTransform(Transform):
     def __init__(
         self,
         tessellation: Tessellation,
-        index: Tensor,
+        index: Tensor | int,
         *,
         profile: Profile | None = None,
         cache_size: int = 0,
     ) -> None:
         super().__init__(cache_size=cache_size)
         self.tessellation = tessellation
-        self.index = index
-        self.codomain = _InCell(tessellation, index)
+        self.index = torch.as_tensor(index, device=tessellation.anchors.device)
+        self.codomain = _InCell(tessellation, self.index)
         self.profile = TruncatedGaussian() if profile is None else profile
 
     def __repr__(self) -> str:
