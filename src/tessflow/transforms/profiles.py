@@ -22,6 +22,9 @@ __all__ = ["Profile", "Softsign", "TruncatedGaussian"]
 # infinite; here its gradient still fits into float32.
 _NEAREST = 1e-12
 
+# Half the squared radius below which a truncated Gaussian takes a point as the anchor itself.
+_LEAST = 1e-20
+
 
 class Profile(Protocol):
     """A monotone map of radii, from [0, inf) onto [0, distance of the wall)."""
@@ -117,7 +120,7 @@ class TruncatedGaussian:
     def forward(self, gauge: Tensor, square: Tensor, dim: int) -> tuple[Tensor, Tensor]:
         """See :meth:`Profile.forward`."""
         scale = _scale(self.scale, gauge)
-        a = square / 2
+        a = (square / 2).clamp_min(_LEAST)
         b = _wall(scale * gauge, a)
         within, within_b = -torch.expm1(-a), -torch.expm1(-b)
         both = within * within_b
@@ -126,8 +129,8 @@ class TruncatedGaussian:
         excess = torch.exp(-(a - b).abs()) * torch.where(a < b, within, within_b)
         far = torch.minimum(a, b) - excess.log1p()
         m = torch.where(both < 0.5, near, far)
-        ratio = _ratio(m, a, within_b)
-        log_det = dim * scale.log() + (dim / 2 - 1) * ratio.log() + within_b.log() + (m - a)
+        ratio = m / a
+        log_det = dim * scale.log() + (dim / 2 - 1) * ratio.log() + (within_b.log() + (m - a))
         return scale * ratio.sqrt(), log_det
 
     def inverse(self, gauge: Tensor, clearance: Tensor, square: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -135,14 +138,14 @@ class TruncatedGaussian:
         scale = _scale(self.scale, gauge)
         clearance = clearance.clamp_min(_NEAREST)
         m = square / (2 * scale.square())
-        b = _wall(gauge, m)
+        b = _wall(gauge, m.clamp_min(torch.finfo(m.dtype).tiny))
         within_b = -torch.expm1(-b)
         log_rest = (-torch.expm1(-b * clearance * (2 - clearance))).log()  # of b - m, without cancellation
         share = -torch.expm1(-m) / within_b
         near = -torch.log1p(-share.clamp_max(0.5))
         far = m + within_b.log() - log_rest
         a = torch.where(share < 0.5, near, far)
-        ratio = _ratio(m, a, within_b)
+        ratio = torch.where(a < _LEAST, within_b, m / a.clamp_min(_LEAST))
         log_det = -dim * scale.log() - (dim / 2 - 1) * ratio.log() - log_rest
         return 1 / (scale * ratio.sqrt()), log_det
 
@@ -158,12 +161,4 @@ def _describe(scale: Tensor | float) -> str:
 def _wall(gauge: Tensor, half_square: Tensor) -> Tensor:
     """Half the squared distance of the wall, a number whose square is finite and not 0; the most if there is none."""
     tiny = torch.finfo(gauge.dtype).tiny ** 0.2
-    nonzero = torch.where(half_square > 0, half_square, 1)
-    return (gauge.square() / nonzero).clamp(tiny, 1 / tiny).reciprocal()
-
-
-def _ratio(m: Tensor, a: Tensor, within_b: Tensor) -> Tensor:
-    """Compute m / a, by its series where both are small (also where they are 0)."""
-    small = a < 1e-6
-    series = within_b * (1 - a * (1 - within_b) / 2)
-    return torch.where(small, series, torch.where(small, 1, m) / torch.where(small, 1, a))
+    return (gauge.square() / half_square).clamp(tiny, 1 / tiny).reciprocal()
