@@ -142,7 +142,7 @@ def test_a_file_is_checked_against_the_generated_positions(positions, tmp_path):
     path = tmp_path / "connect-4" / "connect-4.data.xz"
     path.write_bytes(lzma.compress(text.encode(), preset=0))
     data = load("connect4", data_dir=tmp_path)
-    assert str(path) in data.source
+    assert data.source.startswith(path.name)
     order = np.random.RandomState(123).permutation(67_557)
     assert data.train.equals(rows.iloc[order[:54_045]].reset_index(drop=True))
 

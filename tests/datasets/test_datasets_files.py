@@ -34,7 +34,7 @@ def test_reads_a_local_file(tmp_path, folder, suffix, pack):
     frame, source = read(PLAIN, data_dir=tmp_path / "data")
     assert frame.to_dict("list") == {"a": [1, 3], "b": [2, 4]}
     assert set(frame.dtypes.astype(str)) == {"int16"}
-    assert str(path) in source
+    assert source.startswith(path.name)
     assert MD5 in source
 
 
@@ -62,7 +62,7 @@ def test_refuses_a_directory_that_is_none(tmp_path):
 def test_downloads_once(repository, cache, file):
     served = put(repository, file.path + file.packing, gzip.compress(RAW, mtime=0) if file.packing else RAW)
     first, source = read(file)
-    assert str(cache) in source
+    assert source.startswith(file.name)
     served.unlink()
     again, _ = read(file)
     offline_too, _ = read(file, download=False)
