@@ -207,6 +207,8 @@ def test_bad_tables_are_refused(fitted):
         fitted.score(weather(5).assign(season="monsoon"))
     with pytest.raises(ValueError, match="1 missing: 'wet'"):
         fitted.score(weather(5).drop(columns="wet"))
+    with pytest.raises(ValueError, match="X has no rows to score"):
+        fitted.score(weather(5)[:0])
     with pytest.raises(ValueError, match="n_samples must be an integer of at least 1, got 0"):
         fitted.sample(0)
     with pytest.raises(ValueError, match="samples must be at least 1, got 0"):

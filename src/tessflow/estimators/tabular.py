@@ -227,7 +227,10 @@ class TabularFlow(DensityMixin, BaseEstimator):
 
     def score(self, X: Any, y: Any = None, *, samples: int | None = None) -> float:
         """Return the mean log-likelihood of the rows, in nats; see :meth:`score_samples`."""
-        return float(self.score_samples(X, samples=samples).mean())
+        scores = self.score_samples(X, samples=samples)
+        if len(scores) == 0:
+            raise ValueError("X has no rows to score: give at least one.")
+        return float(scores.mean())
 
     def sample(self, n_samples: int = 1, *, random_state: int | np.random.RandomState | None = None) -> Any:
         """Draw rows.
