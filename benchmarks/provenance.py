@@ -16,11 +16,15 @@ import tessflow
 
 __all__ = ["provenance"]
 
+# Variables that change timings.
+_TELLING = ("MALLOC_", "OMP_", "MKL_")
+
 
 def provenance() -> dict[str, Any]:
     """Return the fields that every result file has."""
     return {
         "command": " ".join(["python", *sys.argv]),
+        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(_TELLING)},
         "commit": _git("rev-parse", "HEAD") + (" with local changes" if _git("status", "--porcelain", "src") else ""),
         "tessflow": tessflow.__version__,
         "torch": torch.__version__,

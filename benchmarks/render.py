@@ -101,7 +101,8 @@ def _changed(command: str) -> str:
 
 
 def _made_by(result: dict[str, Any], commands: str | None = None) -> str:
-    commands = commands or f"    {result['command']}\n"
+    environment = "".join(f"{name}={value} " for name, value in result.get("environment", {}).items())
+    commands = commands or f"    {environment}{result['command']}\n"
     return f"\n{result['hardware']}, {result['threads']} thread(s), torch {result['torch']}:\n\n{commands}\n"
 
 
