@@ -103,6 +103,13 @@ class ModelDirectory:
             FileNotFoundError: If there is no whole model here.
             ValueError: If a file is damaged or of a newer format.
         """
+        path = self._file("config.json")
+        found = _FormatVersion.of(path.read_text(encoding="utf-8"))
+        if found > FORMAT_VERSION:
+            raise ValueError(
+                f"{path} has format version {found}, this tessflow reads up to {FORMAT_VERSION}: "
+                "load it with a newer tessflow."
+            )
         config = self._parse("config.json", ModelConfig)
         return config, self._parse("schema.json", TableSchema)
 
@@ -125,15 +132,8 @@ class ModelDirectory:
 
     def _parse(self, name: str, kind: type[_Model]) -> _Model:
         path = self._file(name)
-        text = path.read_text(encoding="utf-8")
-        found = _FormatVersion.of(text)
-        if found > FORMAT_VERSION:
-            raise ValueError(
-                f"{path} has format version {found}, this tessflow reads up to {FORMAT_VERSION}: "
-                "load it with a newer tessflow."
-            )
         try:
-            return kind.model_validate_json(text)
+            return kind.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
