@@ -11,7 +11,7 @@ from torch.distributions import AffineTransform, Transform
 from zuko.transforms import ComposedTransform
 
 from tessflow.dequantization.base import Dequantizer, NoiseName
-from tessflow.geometry import VoronoiTessellation
+from tessflow.geometry import VoronoiTessellation, take_cells
 from tessflow.transforms import CellTransform, Profile, Softsign, TruncatedGaussian
 
 __all__ = ["PROFILES", "ProfileName", "VoronoiDequantizer"]
@@ -67,21 +67,16 @@ class VoronoiDequantizer(Dequantizer):
 
     def cells(self, y: Tensor) -> Transform:
         """Return the bijection from R^(N x D) onto the cells of ``y``."""
-        scale = self._take(self.log_scale[..., None], y).squeeze(-1).exp()
+        tessellation = self.tessellation()
+        scale = take_cells(self.log_scale[..., None], y).squeeze(-1).exp()
         return ComposedTransform(
-            AffineTransform(self.anchor(y), 1.0, event_dim=1),
-            CellTransform(self.tessellation(), y, profile=PROFILES[self.profile](scale)),
+            AffineTransform(take_cells(tessellation.anchors, y), 1.0, event_dim=1),
+            CellTransform(tessellation, y, profile=PROFILES[self.profile](scale)),
         )
 
     def anchor(self, y: Tensor) -> Tensor:
         """Return the anchors of the cells of ``y``: ``(..., N)`` to ``(..., N, D)``."""
-        return self._take(self.tessellation().anchors, y)
-
-    def _take(self, table: Tensor, y: Tensor) -> Tensor:
-        # Indexing would do, but its gradient is summed in no fixed order when there are many threads.
-        n, k, d = table.shape
-        first = torch.arange(0, n * k, k, device=y.device)
-        return table.reshape(n * k, d).index_select(0, (y + first).flatten()).reshape(*y.shape, d)
+        return take_cells(self.tessellation().anchors, y)
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the nearest anchors' indices."""

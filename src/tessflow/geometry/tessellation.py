@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["Rays", "Tessellation"]
+__all__ = ["Rays", "Tessellation", "take_cells"]
 
 # Up to so many cells, distances between anchors come from their differences; beyond, from matrix products.
 _FEW = 32
@@ -165,7 +165,7 @@ class Tessellation:
         anchors = _double(self.anchors)
         table = anchors.reshape(-1, self.dim)
         index = index.expand(torch.broadcast_shapes(to.shape[:-1], index.shape, self.shape))
-        first = torch.arange(0, table.shape[0], self.num_cells, device=index.device).reshape(self.shape)
+        first = _first(self.shape, self.num_cells, index.device)
         own = index + first
         anchor = _take(table, own)
         v = (_double(to) if point is None else _double(to) - anchor).expand(anchor.shape)
@@ -188,23 +188,15 @@ class Tessellation:
         rows, start = self._side_by_side(v), self._side_by_side(anchor) - centre
         n, k, _ = anchors.shape
         shift = (start * rows).sum(-1, keepdim=True)
-        few = k <= _FEW
-        pairs = few or 2 * k <= rows.shape[1]  # distances between all anchors are fewer than from each point's own
+        squares = _squares_of_differences if k <= _FEW else _squares_from_products
+        # Often distances between all anchors are fewer than from each point's own.
+        pairs = k <= _FEW or 2 * k <= rows.shape[1]
         if pairs:
             start = anchors
             number = number.reshape(-1, n).t()
-        starts = start.square().sum(-1, keepdim=True)
-        ends = starts.mT if pairs else anchors.square().sum(-1)[:, None]
-        # Rounding of squared distances out of matrix products: anchors nearer than this are one.
-        noise = (4 * math.sqrt(self.dim) * torch.finfo(anchors.dtype).eps) * starts
 
         def steepness(scores: Tensor, part: slice) -> Tensor:
-            if few:
-                square = torch.cdist(start, anchors[:, part], compute_mode="donot_use_mm_for_euclid_dist").square_()
-                square.masked_fill_(square == 0, math.inf)
-            else:
-                square = torch.baddbmm(ends[..., part], start, anchors[:, part].mT, alpha=-2).add_(starts)
-                square.masked_fill_(square <= noise, math.inf)
+            square = squares(start, anchors[:, part])
             if exists is not None:
                 square.masked_fill_(~exists[..., part], math.inf)
             if pairs:
@@ -321,8 +313,47 @@ def _best(
     return torch.where(value > worst, index, default)
 
 
+def _squares_of_differences(start: Tensor, ends: Tensor) -> Tensor:
+    """Compute squared distances ``(n, B, k)``, infinite where two points coincide."""
+    square = torch.cdist(start, ends, compute_mode="donot_use_mm_for_euclid_dist").square_()
+    return square.masked_fill_(square == 0, math.inf)
+
+
+def _squares_from_products(start: Tensor, ends: Tensor) -> Tensor:
+    """Compute the same from a matrix product, infinite where two points are nearer than its rounding."""
+    starts = start.square().sum(-1, keepdim=True)
+    square = torch.baddbmm(ends.square().sum(-1)[:, None], start, ends.mT, alpha=-2).add_(starts)
+    noise = (4 * math.sqrt(start.shape[-1]) * torch.finfo(start.dtype).eps) * starts
+    return square.masked_fill_(square <= noise, math.inf)
+
+
+def take_cells(table: Tensor, index: Tensor) -> Tensor:
+    """Take the rows of a table that belong to cells.
+
+    Args:
+        table: A row for each cell of each tessellation, shape ``(*N, K, D)``.
+        index: Cells, shape ``(..., *N)``.
+
+    Returns:
+        Rows, shape ``(..., *N, D)``. Their gradient is summed in a fixed order on a CPU.
+
+    Example:
+        >>> take_cells(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), torch.tensor([1, 0]))
+        tensor([[2.],
+                [3.]])
+    """
+    *n, k, d = table.shape
+    return _take(table.reshape(-1, d), index + _first(n, k, index.device))
+
+
+def _first(shape: Sequence[int], k: int, device: torch.device) -> Tensor:
+    """Return the number of each tessellation's first cell, counted through all of them."""
+    return torch.arange(0, math.prod(shape) * k, k, device=device).reshape(shape)
+
+
 def _take(table: Tensor, rows: Tensor) -> Tensor:
-    # Of all ways to gather rows, this one and its backward are the fastest on a CPU.
+    # Of all ways to gather rows, this one and its backward are the fastest on a CPU. The gradient of indexing is
+    # also summed in no fixed order when there are many threads.
     return table.index_select(0, rows.flatten()).reshape(*rows.shape, table.shape[-1])
 
 
