@@ -7,12 +7,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Transform
 from zuko.distributions import DiagNormal
 from zuko.flows import Flow
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.lazy import UnconditionalDistribution
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 
+from tessflow.flows.cauchy import MultivariateCauchy
 from tessflow.transforms import ActNorm
 
 __all__ = ["coupling_flow", "coupling_layers"]
@@ -21,35 +23,52 @@ __all__ = ["coupling_flow", "coupling_layers"]
 def coupling_flow(
     features: int,
     *,
+    context: int = 0,
     layers: int = 16,
     univariate: Literal["affine", "spline"] = "affine",
     hidden_features: Sequence[int] = (256, 256),
     bins: int = 8,
+    base: Literal["gaussian", "cauchy"] = "gaussian",
 ) -> Flow:
-    """Build the density model of the paper: coupling layers with four masks in turn, ActNorm between them, N(0, I).
+    """Build the density model of the paper: coupling layers with four masks in turn, ActNorm between them, and a base.
 
     The masks keep even features, odd features, the first half, the second half (Chen, Amos & Nickel, 2022,
-    Appendix D); networks are MLPs with SiLU. Layers start as the identity.
+    Appendix D); networks are MLPs with SiLU. Layers start as the identity. With a context there are no ActNorms: what
+    they would learn from data is not the same for every context.
 
     Args:
         features: The number of features of ``x``.
+        context: The number of context features.
         layers: The number of coupling layers.
         univariate: Whether the other features are moved by affine maps (RealNVP) or rational-quadratic splines.
         hidden_features: The widths of each network's hidden layers.
         bins: The number of bins of a spline.
+        base: ``"gaussian"`` for N(0, I), ``"cauchy"`` for :class:`~tessflow.flows.MultivariateCauchy`, whose tails
+            are heavy enough to reach the walls of a cell.
 
     Returns:
-        A :class:`zuko.flows.Flow`: ``flow().log_prob(x)`` in nats, for ``x`` of shape ``(..., features)``.
+        A :class:`zuko.flows.Flow`: ``flow().log_prob(x)`` in nats, for ``x`` of shape ``(..., features)``; with a
+        context, ``flow(c).log_prob(x)``.
+
+    Raises:
+        ValueError: If ``univariate`` or ``base`` is not one of those named, or ``layers`` is below 1.
 
     Example:
         >>> flow = coupling_flow(6, layers=4, hidden_features=(32,))
         >>> flow().log_prob(torch.zeros(5, 6)).shape
         torch.Size([5])
     """
-    blocks = coupling_layers(features, layers=layers, univariate=univariate, hidden_features=hidden_features, bins=bins)
-    transforms = [part for block in blocks for part in (ActNorm(features), block)]
-    base = UnconditionalDistribution(DiagNormal, torch.zeros(features), torch.ones(features), buffer=True)
-    return Flow(transforms, base)
+    if base not in ("gaussian", "cauchy"):
+        raise ValueError(f"base must be 'gaussian' or 'cauchy', got {base!r}.")
+    transforms = coupling_layers(
+        features, context=context, layers=layers, univariate=univariate, hidden_features=hidden_features, bins=bins
+    )
+    if context == 0:
+        transforms = [part for block in transforms for part in (ActNorm(features), block)]
+    density = DiagNormal if base == "gaussian" else MultivariateCauchy
+    return Flow(
+        transforms, UnconditionalDistribution(density, torch.zeros(features), torch.ones(features), buffer=True)
+    )
 
 
 def coupling_layers(
@@ -82,9 +101,9 @@ def coupling_layers(
         kind = {"univariate": MonotonicRQSTransform, "shapes": [(bins,), (bins,), (bins - 1,)]}
     else:
         raise ValueError(f"univariate must be 'affine' or 'spline', got {univariate!r}.")
-    blocks = []
+    blocks: list[nn.Module] = []
     for layer in range(layers):
-        block = GeneralCouplingTransform(
+        block = _Coupling(
             features,
             context,
             _mask(features, layer),
@@ -101,6 +120,13 @@ def coupling_layers(
             block.hyper.append(_FullPrecision())
         blocks.append(block)
     return blocks
+
+
+class _Coupling(GeneralCouplingTransform):
+    """Networks see features no farther than 100 from 0: whatever the point, what they say stays finite."""
+
+    def meta(self, c: Tensor | None, x: Tensor) -> Transform:
+        return super().meta(c, x.clamp(-100, 100))
 
 
 class _FullPrecision(nn.Module):

@@ -57,12 +57,7 @@ class VoronoiTessellation(nn.Module):
             lower, upper = box
             if not lower < upper:
                 raise ValueError(f"box must be (lower, upper) with lower < upper, got {box}.")
-            unit = (anchors - lower) / (upper - lower)
-            if mask is not None:
-                unit = unit.masked_fill(~mask[..., None], 0.5)
-            if not ((unit > 0) & (unit < 1)).all():
-                raise ValueError(f"anchors must lie strictly inside the box {box}.")
-            anchors = ((unit - _MARGIN) / (1 - 2 * _MARGIN)).clamp(1e-6, 1 - 1e-6).logit()
+            anchors = _squash(anchors, mask, box)
             # Softplus of this is 1: walls start where `box` says.
             room = anchors.new_full((2, *anchors.shape[:-2], anchors.shape[-1]), 0.5413248546129181)
             _register(self, "room", room, learn=learn_box)
@@ -134,6 +129,20 @@ class VoronoiTessellation(nn.Module):
         anchors = anchors.to(torch.get_default_dtype()).repeat(len(cardinalities), 1, 1)
         return cls(anchors, mask=_exists(cardinalities), learn=False)
 
+    @torch.no_grad()
+    def place(self, anchors: Tensor) -> None:
+        """Move the anchors to where they are given, shape ``(*N, K, D)``; walls stay where they began.
+
+        Args:
+            anchors: The new anchors; inside the box if there is one.
+
+        Raises:
+            ValueError: If the shape is another, or an existing anchor is outside the box.
+        """
+        if anchors.shape != self.anchors.shape:
+            raise ValueError(f"anchors must have shape {tuple(self.anchors.shape)}, got {tuple(anchors.shape)}.")
+        self.anchors.copy_(anchors if self.box is None else _squash(anchors, self.mask, self.box))
+
     def forward(self, context: None = None) -> Tessellation:
         """Return the tessellation of the present parameters."""
         if self.box is None:
@@ -158,6 +167,17 @@ class VoronoiTessellation(nn.Module):
         """Describe shape, box and what is learned."""
         learned = isinstance(self.anchors, nn.Parameter)
         return f"shape={tuple(self.anchors.shape)}, box={self.box}, learned={learned}"
+
+
+def _squash(anchors: Tensor, mask: Tensor | None, box: tuple[float, float]) -> Tensor:
+    """Anchors in a box as the unbounded numbers that are stored."""
+    lower, upper = box
+    unit = (anchors - lower) / (upper - lower)
+    if mask is not None:
+        unit = unit.masked_fill(~mask[..., None], 0.5)
+    if not ((unit > 0) & (unit < 1)).all():
+        raise ValueError(f"anchors must lie strictly inside the box {box}.")
+    return ((unit - _MARGIN) / (1 - 2 * _MARGIN)).clamp(1e-6, 1 - 1e-6).logit()
 
 
 def _register(module: nn.Module, name: str, value: Tensor, *, learn: bool) -> None:

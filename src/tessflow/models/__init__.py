@@ -1,6 +1,7 @@
 """What has a log-probability."""
 
 from tessflow.models.dequantized import DequantizedFlow
+from tessflow.models.disjoint import DisjointMixture, MixtureDistribution, coupling_mixture
 from tessflow.models.matched import MatchedFlow
 
-__all__ = ["DequantizedFlow", "MatchedFlow"]
+__all__ = ["DequantizedFlow", "DisjointMixture", "MatchedFlow", "MixtureDistribution", "coupling_mixture"]

@@ -2,6 +2,15 @@
 
 from tessflow.transforms.actnorm import ActNorm
 from tessflow.transforms.cell import CellTransform
+from tessflow.transforms.cube import CubeCellTransform, GaussianToCube
 from tessflow.transforms.profiles import Profile, Softsign, TruncatedGaussian
 
-__all__ = ["ActNorm", "CellTransform", "Profile", "Softsign", "TruncatedGaussian"]
+__all__ = [
+    "ActNorm",
+    "CellTransform",
+    "CubeCellTransform",
+    "GaussianToCube",
+    "Profile",
+    "Softsign",
+    "TruncatedGaussian",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.distributions import Transform, constraints
@@ -56,7 +58,7 @@ class CellTransform(Transform):
         super().__init__(cache_size=cache_size)
         self.tessellation = tessellation
         self.index = torch.as_tensor(index, device=tessellation.anchors.device)
-        self.codomain = _InCell(tessellation, self.index)
+        self.codomain = InCell(tessellation, self.index)
         self.profile = TruncatedGaussian() if profile is None else profile
 
     def __repr__(self) -> str:
@@ -70,7 +72,7 @@ class CellTransform(Transform):
     @property
     def inv(self) -> Transform:
         """The map from the cell onto R^D."""
-        return _CellInverse(self)
+        return InverseWithLadj(self)
 
     def with_cache(self, cache_size: int = 1) -> CellTransform:
         """Return the same transform with another cache size."""
@@ -124,21 +126,19 @@ class CellTransform(Transform):
         return self.inverse_and_ladj(y)[0]
 
 
-class _CellInverse(_InverseTransform):
-    """Torch's inverse transform, with value and log-determinant from one call."""
+class InverseWithLadj(_InverseTransform):
+    """Torch's inverse of a transform that has ``inverse_and_ladj``, with value and log-determinant from one call."""
 
-    def __init__(self, cell: CellTransform) -> None:
-        super().__init__(cell)
-        self._cell = cell
-
-    def call_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self._cell.inverse_and_ladj(z)
+    def __init__(self, transform: Any) -> None:
+        super().__init__(transform)
+        self.call_and_ladj = transform.inverse_and_ladj
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._cell.inverse_and_ladj(x)[1]
+        """Return the log-determinant of the inverse at ``x``."""
+        return self.call_and_ladj(x)[1]
 
 
-class _InCell(constraints.Constraint):
+class InCell(constraints.Constraint):
     """Points of a closed cell, up to rounding."""
 
     event_dim = 1

@@ -1,0 +1,367 @@
+"""A mixture whose components live in the cells of a tessellation: one component a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Size, Tensor, nn
+from torch.distributions import AffineTransform, Categorical, Distribution, Transform, constraints
+from zuko.lazy import LazyDistribution, LazyTransform
+from zuko.nn import MLP
+from zuko.transforms import ComposedTransform
+
+from tessflow.flows import coupling_flow, coupling_layers
+from tessflow.geometry import Tessellation, VoronoiTessellation
+from tessflow.transforms import ActNorm, CellTransform, CubeCellTransform, GaussianToCube, Softsign, TruncatedGaussian
+
+__all__ = ["DisjointMixture", "MixtureDistribution", "MixtureProfile", "coupling_mixture"]
+
+MixtureProfile = Literal["cube", "softsign", "truncated-gaussian"]
+
+# Rows that k-means looks at when anchors are placed.
+_KMEANS_ROWS = 20_000
+
+
+class DisjointMixture(LazyDistribution):
+    r"""A mixture over the cells of a learned tessellation, exact at the cost of one component.
+
+    .. math:: \log p(x) = \log p(k) + \log c_k(f_k^{-1}(h)) + \log |\det \partial f_k^{-1} / \partial h| +
+              \log |\det \partial h / \partial x|, \qquad h = \mathrm{before}(x), \; k = g(h)
+
+    (Chen, Amos & Nickel, 2022, Eq. 12): cells are disjoint, so only the component of the cell that a point is in has
+    mass there. All components are one conditional density ``component`` over R^D, told ``k`` by an embedding; it may
+    be any zuko flow, or a second :class:`DisjointMixture`. A density itself, the mixture can be the base of a
+    :class:`zuko.flows.Flow`.
+
+    With ``box=True`` the cells tile the cube that :class:`~tessflow.transforms.GaussianToCube` makes of R^D, and are
+    bounded. Homeomorphisms :math:`f_k` from R^D to a cell, by ``profile``:
+
+    - ``"cube"``: R^D to the cube, and the cube onto the cell (:class:`~tessflow.transforms.CubeCellTransform`).
+      N(0, I) fills the cell about evenly, so at the start the mixture is a histogram over the cells, with one cell
+      it is the component itself, and nothing is singular at a wall.
+    - ``"truncated-gaussian"`` and ``"softsign"`` (the paper's): R^D along rays into the cell
+      (:class:`~tessflow.transforms.CellTransform`). With a Gaussian component the softsign is unstable next to walls;
+      a Cauchy component is the remedy (``coupling_flow(base="cauchy")``).
+
+    In training mode the first batch that ``log_prob`` sees sets anchors and weights, by k-means; see
+    :meth:`initialize`.
+
+    Args:
+        features: The dimension ``D``.
+        cells: The number ``K`` of cells.
+        component: A lazy density over R^D: ``component(c)`` is a distribution, ``c`` of shape
+            ``(..., embedding + context)``.
+        embedding: The size of a cell's embedding.
+        context: The size of the context that weights and component may depend on.
+        profile: How R^D is mapped into cells.
+        box: Whether cells are bounded.
+        before: Lazy transforms, from data to the space of the cells.
+        learn_anchors: Whether gradients move the anchors after they were placed.
+        hidden_features: The widths of the network that gives the weights, if there is a context.
+
+    Raises:
+        ValueError: If ``features`` or ``cells`` is below 1, or ``profile`` is not one of those named.
+
+    Example:
+        >>> from tessflow.flows import coupling_flow
+        >>> mixture = DisjointMixture(2, 8, coupling_flow(2, context=16, layers=4, hidden_features=(32,)))
+        >>> x = torch.randn(100, 2)
+        >>> mixture.initialize(x)
+        >>> mixture().log_prob(x).shape, mixture().assign(x).unique().numel()
+        (torch.Size([100]), 8)
+        >>> mixture().sample((5,)).shape
+        torch.Size([5, 2])
+    """
+
+    initialized: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        cells: int,
+        component: nn.Module,
+        *,
+        embedding: int = 16,
+        context: int = 0,
+        profile: MixtureProfile = "cube",
+        box: bool = True,
+        before: Sequence[LazyTransform] = (),
+        learn_anchors: bool = True,
+        hidden_features: Sequence[int] = (64, 64),
+    ) -> None:
+        super().__init__()
+        if features < 1 or cells < 1:
+            raise ValueError(f"features and cells must be at least 1, got {features} and {cells}.")
+        if profile not in get_args(MixtureProfile):
+            known = ", ".join(map(repr, get_args(MixtureProfile)))
+            raise ValueError(f"profile must be one of {known}, got {profile!r}.")
+        self.features = features
+        self.cells = cells
+        self.context = context
+        self.profile = profile
+        self.component = component
+        self.before = nn.ModuleList(before)
+        anchors = torch.rand(cells, features) - 0.5 if box else torch.randn(cells, features)
+        self.tessellation = VoronoiTessellation(anchors, box=(-1.0, 1.0) if box else None, learn=learn_anchors)
+        self.log_scale = nn.Parameter(torch.zeros(cells))
+        self.embedding = nn.Embedding(cells, embedding)
+        self.logits = nn.Parameter(torch.zeros(cells))
+        self.weighting = None
+        if context:
+            self.weighting = MLP(context, cells, hidden_features, activation=nn.SiLU)
+            nn.init.zeros_(self.weighting[-1].weight)
+            nn.init.zeros_(self.weighting[-1].bias)
+        self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
+
+    def extra_repr(self) -> str:
+        """Describe the options."""
+        return f"features={self.features}, cells={self.cells}, context={self.context}, profile={self.profile!r}"
+
+    def forward(self, c: Tensor | None = None) -> MixtureDistribution:
+        """Return the distribution.
+
+        Args:
+            c: Context, shape ``(..., context)``; without effect if ``context`` is 0.
+
+        Raises:
+            ValueError: If the context is missing or of another size.
+        """
+        if self.context == 0:
+            return MixtureDistribution(self, None)
+        if c is None or c.shape[-1:] != (self.context,):
+            got = "none" if c is None else f"shape {tuple(c.shape)}"
+            raise ValueError(f"the mixture needs a context of shape (..., {self.context}), got {got}.")
+        return MixtureDistribution(self, c)
+
+    def elbo(self, x: Tensor) -> Tensor:
+        """Return the exact log-likelihood of rows ``(B, D)``, nats ``(B,)``: what training maximises."""
+        return self().log_prob(x)
+
+    def log_weights(self, c: Tensor | None = None) -> Tensor:
+        """Return log p(k), shape ``(..., K)``."""
+        logits = self.logits if self.weighting is None or c is None else self.logits + self.weighting(c)
+        return logits.log_softmax(-1)
+
+    def to_cells(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map data to the space that the cells tile: R^D, or the cube if ``box``.
+
+        Args:
+            x: Points, shape ``(..., D)``.
+            c: Context, shape ``(..., context)``.
+
+        Returns:
+            Points, float64 of shape ``(..., D)``, and the log-determinant ``(...)``.
+        """
+        log_det = x.new_zeros(x.shape[:-1])
+        for layer in self.before:
+            x, ladj = cast(Any, layer(c)).call_and_ladj(x)
+            log_det = log_det + ladj
+        u, ladj = self._chart().call_and_ladj(_double(x))
+        return u, _double(log_det) + ladj
+
+    def from_cells(self, u: Tensor, c: Tensor | None = None) -> Tensor:
+        """Map points of the space that the cells tile to data, ``(..., D)`` to ``(..., D)``."""
+        x = self._chart().inv(u).to(self.logits.dtype)
+        for layer in reversed(self.before):
+            x = layer(c).inv(x)
+        return x
+
+    def into(self, k: Tensor, tessellation: Tessellation) -> Any:
+        """Return the homeomorphism from R^D to the cells ``k``, shape ``(...)``."""
+        scale = self.log_scale[k].exp()
+        if self.profile == "cube":
+            return ComposedTransform(GaussianToCube(), CubeCellTransform(tessellation, k, scale=scale))
+        profile = Softsign(scale) if self.profile == "softsign" else TruncatedGaussian(scale)
+        shift = AffineTransform(_double(tessellation.anchors[k]), 1.0, event_dim=1)
+        return ComposedTransform(shift, CellTransform(tessellation, k, profile=profile))
+
+    def components(self, k: Tensor, c: Tensor | None = None) -> Any:
+        """Return the densities over R^D of the components ``k``, shape ``(...)``."""
+        told = self.embedding(k)
+        if self.context and c is not None:
+            told = torch.cat([told, c.expand(*k.shape, -1)], -1)
+        return self.component(told)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, c: Tensor | None = None) -> None:
+        """Place anchors by k-means and set weights to the share of points in each cell.
+
+        Args:
+            x: Points, shape ``(..., D)``: the more, the better.
+            c: Their context, shape ``(..., context)``.
+        """
+        u = self.to_cells(x, c)[0].reshape(-1, self.features)
+        if len(u) == 0:
+            return
+        seed = int(torch.randint(2**31, ()))
+        some = u[torch.randperm(len(u), device=u.device)[:_KMEANS_ROWS]].cpu()
+        if self.tessellation.box is not None:
+            some = some.clamp(-1 + 1e-4, 1 - 1e-4)
+        centres = some
+        if len(some) > self.cells:
+            from sklearn.cluster import KMeans  # slow to import, and needed only here
+
+            found = KMeans(self.cells, n_init=1, random_state=seed).fit(some.numpy())
+            centres = torch.from_numpy(found.cluster_centers_)
+        anchors = self.tessellation().anchors.detach().clone()
+        anchors[: len(centres)] = centres.to(anchors)
+        self.tessellation.place(anchors)
+        tessellation = self.tessellation()
+        counts = tessellation.locate(u).bincount(minlength=self.cells)
+        # One point more everywhere: no weight is 0.
+        self.logits.copy_(((counts + 1) / (len(u) + self.cells)).log())
+        self.log_scale.copy_(_typical_size(tessellation, cube=self.profile == "cube").log())
+        self.initialized.fill_(1)
+
+    def _chart(self) -> Any:
+        return GaussianToCube() if self.tessellation.box is not None else _Identity()
+
+
+def coupling_mixture(
+    features: int,
+    cells: int,
+    *,
+    layers: int = 4,
+    before: int = 0,
+    univariate: Literal["affine", "spline"] = "spline",
+    hidden_features: Sequence[int] = (64, 64),
+    bins: int = 8,
+    base: Literal["gaussian", "cauchy"] = "gaussian",
+    embedding: int = 16,
+    **options: Any,
+) -> DisjointMixture:
+    """Build a mixture of coupling flows: ActNorm, perhaps coupling layers, then cells, then a coupling flow in each.
+
+    Args:
+        features: The dimension ``D``.
+        cells: The number ``K`` of cells.
+        layers: The number of coupling layers of the component.
+        before: The number of coupling layers before the cells.
+        univariate: ``"affine"`` or ``"spline"``.
+        hidden_features: The widths of each network's hidden layers.
+        bins: The number of bins of a spline.
+        base: The component's base, ``"gaussian"`` or ``"cauchy"``.
+        embedding: The size of a cell's embedding.
+        options: Further options of :class:`DisjointMixture`: ``profile``, ``box``, ``learn_anchors``.
+
+    Example:
+        >>> coupling_mixture(2, 8, layers=2)().log_prob(torch.zeros(5, 2)).shape
+        torch.Size([5])
+    """
+    layer_options: dict[str, Any] = {"univariate": univariate, "hidden_features": hidden_features, "bins": bins}
+    first: list[Any] = [ActNorm(features)]
+    if before:
+        for layer in coupling_layers(features, layers=before, **layer_options):
+            first += [layer, ActNorm(features)]
+    component = coupling_flow(features, context=embedding, layers=layers, base=base, **layer_options)
+    return DisjointMixture(features, cells, component, before=first, embedding=embedding, **options)
+
+
+class MixtureDistribution(Distribution):
+    """What a :class:`DisjointMixture` gives: a distribution over R^D, with the context's batch shape.
+
+    Args:
+        module: Whose parameters are used.
+        context: Its context, shape ``(..., context)``, or ``None``.
+        batch_shape: The batch shape, by default that of the context.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
+    support = constraints.real_vector
+    has_rsample = False
+
+    def __init__(self, module: DisjointMixture, context: Tensor | None, batch_shape: Size | None = None) -> None:
+        if batch_shape is None:
+            batch_shape = Size() if context is None else context.shape[:-1]
+        super().__init__(batch_shape, Size((module.features,)), validate_args=False)
+        self.module = module
+        self.context = context
+
+    def __repr__(self) -> str:
+        return f"MixtureDistribution({self.module.extra_repr()})"
+
+    def expand(self, batch_shape: Sequence[int], _instance: Distribution | None = None) -> MixtureDistribution:
+        """Return the same distribution with a larger batch shape."""
+        context = None if self.context is None else self.context.expand(*batch_shape, -1)
+        return MixtureDistribution(self.module, context, Size(batch_shape))
+
+    def assign(self, x: Tensor) -> Tensor:
+        """Return the cell that each point is in, int64: ``(..., D)`` to ``(...)``."""
+        with torch.no_grad():
+            u = self.module.to_cells(x, self._context(x))[0]
+            return self.module.tessellation().locate(u)
+
+    def component_log_prob(self, x: Tensor) -> Tensor:
+        """Return log p(x | k) of the cell k that each point is in, nats: ``(..., D)`` to ``(...)``."""
+        return self._finite(self._joint(x)[0], x)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(x), exact, in nats: ``(..., D)`` to ``(...)``, finite for finite points."""
+        component, weight = self._joint(value)
+        return self._finite(component + weight, value)
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw points, shape ``(*sample_shape, ..., D)``."""
+        with torch.no_grad():
+            module = self.module
+            shape = (*sample_shape, *self.batch_shape)
+            context = None if self.context is None else self.context.expand(*shape, -1)
+            log_weights = module.log_weights(context)
+            k = Categorical(logits=log_weights.expand(*shape, -1), validate_args=False).sample()
+            z = module.components(k, context).sample()
+            return module.from_cells(module.into(k, module.tessellation())(_double(z)), context)
+
+    def _joint(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute log p(x | k) and log p(k) for the cell that x is in, float64."""
+        module, context = self.module, self._context(x)
+        if module.training and not module.initialized:
+            module.initialize(x, context)
+        u, log_det = module.to_cells(x, context)
+        tessellation = module.tessellation()
+        k = tessellation.locate(u)
+        z, ladj = module.into(k, tessellation).inv.call_and_ladj(u)
+        inside = module.components(k, context).log_prob(z.to(x.dtype))
+        weights = module.log_weights(context)
+        weight = weights.expand(*k.shape, -1).gather(-1, k[..., None]).squeeze(-1)
+        return log_det + ladj + _double(inside), _double(weight)
+
+    def _context(self, x: Tensor) -> Tensor | None:
+        return None if self.context is None else self.context.expand(*x.shape[:-1], -1)
+
+    def _finite(self, log_prob: Tensor, like: Tensor) -> Tensor:
+        limits = torch.finfo(like.dtype)
+        shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)
+        return log_prob.clamp(limits.min, limits.max).to(like.dtype).expand(shape)
+
+
+class _Identity(Transform):
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    bijective = True
+
+    @property
+    def inv(self) -> Transform:
+        return self
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x.new_zeros(x.shape[:-1])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+
+def _typical_size(tessellation: Tessellation, *, cube: bool) -> Tensor:
+    """Compute about how far the walls of each cell are, in half-widths of the cube or in units: ``(K,)``."""
+    normal = torch.randn(1024, 1, tessellation.dim, dtype=torch.float64, device=tessellation.anchors.device)
+    directions = F.normalize(normal, p=torch.inf if cube else 2, dim=-1)
+    index = torch.arange(tessellation.num_cells, device=normal.device)
+    # A ray without a wall counts as one of length 10.
+    gauge = tessellation.gauge(directions, index).clamp_min(0.1)
+    return (-gauge.log().mean(0)).exp().clamp_max(1.0)
+
+
+def _double(x: Tensor) -> Tensor:
+    return x if x.device.type == "mps" else x.double()  # Apple's GPUs have no float64
