@@ -40,7 +40,7 @@ class OneSentenceErrors(TyperGroup):
         except KeyboardInterrupt as interrupt:
             typer.echo(f"tessflow: {str(interrupt) or 'interrupted'}", err=True)
             raise typer.Exit(130) from None
-        except (ValueError, TypeError, OSError, RuntimeError) as error:
+        except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
             typer.echo(f"tessflow: {_sentence(error)}", err=True)
@@ -66,7 +66,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data = typer.Typer(help="The discrete tables of the paper.", no_args_is_help=True)
+data = typer.Typer(help="The paper's discrete tables, and data for continuous densities.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
@@ -246,8 +246,15 @@ def list_data() -> None:
         floor = "" if about.floor is None else f"{about.floor:.4f}"
         source = "generated" if about.generated else "UCI"
         table.add_row(name, f"{about.rows:,}", str(about.variables), floor, source)
+    for name in datasets.continuous_names():
+        continuous = datasets.continuous_info(name)
+        table.add_row(name, f"{sum(continuous.rows):,}", str(continuous.features), "", "Zenodo")
+    for name in datasets.planar_names():
+        table.add_row(name, "any", "2", "", "drawn")
     Console().print(table)
-    typer.echo("UCI: read from --data-dir or TESSFLOW_DATA, the cache, or downloaded")
+    typer.echo(
+        "UCI, Zenodo: read from --data-dir or TESSFLOW_DATA, the cache, or downloaded; Zenodo, drawn: real numbers"
+    )
 
 
 @data.command("show")
@@ -256,19 +263,34 @@ def show_data(
     *,
     data_dir: DataDirectory = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Table to write all rows to.")] = None,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Number of rows, if they are drawn.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed, if they are drawn.")] = 0,
 ) -> None:
-    """Load a data set, show its first rows, and write it to a file if asked."""
+    """Load a data set or draw it, show its first rows, and write it to a file if asked."""
+    import pandas as pd
+
     from tessflow import datasets
     from tessflow.tables import write_table
 
-    loaded = datasets.load(name, data_dir=data_dir)
+    if name in datasets.planar_names():
+        drawn = pd.DataFrame(datasets.sample_planar(name, rows, seed=seed), columns=["x1", "x2"])
+        if out is not None:
+            write_table(drawn, out)
+        typer.echo(f"{name}: {rows} points in the plane, drawn with seed {seed}")
+        typer.echo(drawn.head(5).to_string(index=False))
+        return
+    known = datasets.names() + datasets.continuous_names()
+    if name not in known:
+        raise ValueError(f"there is no data set '{name}': choose one of {', '.join(known + datasets.planar_names())}")
+    load = datasets.load if name in datasets.names() else datasets.load_continuous
+    loaded = load(name, data_dir=data_dir)
     if out is not None:
         write_table(loaded.frame, out)
     typer.echo(f"{loaded.name}: {loaded.description}")
     typer.echo(f"source: {loaded.source}")
     sizes = (len(loaded.train), len(loaded.validation), len(loaded.test))
     typer.echo("rows: {} training, {} validation, {} test".format(*sizes))
-    typer.echo(loaded.train.head(5).to_string(index=False, max_cols=12))
+    typer.echo(pd.DataFrame(loaded.train[:5]).to_string(index=False, max_cols=12))
 
 
 def _require_own(out: Path) -> None:

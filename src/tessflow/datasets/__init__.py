@@ -1,11 +1,22 @@
-"""The discrete tables of the paper, prepared and split as there.
+"""The discrete tables of the paper, prepared and split as there, and data for continuous densities.
 
 `load(name)` gives a `TableDataset`; connect4, nursery and pokerhands-simulated are generated, the others are
 read from a directory of yours (`data_dir`, or the environment variable TESSFLOW_DATA), the cache, or UCI.
+`load_continuous(name)` gives a `ContinuousDataset` of real numbers, from Zenodo; `sample_planar(name, n, seed=...)`
+draws from a density in the plane that is known exactly.
 """
 
 from tessflow.datasets.catalogue import DatasetInfo, info, load, names
 from tessflow.datasets.connect4 import connect4_positions, is_legal_connect4, render_connect4
+from tessflow.datasets.continuous import (
+    ContinuousDataset,
+    ContinuousInfo,
+    continuous_info,
+    continuous_names,
+    load_continuous,
+)
+from tessflow.datasets.patches import bsds300_patches
+from tessflow.datasets.planar import planar_entropy, planar_log_density, planar_names, sample_planar
 from tessflow.datasets.poker import simulate_poker_hands
 from tessflow.datasets.table import TableDataset, independent_columns_nats, split_rows
 
@@ -21,4 +32,14 @@ __all__ = [
     "is_legal_connect4",
     "render_connect4",
     "simulate_poker_hands",
+    "load_continuous",
+    "continuous_names",
+    "continuous_info",
+    "ContinuousDataset",
+    "ContinuousInfo",
+    "bsds300_patches",
+    "planar_names",
+    "sample_planar",
+    "planar_log_density",
+    "planar_entropy",
 ]

@@ -7,10 +7,11 @@ import hashlib
 import io
 import lzma
 import os
+import tarfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 import pooch
@@ -22,17 +23,19 @@ UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """A file of the UCI Machine Learning Repository.
+    """A file of a public repository, by default the UCI Machine Learning Repository.
 
     Args:
         path: Directory and name there, without the suffix of a packed file.
         md5: Checksum of the unpacked bytes, or `None` where we never held the repository's own file.
         packing: Suffix under which the repository serves it, such as ".gz".
+        site: Address below which `path` is, or `None` for UCI.
     """
 
     path: str
     md5: str | None
     packing: str = ""
+    site: str | None = None
 
     @property
     def name(self) -> str:
@@ -42,7 +45,7 @@ class OfficialFile:
     @property
     def url(self) -> str:
         """Official address."""
-        return f"{UCI}/{self.path}{self.packing}"
+        return f"{self.site or UCI}/{self.path}{self.packing}"
 
 
 class Library:
@@ -136,11 +139,7 @@ class Library:
         path = self.fetch(file)
         raw = _unpack(path)
         md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-        if file.md5 not in (None, md5):
-            raise ValueError(
-                f"'{path}' is not the official {file.name} (its unpacked bytes have md5 {md5}, "
-                f"not {file.md5}): replace it by {file.url}"
-            )
+        _require_official(file, path, md5)
         try:
             frame = pd.read_csv(io.BytesIO(raw), header=None if names else "infer", dtype=dtype, na_filter=False)
         except (ValueError, OverflowError) as error:
@@ -149,7 +148,47 @@ class Library:
             if frame.shape[1] != len(names):
                 raise ValueError(f"'{path}' has {frame.shape[1]} columns, but {file.name} has {len(names)}")
             frame.columns = pd.Index(names)
-        return frame, f"{path.name} ({'official' if file.md5 else 'unverified'} md5 {md5})"
+        return frame, f"{path.name} ({_verified(file)} md5 {md5})"
+
+    def read_member(self, archive: OfficialFile, member: str) -> tuple[bytes, str]:
+        """Read one file of a tar archive into memory; nothing is written to disk.
+
+        Args:
+            archive: The archive, packed by gzip or not at all.
+            member: Directory and name in it; what is above that directory does not matter.
+
+        Returns:
+            The bytes, and a sentence that tells where they come from.
+
+        Raises:
+            OSError: If the archive cannot be had.
+            ValueError: If it is damaged, has another checksum, or lacks the file.
+        """
+        path = self.fetch(archive)
+        md5 = pooch.file_hash(path, alg="md5")
+        _require_official(archive, path, md5)
+        parts = PurePosixPath(member).parts
+        try:
+            with tarfile.open(path) as tar:
+                for entry in tar:
+                    named = PurePosixPath(entry.name).parts[-len(parts) :] == parts and entry.isfile()
+                    if named and (content := tar.extractfile(entry)):
+                        return content.read(), f"{member} in {path.name} ({_verified(archive)} md5 {md5})"
+        except (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error) as error:
+            raise ValueError(f"'{path}' is damaged ({error}): remove it and take it again") from error
+        raise ValueError(f"'{path}' holds no {member}: take {archive.url}")
+
+
+def _require_official(file: OfficialFile, path: Path, md5: str) -> None:
+    if file.md5 not in (None, md5):
+        raise ValueError(
+            f"'{path}' is not the official {file.name} (its unpacked bytes have md5 {md5}, "
+            f"not {file.md5}): replace it by {file.url}"
+        )
+
+
+def _verified(file: OfficialFile) -> str:
+    return "official" if file.md5 else "unverified"
 
 
 def _unpack(path: Path) -> bytes:
