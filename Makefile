@@ -10,13 +10,16 @@ DEV     := $(VENV)/.installed-dev
 SOURCES := $(wildcard src tests benchmarks examples)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo gallery test lint format bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
 demo: $(RUNTIME) ## fit Connect-4, print held-out likelihood and sampled boards, draw pictures in runs/demo
 	$(BIN)/python examples/connect4_demo.py --out runs/demo
+
+gallery: $(RUNTIME) ## train flows and mixtures on densities in the plane, draw them in runs/gallery
+	$(BIN)/tessflow gallery --out runs/gallery
 
 test: lint ## lint, then all tests and doctests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2

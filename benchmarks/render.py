@@ -1,4 +1,4 @@
-"""Write the tables of benchmarks/README.md from the files in benchmarks/results.
+"""Write the tables of benchmarks/README.md and docs/gallery.md from the files in benchmarks/results.
 
 python benchmarks/render.py            # write
 python benchmarks/render.py --check    # only say whether the page is current
@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
+GALLERY_PAGE = HERE.parent / "docs" / "gallery.md"
 
 
 def main() -> None:
@@ -22,21 +24,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    text = PAGE.read_text()
-    rendered = render(text)
-    if arguments.check:
-        if rendered != text:
-            raise SystemExit(f"{PAGE} is not current: run `python benchmarks/render.py`")
-    else:
-        PAGE.write_text(rendered)
+    for page, renderer in ((PAGE, render), (GALLERY_PAGE, render_gallery)):
+        text = page.read_text()
+        rendered = renderer(text)
+        if not arguments.check:
+            page.write_text(rendered)
+        elif rendered != text:
+            raise SystemExit(f"{page} is not current: run `python benchmarks/render.py`")
 
 
 def render(text: str) -> str:
     """Put each table between its marks ``<!-- name -->`` and ``<!-- end -->``."""
-    for name, table in (("cells", cells()), ("likelihoods", likelihoods())):
-        before, after = text.split(f"<!-- {name} -->\n")
-        text = f"{before}<!-- {name} -->\n{table}{after[after.index('<!-- end -->') :]}"
+    for name, table in (
+        ("cells", cells()),
+        ("likelihoods", likelihoods()),
+        ("mixture", mixture()),
+        ("density", density()),
+    ):
+        text = _put(text, name, table)
     return text
+
+
+def render_gallery(text: str) -> str:
+    """Put the tables of the gallery between their marks, if there are results."""
+    if not list((RESULTS / "gallery").glob("*.json")):
+        return text
+    from tessflow.viz.gallery import read_results, tables
+
+    return _put(text, "gallery", tables(read_results(RESULTS / "gallery")))
+
+
+def _put(text: str, name: str, table: str) -> str:
+    before, after = text.split(f"<!-- {name} -->\n")
+    return f"{before}<!-- {name} -->\n{table}{after[after.index('<!-- end -->') :]}"
 
 
 def cells() -> str:
@@ -92,6 +112,55 @@ def likelihoods() -> str:
     commands = "".join(f"    {result['command']}\n" for result in results if "test_nats" in result)
     last = [result for result in results if "test_nats" in result][-1:]
     return _table(header, rows, left=2) + "".join(_made_by(result, commands) for result in last)
+
+
+def density() -> str:
+    """One table of the run of ``density_estimators.py``: a row a set, the mean over its seeds."""
+    path = RESULTS / "density_estimators.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text())
+    sets: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for run in result["runs"]:
+        sets.setdefault(run["data"], {}).setdefault(run["method"], []).append(run)
+    methods = list(next(iter(sets.values())))
+    rows = []
+    for name, runs in sets.items():
+        one = runs[methods[0]]
+        truths = [run["truth_nats"] for run in one]
+        rows.append(
+            (
+                name.replace("_", " "),
+                f"{one[0]['rows'][0]:,} × {one[0]['columns']}",
+                *(_mean_and_error([run["test_nats"] for run in runs[method]]) for method in methods),
+                "-" if None in truths else _mean_and_error(truths),
+                " / ".join(f"{statistics.mean(run['seconds'] for run in runs[method]):.0f}" for method in methods),
+            )
+        )
+    header = ("data", "training rows × columns", *methods, "truth", "seconds of search")
+    return _table(header, rows, left=1) + _made_by(result)
+
+
+def _mean_and_error(values: Sequence[float]) -> str:
+    mean = f"{statistics.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.3f}"
+
+
+def mixture() -> str:
+    """Tables of ``mixture_likelihood.py``: one a result file."""
+    paths = sorted(RESULTS.glob("mixture_likelihood*.json"))
+    return "\n".join(_mixture(json.loads(path.read_text())) for path in paths)
+
+
+def _mixture(result: dict[str, Any]) -> str:
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for row in result["rows"]:
+        key = (str(row["features"]), row["univariate"], row["task"].replace("+", " + "), row["method"])
+        missing = row["seconds"] is None
+        text = "-" if missing else f"{row['seconds'] * 1e3:.1f} ({_or_dash(row['ratio_to_one'], 2)})"
+        lines.setdefault(key, []).append(text)
+    header = ("D", "component", "task", "mixture", *(f"K = {cells}" for cells in result["config"]["cells"]))
+    return _table(header, [(*key, *line) for key, line in lines.items()], left=4) + _made_by(result)
 
 
 def _changed(command: str) -> str:

@@ -62,7 +62,7 @@ def test_make_alone_lists_the_targets(tmp_path):
     outcome = make(tmp_path)
     assert outcome.returncode == 0
     assert {line.split()[1] for line in outcome.stdout.splitlines()} == set(
-        ["help", "demo", "test", "lint", "format", "bench", "clean"]
+        ["help", "demo", "gallery", "test", "lint", "format", "bench", "clean"]
     )
 
 

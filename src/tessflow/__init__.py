@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tessflow.estimators import TabularFlow
+    from tessflow.estimators import MixtureFlow, TabularFlow
 
-__all__ = ["TabularFlow"]
+__all__ = ["MixtureFlow", "TabularFlow"]
 __version__ = "0.1.0.dev0"
 
 
 def __getattr__(name: str) -> Any:
-    # pandas, scikit-learn and Lightning load only for who uses the estimator.
-    if name == "TabularFlow":
-        from tessflow.estimators import TabularFlow
+    # pandas, scikit-learn and Lightning load only for who uses an estimator.
+    if name in __all__:
+        from tessflow import estimators
 
-        return TabularFlow
+        return getattr(estimators, name)
     raise AttributeError(f"module 'tessflow' has no attribute {name!r}")

@@ -9,23 +9,16 @@ import math
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from typer.core import TyperGroup
 
-if TYPE_CHECKING:
-    from tessflow import TabularFlow
-    from tessflow.tables import TableSchema
+from tessflow import cli_models as models
 
 __all__ = ["app", "main"]
-
-WEIGHTS, CHECKPOINT, HISTORY = "weights.safetensors", "checkpoint.safetensors", "history.csv"
-MODEL = ("config.json", "schema.json", WEIGHTS)
-FILES = (*MODEL, HISTORY, CHECKPOINT)
 
 
 class OneSentenceErrors(TyperGroup):
@@ -61,7 +54,7 @@ def _sentence(error: Exception) -> str:
 
 app = typer.Typer(
     cls=OneSentenceErrors,
-    help="Fit, score and sample tables of categories with normalizing flows.",
+    help="Fit, score and sample tables with normalizing flows: of categories, or of real numbers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -99,9 +92,12 @@ def fit(
     table: TableFile,
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the model and its checkpoints.")],
-    backbone: Annotated[str | None, typer.Option(help="autoregressive or coupling.")] = None,
-    dimension: Annotated[int | None, typer.Option(min=1, help="Dimensions of the cells of a column.")] = None,
-    profile: Annotated[str | None, typer.Option(help="truncated-gaussian or softsign.")] = None,
+    model: Annotated[str, typer.Option(help="table, for categories, or mixture, for real numbers.")] = "table",
+    backbone: Annotated[str | None, typer.Option(help="Of a table: autoregressive or coupling.")] = None,
+    dimension: Annotated[int | None, typer.Option(min=1, help="Of a table: dimensions of a column's cells.")] = None,
+    cells: Annotated[int | None, typer.Option(min=1, help="Of a mixture: number of cells.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Coupling layers.")] = None,
+    profile: Annotated[str | None, typer.Option(help="truncated-gaussian or softsign; of a mixture also cube.")] = None,
     steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
@@ -116,13 +112,14 @@ def fit(
 
     Killed and started again, the same command goes on from its last checkpoint in DIR.
     """
-    _require_own(out)
-    from tessflow import TabularFlow
-    from tessflow.tables import TableSchema, read_table
+    models.require_own(out)
+    from tessflow.tables import read_table
 
     given: dict[str, Any] = {
         "backbone": backbone,
         "dimension": dimension,
+        "n_cells": cells,
+        "layers": layers,
         "profile": profile,
         "max_steps": steps,
         "batch_size": batch_size,
@@ -131,23 +128,23 @@ def fit(
         "accelerator": device,
     }
     options = {name: value for name, value in given.items() if value is not None}
-    model = TabularFlow(random_state=seed, verbose=not quiet, **options)
+    estimator = models.estimator_of(model, options)(random_state=seed, verbose=not quiet, **options)
     frame = read_table(table, delimiter=_character(delimiter))
-    schema = TableSchema.infer(frame, max_categories=model.max_categories)
+    schema = models.infer_schema(estimator, frame)
     if force:
-        for name in FILES:
+        for name in models.FILES:
             (out / name).unlink(missing_ok=True)
-    elif all((out / name).exists() for name in MODEL):
-        _require_same(out, model, schema)
+    elif all((out / name).exists() for name in models.MODEL):
+        models.require_same(out, estimator, schema)
     try:
-        model.fit(frame, directory=out)
+        estimator.fit(frame, directory=out)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted: the same command (without --force) goes on from the last checkpoint in {out}"
         ) from None
-    model.save(out)
+    estimator.save(out)
     if not quiet:
-        _echo_training(model)
+        models.echo_training(estimator)
         typer.echo(f"the model is in {out}")
 
 
@@ -169,20 +166,20 @@ def score(
     import numpy as np
     import pandas as pd
 
-    from tessflow import TabularFlow
     from tessflow.tables import read_table, write_table
 
-    model = TabularFlow.load(directory)
-    frame = read_table(table, delimiter=_character(delimiter), schema=model.schema_)
-    scores = model.score_samples(frame, samples=samples)
+    model = models.load_model(directory)
+    mixture = models.is_mixture(model)
+    frame = read_table(table, delimiter=_character(delimiter), schema=None if mixture else model.schema_)
+    scores = model.score_samples(frame) if mixture else model.score_samples(frame, samples=samples)
     if out is not None:
         write_table(pd.DataFrame({"log_likelihood": scores}), out)
     spread = ""
     if len(scores) > 1:
         spread = f"standard error {np.std(scores, ddof=1) / math.sqrt(len(scores)):.4f} nats, "
     typer.echo(
-        f"mean log-likelihood: {_nats(float(np.mean(scores)))}, {spread}"
-        f"{len(scores)} row{'s' * (len(scores) != 1)}, {_exactness(model, samples or 100)}"
+        f"mean log-likelihood: {models.nats(float(np.mean(scores)))}, {spread}"
+        f"{len(scores)} row{'s' * (len(scores) != 1)}, {models.exactness(model, samples or 100)}"
     )
 
 
@@ -201,10 +198,9 @@ def sample(
     """Draw rows from the model in DIR."""
     import pandas as pd
 
-    from tessflow import TabularFlow
     from tessflow.tables import write_table
 
-    model = TabularFlow.load(directory)
+    model = models.load_model(directory)
     drawn = pd.DataFrame(model.sample(rows, random_state=seed))  # an array, if the model was fitted to one
     if out is not None:
         write_table(drawn, out)
@@ -216,23 +212,46 @@ def sample(
 @app.command()
 def info(directory: ModelDirectory) -> None:
     """Describe the model in DIR."""
-    from tessflow import TabularFlow
-    from tessflow.tables.values import show
-
-    model = TabularFlow.load(directory)
-    columns = Table("column", "kind", "dtype", "classes", "values")
-    for column in model.schema_.columns:
-        values = [show(value) for value in column.values]
-        values += [] if column.missing is None else ["missing"]
-        listed = ", ".join(values[:5]) + (", ..." if len(values) > 5 else "")
-        cells = (str(column.name), column.kind, column.dtype, str(column.cardinality), listed)
-        columns.add_row(*map(Text, cells))
-    Console().print(columns)
-    _echo_training(model)
+    model = models.load_model(directory)
+    Console().print(models.columns_of(model))
+    if models.is_mixture(model):
+        typer.echo(models.describe_cells(model))
+    models.echo_training(model)
     parameters = sum(parameter.numel() for parameter in model.model_.parameters())
-    megabytes = (directory / WEIGHTS).stat().st_size / 1e6
+    megabytes = (directory / models.WEIGHTS).stat().st_size / 1e6
     typer.echo(f"size: {parameters:,} parameters, {megabytes:.1f} MB")
     typer.echo("options: " + ", ".join(f"{name}={value!r}" for name, value in model.get_params().items()))
+
+
+@app.command()
+def gallery(
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where results and pictures go.")] = Path("runs/gallery"),
+    sets: Annotated[str | None, typer.Option(help="Some of the sets, with commas between them.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
+    steps: Annotated[int | None, typer.Option(help="Training steps of each model.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Coupling layers.")] = None,
+    cells: Annotated[int | None, typer.Option(help="Cells of a mixture.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+) -> None:
+    """Train flows and mixtures on densities in the plane, tabulate and draw them.
+
+    Stopped and started again, the same command goes on with what is missing in DIR.
+    """
+    from rich.markdown import Markdown
+
+    from tessflow.datasets import planar_names
+    from tessflow.viz.gallery import GalleryConfig, train_gallery, write_page
+
+    given = {"steps": steps, "layers": layers, "cells": cells, "batch_size": batch_size, "learning_rate": learning_rate}
+    config = GalleryConfig(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    names = planar_names() if sets is None else sets.split(",")
+    for name, seed in train_gallery(names, range(seeds), config, out, jobs=jobs):
+        typer.echo(f"{name}, seed {seed}: done")
+    Console().print(Markdown(write_page(config, out)))
+    typer.echo(f"pictures and tables: {out / 'README.md'}")
 
 
 @data.command("list")
@@ -293,54 +312,8 @@ def show_data(
     typer.echo(pd.DataFrame(loaded.train[:5]).to_string(index=False, max_cols=12))
 
 
-def _require_own(out: Path) -> None:
-    """Refuse to write into a directory that holds anything but a model or a run of ours."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: choose another directory for the model")
-    entries = (
-        {entry.name.removesuffix(".tmp").removesuffix(".new") for entry in out.iterdir()} if out.exists() else set()
-    )
-    if entries and not entries & {WEIGHTS, CHECKPOINT} and not entries <= {HISTORY}:
-        raise ValueError(f"{out} is not empty and holds no tessflow model: choose another directory")
-
-
-def _require_same(out: Path, model: TabularFlow, schema: TableSchema) -> None:
-    """Refuse to overwrite a finished model of other options or another table.
-
-    Other rows of the same schema are found out by the training itself, which compares its checkpoint.
-    """
-    try:
-        finished = type(model).load(out)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{str(error).rstrip('.')}; --force deletes what is there") from error
-    there, here = finished.get_params(), model.get_params()
-    differences = [name for name in here if name != "verbose" and there.get(name) != here[name]]
-    if finished.schema_ != schema:
-        differences.append("table")
-    if differences or not (out / CHECKPOINT).exists():
-        other = f"of another {', '.join(differences)}" if differences else "without a checkpoint"
-        raise ValueError(
-            f"{out} holds a finished model {other}: choose another directory, or delete it first with --force"
-        )
-
-
 def _character(delimiter: str | None) -> str | None:
     return "\t" if delimiter == "\\t" else delimiter
-
-
-def _nats(value: float) -> str:
-    return f"{value:.4f} nats a row ({value / math.log(2):.4f} bits)"
-
-
-def _exactness(model: TabularFlow, samples: int) -> str:
-    return f"a lower bound from {samples} sample{'s' * (samples != 1)}" if model.lower_bound_ else "exact"
-
-
-def _echo_training(model: TabularFlow) -> None:
-    typer.echo(f"held-out log-likelihood: {_nats(model.validation_score_)}, {_exactness(model, 1)}")
-    if len(model.history_):
-        last = model.history_.iloc[-1]
-        typer.echo(f"training: {last['step']:.0f} steps in {last['seconds']:.0f} seconds")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The scikit-learn face of the library."""
 
+from tessflow.estimators.mixture import MixtureFlow
 from tessflow.estimators.tabular import TabularFlow
 
-__all__ = ["TabularFlow"]
+__all__ = ["MixtureFlow", "TabularFlow"]

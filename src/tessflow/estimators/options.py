@@ -1,52 +1,47 @@
-"""The options of an estimator: their ranges, checked in one place."""
+"""The options of the estimators: their ranges, checked in one place."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-__all__ = ["TabularOptions"]
+__all__ = ["FitOptions", "MixtureOptions", "TabularOptions"]
+
+Self = TypeVar("Self", bound="FitOptions")
 
 
-class TabularOptions(BaseModel):
-    """The constructor arguments of :class:`~tessflow.TabularFlow` that are saved with a model, as JSON holds them."""
+def _from_array(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _positive(widths: tuple[int, ...]) -> tuple[int, ...]:
+    if min(widths) < 1:
+        raise ValueError("every width must be at least 1")
+    return widths
+
+
+Widths = Annotated[tuple[int, ...], Field(min_length=1), BeforeValidator(_from_array), AfterValidator(_positive)]
+
+
+class FitOptions(BaseModel):
+    """The constructor arguments that all estimators have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    backbone: Literal["autoregressive", "coupling"]
-    dimension: int = Field(ge=1)
-    profile: Literal["truncated-gaussian", "softsign"]
-    condition_on: Literal["cell", "point"]
-    hidden_features: tuple[int, ...] | None = Field(min_length=1)
-    dropout: float = Field(ge=0, lt=1)
     layers: int = Field(ge=1)
     max_steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    learning_rate: float | None = Field(gt=0)
     weight_decay: float = Field(ge=0)
     validation_fraction: float = Field(gt=0, lt=1)
     patience: int | None = Field(ge=1)
-    max_categories: int = Field(ge=1)
     random_state: int = Field(ge=0, lt=2**63)
     accelerator: Literal["cpu", "cuda", "auto"]
     verbose: bool
 
-    @field_validator("hidden_features", mode="before")
     @classmethod
-    def _from_array(cls, value: Any) -> Any:
-        return value.tolist() if isinstance(value, np.ndarray) else value
-
-    @field_validator("hidden_features")
-    @classmethod
-    def _positive(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if value is not None and min(value) < 1:
-            raise ValueError("every width must be at least 1")
-        return value
-
-    @classmethod
-    def of(cls, parameters: dict[str, Any]) -> TabularOptions:
+    def of(cls: type[Self], parameters: dict[str, Any]) -> Self:
         """Check parameters.
 
         Args:
@@ -58,7 +53,7 @@ class TabularOptions(BaseModel):
         Example:
             >>> TabularOptions.of({"dimension": 0})
             Traceback (most recent call last):
-            ValueError: backbone: field required
+            ValueError: layers: field required
         """
         try:
             return cls.model_validate(parameters)
@@ -67,3 +62,33 @@ class TabularOptions(BaseModel):
             given = "" if first["type"] == "missing" else f", got {first['input']!r}"
             message = first["msg"].removeprefix("Value error, ")
             raise ValueError(f"{first['loc'][0]}: {message[0].lower()}{message[1:]}{given}") from None
+
+
+class TabularOptions(FitOptions):
+    """The constructor arguments of :class:`~tessflow.TabularFlow` that are saved with a model, as JSON holds them."""
+
+    backbone: Literal["autoregressive", "coupling"]
+    dimension: int = Field(ge=1)
+    profile: Literal["truncated-gaussian", "softsign"]
+    condition_on: Literal["cell", "point"]
+    hidden_features: Widths | None
+    dropout: float = Field(ge=0, lt=1)
+    learning_rate: float | None = Field(gt=0)
+    max_categories: int = Field(ge=1)
+
+
+class MixtureOptions(FitOptions):
+    """The constructor arguments of :class:`~tessflow.MixtureFlow` that are saved with a model, as JSON holds them."""
+
+    n_cells: int = Field(ge=1)
+    before: int = Field(ge=0)
+    univariate: Literal["spline", "affine"]
+    profile: Literal["cube", "softsign", "truncated-gaussian"]
+    box: bool
+    background: float = Field(ge=0, lt=1)
+    whiten: bool
+    base: Literal["gaussian", "cauchy"]
+    hidden_features: Widths
+    bins: int = Field(ge=2)
+    learn_anchors: bool
+    learning_rate: float = Field(gt=0)

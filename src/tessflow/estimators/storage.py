@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
-from tessflow.estimators.options import TabularOptions
-from tessflow.tables import TableSchema
+from tessflow.estimators.options import MixtureOptions, TabularOptions
 from tessflow.training import load_weights, save_weights
 from tessflow.training.weights import write_atomically
 
-__all__ = ["ModelConfig", "ModelDirectory"]
+__all__ = ["MixtureConfig", "ModelConfig", "ModelDirectory", "TabularConfig"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _Model = TypeVar("_Model", bound=BaseModel)
+_Config = TypeVar("_Config", bound="ModelConfig")
 
 
 class ModelConfig(BaseModel):
-    """What ``config.json`` holds.
+    """What ``config.json`` holds, whatever the estimator.
 
     Args:
-        format_version: Version of the directory's layout.
+        format_version: Version of the directory's layout; 1 knew one estimator and did not name it.
         library_version: The version of tessflow that wrote it.
+        estimator: Name of the class that wrote it.
         parameters: The estimator's constructor arguments.
         validation_score: Mean log-likelihood, or bound, of the validation rows, in nats.
     """
@@ -36,21 +36,35 @@ class ModelConfig(BaseModel):
 
     format_version: int = FORMAT_VERSION
     library_version: str
-    parameters: TabularOptions
+    estimator: str
+    parameters: Any
     validation_score: float
 
 
-class _FormatVersion(BaseModel):
-    """The one field that is read whatever else a newer format may hold."""
+class TabularConfig(ModelConfig):
+    """What it holds of a :class:`~tessflow.TabularFlow`."""
+
+    estimator: Literal["TabularFlow"] = "TabularFlow"
+    parameters: TabularOptions
+
+
+class MixtureConfig(ModelConfig):
+    """What it holds of a :class:`~tessflow.MixtureFlow`.
+
+    Args:
+        cells_with_mass: See the estimator's attribute ``cells_with_mass_``.
+    """
+
+    estimator: Literal["MixtureFlow"] = "MixtureFlow"
+    parameters: MixtureOptions
+    cells_with_mass: int
+
+
+class _Header(BaseModel):
+    """The fields that are read whatever else another format may hold."""
 
     format_version: int = FORMAT_VERSION
-
-    @classmethod
-    def of(cls, text: str) -> int:
-        try:
-            return cls.model_validate_json(text).format_version
-        except ValidationError:
-            return FORMAT_VERSION
+    estimator: str = "TabularFlow"
 
 
 @dataclass(frozen=True)
@@ -66,19 +80,9 @@ class ModelDirectory:
 
     path: Path
 
-    def write(
-        self,
-        parameters: TabularOptions,
-        schema: TableSchema,
-        model: nn.Module,
-        history: pd.DataFrame,
-        validation_score: float,
-    ) -> None:
+    def write(self, config: ModelConfig, schema: BaseModel, model: nn.Module, history: pd.DataFrame) -> None:
         """Write all files. An old model is there until the new one is on the disk."""
         self.path.mkdir(parents=True, exist_ok=True)
-        config = ModelConfig(
-            library_version=version("tessflow"), parameters=parameters, validation_score=validation_score
-        )
         texts = {
             "history.csv": history.to_csv(index=False),
             "schema.json": schema.model_dump_json(indent=1),
@@ -96,22 +100,36 @@ class ModelDirectory:
             for path in staged:
                 path.unlink(missing_ok=True)
 
-    def read(self) -> tuple[ModelConfig, TableSchema]:
+    def estimator(self) -> str:
+        """Read the name of the estimator; ``"TabularFlow"`` if the file is absent, damaged or of an old format."""
+        try:
+            return self._header().estimator
+        except FileNotFoundError:
+            return "TabularFlow"
+
+    def read(self, config: type[_Config], schema: type[_Model]) -> tuple[_Config, _Model]:
         """Read what the model is made of, all but its weights.
+
+        Args:
+            config: What ``config.json`` should hold.
+            schema: What ``schema.json`` should hold.
 
         Raises:
             FileNotFoundError: If there is no whole model here.
-            ValueError: If a file is damaged or of a newer format.
+            ValueError: If a file is damaged or of a newer format, or the model is of another estimator.
         """
-        path = self._file("config.json")
-        found = _FormatVersion.of(path.read_text(encoding="utf-8"))
-        if found > FORMAT_VERSION:
+        header, path = self._header(), self.path / "config.json"
+        if header.format_version > FORMAT_VERSION:
             raise ValueError(
-                f"{path} has format version {found}, this tessflow reads up to {FORMAT_VERSION}: "
+                f"{path} has format version {header.format_version}, this tessflow reads up to {FORMAT_VERSION}: "
                 "load it with a newer tessflow."
             )
-        config = self._parse("config.json", ModelConfig)
-        return config, self._parse("schema.json", TableSchema)
+        expected = config.model_fields["estimator"].default
+        if header.estimator != expected:
+            raise ValueError(
+                f"{self.path} holds a {header.estimator}, not a {expected}: load it with {header.estimator}.load."
+            )
+        return self._parse("config.json", config), self._parse("schema.json", schema)
 
     def read_history(self) -> pd.DataFrame:
         """Read the training history, one row an evaluation; empty if the file is gone or holds none."""
@@ -123,6 +141,12 @@ class ModelDirectory:
     def load_weights(self, model: nn.Module) -> None:
         """Read the weights into ``model``."""
         load_weights(model, self._file("weights.safetensors"))
+
+    def _header(self) -> _Header:
+        try:
+            return _Header.model_validate_json(self._file("config.json").read_text(encoding="utf-8"))
+        except ValidationError:
+            return _Header()
 
     def _file(self, name: str) -> Path:
         path = self.path / name

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from numbers import Integral
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, DensityMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tessflow.dequantization import VoronoiDequantizer
 from tessflow.dequantization.voronoi import ProfileName
+from tessflow.estimators.base import FlowEstimator, split_rows
 from tessflow.estimators.options import TabularOptions
-from tessflow.estimators.storage import ModelDirectory
+from tessflow.estimators.storage import TabularConfig
 from tessflow.flows import coupling_flow
 from tessflow.models import DequantizedFlow, MatchedFlow
 from tessflow.tables import TableSchema
-from tessflow.training import TrainingConfig, TrainingResult, evaluate, fit
+from tessflow.training import evaluate
 from tessflow.training.evaluation import seeded
 
 __all__ = ["TabularFlow"]
@@ -46,7 +43,7 @@ _DEFAULTS = {
 _CHUNK = 1 << 22
 
 
-class TabularFlow(DensityMixin, BaseEstimator):
+class TabularFlow(FlowEstimator):
     """The joint distribution of a table of categorical, boolean, ordinal and low-cardinality integer columns.
 
     Missing values are a category of their own. Nothing is invented: a sample holds values seen in training, in the
@@ -85,6 +82,7 @@ class TabularFlow(DensityMixin, BaseEstimator):
         validation_score_: Mean log-likelihood of the validation rows, in nats; where it is a bound, from one sample.
 
     Example:
+        >>> import pandas as pd
         >>> table = pd.DataFrame({"coat": ["yes", "no"] * 50, "season": ["winter", "summer"] * 50})
         >>> flow = TabularFlow(max_steps=200, hidden_features=(32,), random_state=0).fit(table)
         >>> bool(flow.score(table) > -0.8)  # the exact entropy is log 2
@@ -92,6 +90,13 @@ class TabularFlow(DensityMixin, BaseEstimator):
         >>> flow.sample(2).columns.tolist()
         ['coat', 'season']
     """
+
+    _options_type = TabularOptions
+    _config_type = TabularConfig
+    _schema_type = TableSchema
+    _architecture = frozenset(
+        {"backbone", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers"}
+    )
 
     def __init__(
         self,
@@ -138,7 +143,6 @@ class TabularFlow(DensityMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.input_tags.string = True
         tags.input_tags.allow_nan = True
-        tags.non_deterministic = False
         return tags
 
     def fit(
@@ -162,41 +166,16 @@ class TabularFlow(DensityMixin, BaseEstimator):
             TypeError: If a column is of a kind that is not discrete.
             ValueError: If an option is out of range, ``X`` has no rows, or ``X_validation`` does not fit ``X``.
         """
-        # A run that is to be resumed has to start the same way every time.
-        unseeded = self.random_state is None and directory is not None
-        seed = _seed(0 if unseeded else self.random_state)
-        options = TabularOptions.of({**self.get_params(deep=False), "random_state": seed})
+        options = self._options(directory)
         schema = TableSchema.infer(X, max_categories=options.max_categories)
         codes = schema.encode(X)
-        if X_validation is None:
-            train, validation = _split(codes, options.validation_fraction, seed)
-        else:
-            train, validation = codes, schema.encode(X_validation)
-        config = TrainingConfig(
-            max_steps=options.max_steps,
-            batch_size=options.batch_size,
-            learning_rate=_DEFAULTS[options.backbone].learning_rate
-            if options.learning_rate is None
-            else options.learning_rate,
-            weight_decay=options.weight_decay,
-            patience=options.patience,
-            seed=seed,
-            accelerator=options.accelerator,
+        rows = (
+            split_rows(codes, options.validation_fraction, options.random_state)
+            if X_validation is None
+            else (codes, schema.encode(X_validation))
         )
-        model = _build(options, schema)
-        architecture = {"backbone", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers"}
-        result = fit(
-            model,
-            train,
-            validation,
-            config,
-            directory=directory,
-            options=options.model_dump(mode="json", include=architecture),
-            progress=options.verbose,
-        )
-        self._adopt(schema, model, options, result.best_validation)
-        self.result_: TrainingResult | None = result
-        self.history_ = pd.DataFrame(result.history)
+        rate = _DEFAULTS[options.backbone].learning_rate if options.learning_rate is None else options.learning_rate
+        self._train(self._build(options, schema), schema, rows, options, learning_rate=rate, directory=directory)
         return self
 
     def score_samples(self, X: Any, *, samples: int | None = None) -> NDArray[np.float64]:
@@ -232,107 +211,33 @@ class TabularFlow(DensityMixin, BaseEstimator):
             raise ValueError("X has no rows to score: give at least one.")
         return float(scores.mean())
 
-    def sample(self, n_samples: int = 1, *, random_state: int | np.random.RandomState | None = None) -> Any:
-        """Draw rows.
-
-        Args:
-            n_samples: How many.
-            random_state: Seed of the draw; by default that of the estimator, so that the same call gives the same rows.
-
-        Returns:
-            A DataFrame with the columns, dtypes and categories of the training data; an array if that was one.
-
-        Raises:
-            ValueError: If ``n_samples`` is no integer of at least 1.
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
-        seed = self.options_.random_state if random_state is None else _seed(random_state)
-        device = next(self.model_.parameters()).device
-        with seeded(seed, device):
-            chunks = torch.arange(n_samples).split(self._chunk())
-            codes = torch.cat([self.model_.sample(len(chunk)).cpu() for chunk in chunks])
-        return self.schema_.decode(codes)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a directory: ``config.json``, ``schema.json``, ``weights.safetensors``.
-
-        Args:
-            path: The directory, made if it does not exist.
-        """
-        check_is_fitted(self)
-        ModelDirectory(Path(path)).write(
-            self.options_, self.schema_, self.model_, self.history_, self.validation_score_
-        )
-
-    @classmethod
-    def load(cls: type[Self], path: str | os.PathLike[str]) -> Self:
-        """Read a model that :meth:`save` wrote, onto the CPU. Runs no code from the directory.
-
-        Args:
-            path: The directory.
-
-        Raises:
-            FileNotFoundError: If there is no complete model in the directory.
-            ValueError: If the model is damaged, or was written by a newer, unknown version.
-        """
-        directory = ModelDirectory(Path(path))
-        config, schema = directory.read()
-        model = _build(config.parameters, schema)
-        directory.load_weights(model)
-        estimator = cls(**config.parameters.model_dump())
-        estimator._adopt(schema, model.eval(), config.parameters, config.validation_score)
-        estimator.result_ = None
-        estimator.history_ = directory.read_history()
-        return estimator
-
     def _adopt(self, schema: TableSchema, model: nn.Module, options: TabularOptions, validation_score: float) -> None:
-        self.schema_ = schema
-        self.model_ = model
-        self.options_ = options
+        super()._adopt(schema, model, options, validation_score)
         self.lower_bound_ = bool(model.lower_bound)
-        self.validation_score_ = validation_score
-        self.n_features_in_ = len(schema.columns)
-        if not schema.from_array and all(isinstance(name, str) for name in schema.names):
-            self.feature_names_in_ = np.array(schema.names, dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_  # of an earlier fit
+
+    def _draw(self, rows: int) -> Tensor:
+        return self.model_.sample(rows)
 
     def _chunk(self) -> int:
         cardinalities = self.schema_.cardinalities
         classes = len(cardinalities) * (max(cardinalities) + self.options_.dimension)
         return max(1, min(4096, _CHUNK // classes))
 
-
-def _build(options: TabularOptions, schema: TableSchema) -> nn.Module:
-    hidden_features = options.hidden_features or _DEFAULTS[options.backbone].hidden_features
-    with seeded(options.random_state, torch.device("cpu")):
-        if options.backbone == "autoregressive":
-            return MatchedFlow(
-                schema.cardinalities,
-                dim=options.dimension,
-                hidden_features=hidden_features,
-                dropout=options.dropout,
-                condition_on=options.condition_on,
-                profile=options.profile,
+    @staticmethod
+    def _build(options: TabularOptions, schema: TableSchema) -> nn.Module:
+        hidden_features = options.hidden_features or _DEFAULTS[options.backbone].hidden_features
+        with seeded(options.random_state, torch.device("cpu")):
+            if options.backbone == "autoregressive":
+                return MatchedFlow(
+                    schema.cardinalities,
+                    dim=options.dimension,
+                    hidden_features=hidden_features,
+                    dropout=options.dropout,
+                    condition_on=options.condition_on,
+                    profile=options.profile,
+                )
+            dequantizer = VoronoiDequantizer(
+                schema.cardinalities, options.dimension, profile=options.profile, hidden_features=hidden_features
             )
-        dequantizer = VoronoiDequantizer(
-            schema.cardinalities, options.dimension, profile=options.profile, hidden_features=hidden_features
-        )
-        flow = coupling_flow(dequantizer.features, layers=options.layers, hidden_features=hidden_features)
-        return DequantizedFlow(flow, dequantizer)
-
-
-def _seed(random_state: int | np.random.RandomState | None) -> int:
-    if isinstance(random_state, Integral):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31))
-
-
-def _split(codes: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    if len(codes) == 1:
-        return codes, codes
-    held_out = min(max(1, round(fraction * len(codes))), len(codes) - 1)
-    order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))
-    return codes[order[held_out:]], codes[order[:held_out]]
+            flow = coupling_flow(dequantizer.features, layers=options.layers, hidden_features=hidden_features)
+            return DequantizedFlow(flow, dequantizer)

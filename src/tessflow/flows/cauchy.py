@@ -56,7 +56,8 @@ class MultivariateCauchy(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density in nats, ``(..., D)`` to ``(...)``."""
         half = (self.event_shape[0] + 1) / 2
-        # The logarithm of 1 + r^2 by way of r: its square may be too large.
-        distance = torch.linalg.vector_norm((value - self.loc) / self.scale, dim=-1)
-        tail = torch.where(distance > 1e4, 2 * distance.clamp_min(1).log(), distance.clamp_max(1e4).square().log1p())
+        y = (value - self.loc) / self.scale
+        # r = s |y / s| for the largest coordinate s, and log(1 + r^2) by way of it: squares may be too large.
+        largest = y.abs().amax(-1).clamp_min(1)
+        tail = 2 * largest.log() + (largest.square().reciprocal() + (y / largest[..., None]).square().sum(-1)).log()
         return math.lgamma(half) - half * math.log(math.pi) - self.scale.log().sum(-1) - half * tail

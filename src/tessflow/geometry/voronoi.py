@@ -39,7 +39,7 @@ class VoronoiTessellation(nn.Module):
     """
 
     anchors: Tensor
-    room: Tensor
+    room: nn.Parameter | None
     mask: Tensor | None
 
     def __init__(
@@ -53,14 +53,16 @@ class VoronoiTessellation(nn.Module):
     ) -> None:
         super().__init__()
         self.box = box
+        self.register_parameter("room", None)
         if box is not None:
             lower, upper = box
             if not lower < upper:
                 raise ValueError(f"box must be (lower, upper) with lower < upper, got {box}.")
             anchors = _squash(anchors, mask, box)
-            # Softplus of this is 1: walls start where `box` says.
-            room = anchors.new_full((2, *anchors.shape[:-2], anchors.shape[-1]), 0.5413248546129181)
-            _register(self, "room", room, learn=learn_box)
+            if learn_box:
+                # Softplus of this is 1: walls start where `box` says.
+                room = anchors.new_full((2, *anchors.shape[:-2], anchors.shape[-1]), 0.5413248546129181)
+                self.room = nn.Parameter(room)
         elif learn_box:
             raise ValueError("learn_box=True needs a box to start from: give box=(lower, upper).")
         _register(self, "anchors", anchors, learn=learn)
@@ -148,9 +150,13 @@ class VoronoiTessellation(nn.Module):
         if self.box is None:
             return Tessellation(self.anchors, mask=self.mask)
         lower, upper = self.box
-        middle, half = (lower + upper) / 2, (upper - lower) / 2
-        room = half * F.softplus(self.room)
-        walls = middle - room[0], middle + room[1]
+        if self.room is None:
+            wall = self.anchors.new_ones(*self.anchors.shape[:-2], self.anchors.shape[-1])
+            walls = lower * wall, upper * wall
+        else:
+            middle, half = (lower + upper) / 2, (upper - lower) / 2
+            room = half * F.softplus(self.room)
+            walls = middle - room[0], middle + room[1]
         # Anchors keep their share of the way between the walls.
         share = _MARGIN + (1 - 2 * _MARGIN) * self.anchors.sigmoid()
         anchors = walls[0][..., None, :] + share * (walls[1] - walls[0])[..., None, :]

@@ -1,7 +1,8 @@
 """What has a log-probability."""
 
+from tessflow.models.coupling_mixture import coupling_mixture
 from tessflow.models.dequantized import DequantizedFlow
-from tessflow.models.disjoint import DisjointMixture, MixtureDistribution, coupling_mixture
+from tessflow.models.disjoint import DisjointMixture, MixtureDistribution
 from tessflow.models.matched import MatchedFlow
 
 __all__ = ["DequantizedFlow", "DisjointMixture", "MatchedFlow", "MixtureDistribution", "coupling_mixture"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
@@ -13,13 +14,24 @@ from zuko.lazy import LazyDistribution, LazyTransform
 from zuko.nn import MLP
 from zuko.transforms import ComposedTransform
 
-from tessflow.flows import coupling_flow, coupling_layers
 from tessflow.geometry import Tessellation, VoronoiTessellation
-from tessflow.transforms import ActNorm, CellTransform, CubeCellTransform, GaussianToCube, Softsign, TruncatedGaussian
+from tessflow.transforms import (
+    CellTransform,
+    CubeCellTransform,
+    GaussianToCube,
+    GroupWhitening,
+    Softsign,
+    TruncatedGaussian,
+)
 
-__all__ = ["DisjointMixture", "MixtureDistribution", "MixtureProfile", "coupling_mixture"]
+__all__ = ["DisjointMixture", "MixtureDistribution", "MixtureProfile"]
 
 MixtureProfile = Literal["cube", "softsign", "truncated-gaussian"]
+
+# The farthest from 0 that points of the cells' space are told apart, and that a component's flow sees them: what is
+# computed of them stays finite in float64, and in float32.
+_FARTHEST = 1e100
+_FARTHEST_SEEN = 1e15
 
 # Rows that k-means looks at when anchors are placed.
 _KMEANS_ROWS = 20_000
@@ -36,17 +48,20 @@ class DisjointMixture(LazyDistribution):
     be any zuko flow, or a second :class:`DisjointMixture`. A density itself, the mixture can be the base of a
     :class:`zuko.flows.Flow`.
 
-    With ``box=True`` the cells tile the cube that :class:`~tessflow.transforms.GaussianToCube` makes of R^D, and are
-    bounded. Homeomorphisms :math:`f_k` from R^D to a cell, by ``profile``:
+    What makes it start well, and stay stable next to walls:
 
-    - ``"cube"``: R^D to the cube, and the cube onto the cell (:class:`~tessflow.transforms.CubeCellTransform`).
-      N(0, I) fills the cell about evenly, so at the start the mixture is a histogram over the cells, with one cell
-      it is the component itself, and nothing is singular at a wall.
-    - ``"truncated-gaussian"`` and ``"softsign"`` (the paper's): R^D along rays into the cell
-      (:class:`~tessflow.transforms.CellTransform`). With a Gaussian component the softsign is unstable next to walls;
-      a Cauchy component is the remedy (``coupling_flow(base="cauchy")``).
+    - *Profile*, how R^D is mapped into a cell. ``"truncated-gaussian"`` is near the identity far from walls, and
+      N(0, I) fills the cell up to them. So does ``"cube"``, by way of the cube
+      (:class:`~tessflow.transforms.CubeCellTransform`), for bounded cells. With ``"softsign"``, the paper's, a Gaussian
+      component leaves next to nothing at walls, and is unstable there; the remedy is
+      ``coupling_flow(base="cauchy")``.
+    - *Background*: each component is :math:`(1 - \epsilon_k)` of the flow and :math:`\epsilon_k`, learned, of N(0, I).
+      Where the profile fills cells, no point of a cell can be much less likely than in a histogram.
+    - *Whitening*, for data that come in clusters, or of few rows: in each cell the flow sees points less their mean,
+      and decorrelated (:class:`~tessflow.transforms.GroupWhitening`). The mixture then starts as one of Gaussians, cut
+      off at walls. Where the data cross walls it has more to unlearn than without.
 
-    In training mode the first batch that ``log_prob`` sees sets anchors and weights, by k-means; see
+    In training mode the first batch that ``log_prob`` sees sets anchors, weights and whitening, by k-means; see
     :meth:`initialize`.
 
     Args:
@@ -57,13 +72,17 @@ class DisjointMixture(LazyDistribution):
         embedding: The size of a cell's embedding.
         context: The size of the context that weights and component may depend on.
         profile: How R^D is mapped into cells.
-        box: Whether cells are bounded.
+        box: Whether the cells tile the cube that :class:`~tessflow.transforms.GaussianToCube` makes of R^D, and are
+            bounded, or R^D itself.
+        background: What :math:`\epsilon_k` starts from; 0 for none.
+        whiten: Whether the flow sees whitened points.
         before: Lazy transforms, from data to the space of the cells.
         learn_anchors: Whether gradients move the anchors after they were placed.
         hidden_features: The widths of the network that gives the weights, if there is a context.
 
     Raises:
-        ValueError: If ``features`` or ``cells`` is below 1, or ``profile`` is not one of those named.
+        ValueError: If ``features`` or ``cells`` is below 1, ``background`` not in [0, 1), or ``profile`` is not one of
+            those named.
 
     Example:
         >>> from tessflow.flows import coupling_flow
@@ -86,8 +105,10 @@ class DisjointMixture(LazyDistribution):
         *,
         embedding: int = 16,
         context: int = 0,
-        profile: MixtureProfile = "cube",
-        box: bool = True,
+        profile: MixtureProfile = "truncated-gaussian",
+        box: bool = False,
+        background: float = 0.02,
+        whiten: bool = False,
         before: Sequence[LazyTransform] = (),
         learn_anchors: bool = True,
         hidden_features: Sequence[int] = (64, 64),
@@ -98,6 +119,8 @@ class DisjointMixture(LazyDistribution):
         if profile not in get_args(MixtureProfile):
             known = ", ".join(map(repr, get_args(MixtureProfile)))
             raise ValueError(f"profile must be one of {known}, got {profile!r}.")
+        if not 0 <= background < 1:
+            raise ValueError(f"background must be at least 0 and below 1, got {background}.")
         self.features = features
         self.cells = cells
         self.context = context
@@ -107,6 +130,8 @@ class DisjointMixture(LazyDistribution):
         anchors = torch.rand(cells, features) - 0.5 if box else torch.randn(cells, features)
         self.tessellation = VoronoiTessellation(anchors, box=(-1.0, 1.0) if box else None, learn=learn_anchors)
         self.log_scale = nn.Parameter(torch.zeros(cells))
+        self.background = nn.Parameter(torch.full((cells,), background).logit()) if background > 0 else None
+        self.whitening = GroupWhitening(cells, features) if whiten else None
         self.embedding = nn.Embedding(cells, embedding)
         self.logits = nn.Parameter(torch.zeros(cells))
         self.weighting = None
@@ -159,7 +184,8 @@ class DisjointMixture(LazyDistribution):
         for layer in self.before:
             x, ladj = cast(Any, layer(c)).call_and_ladj(x)
             log_det = log_det + ladj
-        u, ladj = self._chart().call_and_ladj(_double(x))
+        # Squares of numbers up to this are finite.
+        u, ladj = self._chart().call_and_ladj(_double(x).clamp(-_FARTHEST, _FARTHEST))
         return u, _double(log_det) + ladj
 
     def from_cells(self, u: Tensor, c: Tensor | None = None) -> Tensor:
@@ -178,8 +204,29 @@ class DisjointMixture(LazyDistribution):
         shift = AffineTransform(_double(tessellation.anchors[k]), 1.0, event_dim=1)
         return ComposedTransform(shift, CellTransform(tessellation, k, profile=profile))
 
-    def components(self, k: Tensor, c: Tensor | None = None) -> Any:
-        """Return the densities over R^D of the components ``k``, shape ``(...)``."""
+    def component_log_prob(self, z: Tensor, k: Tensor, c: Tensor | None = None) -> Tensor:
+        """Return the log-density of component ``k`` over R^D: ``(..., D)`` to ``(...)`` float64, nats."""
+        v, log_det = z.clamp(-_FARTHEST_SEEN, _FARTHEST_SEEN).to(self.logits.dtype), z.new_zeros(())
+        if self.whitening is not None:
+            v, log_det = cast(Any, self.whitening(k)).call_and_ladj(v)
+        log_prob = _double(self._flow(k, c).log_prob(v) + log_det)
+        if self.background is None:
+            return log_prob
+        filling = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+        share = _double(self.background)[k]
+        return torch.logaddexp(F.logsigmoid(-share) + log_prob, F.logsigmoid(share) + filling)
+
+    def component_sample(self, k: Tensor, c: Tensor | None = None) -> Tensor:
+        """Draw a point of R^D from each component ``k``: ``(...)`` to ``(..., D)`` float64."""
+        z = self._flow(k, c).sample()
+        if self.whitening is not None:
+            z = self.whitening(k).inv(z)
+        if self.background is not None:
+            filling = torch.rand(k.shape, device=k.device) < self.background[k].sigmoid()
+            z = torch.where(filling[..., None], torch.randn_like(z), z)
+        return _double(z)
+
+    def _flow(self, k: Tensor, c: Tensor | None) -> Any:
         told = self.embedding(k)
         if self.context and c is not None:
             told = torch.cat([told, c.expand(*k.shape, -1)], -1)
@@ -192,72 +239,34 @@ class DisjointMixture(LazyDistribution):
         Args:
             x: Points, shape ``(..., D)``: the more, the better.
             c: Their context, shape ``(..., context)``.
+
+        Raises:
+            ValueError: If a point is not finite.
         """
+        if not x.isfinite().all():
+            raise ValueError("the rows that anchors are placed by must be finite numbers.")
         u = self.to_cells(x, c)[0].reshape(-1, self.features)
         if len(u) == 0:
             return
-        seed = int(torch.randint(2**31, ()))
-        some = u[torch.randperm(len(u), device=u.device)[:_KMEANS_ROWS]].cpu()
+        centres = _k_means(u[torch.randperm(len(u), device=u.device)[:_KMEANS_ROWS]].cpu(), self.cells)
         if self.tessellation.box is not None:
-            some = some.clamp(-1 + 1e-4, 1 - 1e-4)
-        centres = some
-        if len(some) > self.cells:
-            from sklearn.cluster import KMeans  # slow to import, and needed only here
-
-            found = KMeans(self.cells, n_init=1, random_state=seed).fit(some.numpy())
-            centres = torch.from_numpy(found.cluster_centers_)
+            centres = centres.clamp(-1 + 1e-4, 1 - 1e-4)
+        # Where there are fewer distinct points than cells, the other anchors stay where they are.
         anchors = self.tessellation().anchors.detach().clone()
         anchors[: len(centres)] = centres.to(anchors)
         self.tessellation.place(anchors)
         tessellation = self.tessellation()
-        counts = tessellation.locate(u).bincount(minlength=self.cells)
+        k = tessellation.locate(u)
+        counts = k.bincount(minlength=self.cells)
         # One point more everywhere: no weight is 0.
         self.logits.copy_(((counts + 1) / (len(u) + self.cells)).log())
         self.log_scale.copy_(_typical_size(tessellation, cube=self.profile == "cube").log())
+        if self.whitening is not None:
+            self.whitening.initialize(self.into(k, tessellation).inv(u), k)
         self.initialized.fill_(1)
 
     def _chart(self) -> Any:
         return GaussianToCube() if self.tessellation.box is not None else _Identity()
-
-
-def coupling_mixture(
-    features: int,
-    cells: int,
-    *,
-    layers: int = 4,
-    before: int = 0,
-    univariate: Literal["affine", "spline"] = "spline",
-    hidden_features: Sequence[int] = (64, 64),
-    bins: int = 8,
-    base: Literal["gaussian", "cauchy"] = "gaussian",
-    embedding: int = 16,
-    **options: Any,
-) -> DisjointMixture:
-    """Build a mixture of coupling flows: ActNorm, perhaps coupling layers, then cells, then a coupling flow in each.
-
-    Args:
-        features: The dimension ``D``.
-        cells: The number ``K`` of cells.
-        layers: The number of coupling layers of the component.
-        before: The number of coupling layers before the cells.
-        univariate: ``"affine"`` or ``"spline"``.
-        hidden_features: The widths of each network's hidden layers.
-        bins: The number of bins of a spline.
-        base: The component's base, ``"gaussian"`` or ``"cauchy"``.
-        embedding: The size of a cell's embedding.
-        options: Further options of :class:`DisjointMixture`: ``profile``, ``box``, ``learn_anchors``.
-
-    Example:
-        >>> coupling_mixture(2, 8, layers=2)().log_prob(torch.zeros(5, 2)).shape
-        torch.Size([5])
-    """
-    layer_options: dict[str, Any] = {"univariate": univariate, "hidden_features": hidden_features, "bins": bins}
-    first: list[Any] = [ActNorm(features)]
-    if before:
-        for layer in coupling_layers(features, layers=before, **layer_options):
-            first += [layer, ActNorm(features)]
-    component = coupling_flow(features, context=embedding, layers=layers, base=base, **layer_options)
-    return DisjointMixture(features, cells, component, before=first, embedding=embedding, **options)
 
 
 class MixtureDistribution(Distribution):
@@ -291,7 +300,7 @@ class MixtureDistribution(Distribution):
     def assign(self, x: Tensor) -> Tensor:
         """Return the cell that each point is in, int64: ``(..., D)`` to ``(...)``."""
         with torch.no_grad():
-            u = self.module.to_cells(x, self._context(x))[0]
+            u = self.module.to_cells(*self._match(x))[0]
             return self.module.tessellation().locate(u)
 
     def component_log_prob(self, x: Tensor) -> Tensor:
@@ -311,30 +320,37 @@ class MixtureDistribution(Distribution):
             context = None if self.context is None else self.context.expand(*shape, -1)
             log_weights = module.log_weights(context)
             k = Categorical(logits=log_weights.expand(*shape, -1), validate_args=False).sample()
-            z = module.components(k, context).sample()
-            return module.from_cells(module.into(k, module.tessellation())(_double(z)), context)
+            z = module.component_sample(k, context)
+            return module.from_cells(module.into(k, module.tessellation())(z), context)
 
     def _joint(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute log p(x | k) and log p(k) for the cell that x is in, float64."""
-        module, context = self.module, self._context(x)
+        module = self.module
+        x, context = self._match(x)
+        if x.numel() == 0:
+            return _double(x.sum(-1)), _double(x.sum(-1))
         if module.training and not module.initialized:
             module.initialize(x, context)
         u, log_det = module.to_cells(x, context)
         tessellation = module.tessellation()
         k = tessellation.locate(u)
         z, ladj = module.into(k, tessellation).inv.call_and_ladj(u)
-        inside = module.components(k, context).log_prob(z.to(x.dtype))
+        inside = module.component_log_prob(z, k, context)
         weights = module.log_weights(context)
         weight = weights.expand(*k.shape, -1).gather(-1, k[..., None]).squeeze(-1)
-        return log_det + ladj + _double(inside), _double(weight)
+        return log_det + ladj + inside, _double(weight)
 
-    def _context(self, x: Tensor) -> Tensor | None:
-        return None if self.context is None else self.context.expand(*x.shape[:-1], -1)
+    def _match(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Broadcast points and context to one batch shape."""
+        if x.shape[-1:] != self.event_shape:
+            raise ValueError(f"points must have shape (..., {self.event_shape[0]}), got {tuple(x.shape)}.")
+        batch = torch.broadcast_shapes(x.shape[:-1], self.batch_shape)
+        context = None if self.context is None else self.context.expand(*batch, -1)
+        return x.expand(*batch, -1), context
 
     def _finite(self, log_prob: Tensor, like: Tensor) -> Tensor:
         limits = torch.finfo(like.dtype)
-        shape = torch.broadcast_shapes(log_prob.shape, self.batch_shape)
-        return log_prob.clamp(limits.min, limits.max).to(like.dtype).expand(shape)
+        return log_prob.clamp(limits.min, limits.max).to(like.dtype)
 
 
 class _Identity(Transform):
@@ -353,9 +369,22 @@ class _Identity(Transform):
         return x
 
 
+def _k_means(points: Tensor, cells: int) -> Tensor:
+    """Find at most so many centres, all of them distinct: ``(B, D)`` to ``(K, D)``."""
+    distinct = points.unique(dim=0)
+    if len(distinct) <= cells:
+        return distinct
+    from sklearn.cluster import KMeans  # slow to import, and needed only here
+
+    seed = int(torch.randint(2**31, ()))
+    found = KMeans(cells, n_init=1, random_state=seed).fit(points.numpy())
+    return torch.from_numpy(found.cluster_centers_)
+
+
 def _typical_size(tessellation: Tessellation, *, cube: bool) -> Tensor:
     """Compute about how far the walls of each cell are, in half-widths of the cube or in units: ``(K,)``."""
-    normal = torch.randn(1024, 1, tessellation.dim, dtype=torch.float64, device=tessellation.anchors.device)
+    rays = min(1024, max(32, 2**16 // tessellation.num_cells))
+    normal = torch.randn(rays, 1, tessellation.dim, dtype=torch.float64, device=tessellation.anchors.device)
     directions = F.normalize(normal, p=torch.inf if cube else 2, dim=-1)
     index = torch.arange(tessellation.num_cells, device=normal.device)
     # A ray without a wall counts as one of length 10.

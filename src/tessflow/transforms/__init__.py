@@ -4,12 +4,14 @@ from tessflow.transforms.actnorm import ActNorm
 from tessflow.transforms.cell import CellTransform
 from tessflow.transforms.cube import CubeCellTransform, GaussianToCube
 from tessflow.transforms.profiles import Profile, Softsign, TruncatedGaussian
+from tessflow.transforms.whitening import GroupWhitening
 
 __all__ = [
     "ActNorm",
     "CellTransform",
     "CubeCellTransform",
     "GaussianToCube",
+    "GroupWhitening",
     "Profile",
     "Softsign",
     "TruncatedGaussian",

@@ -1,5 +1,12 @@
 """Pictures."""
 
-from tessflow.viz.plots import plot_cells, plot_history
+from tessflow.viz.plots import (
+    evaluate_density,
+    plot_cells,
+    plot_density,
+    plot_history,
+    plot_mixture_cells,
+    plot_points,
+)
 
-__all__ = ["plot_cells", "plot_history"]
+__all__ = ["evaluate_density", "plot_cells", "plot_density", "plot_history", "plot_mixture_cells", "plot_points"]

@@ -1,0 +1,207 @@
+"""Held-out likelihood of three density estimators after the same time of search: one run, one file.
+
+python benchmarks/density_estimators.py                              # all sets, seeds 0 1 2, 60 seconds a method
+python benchmarks/density_estimators.py --data wine digits --seeds 0 --seconds 5
+
+Rows are split 70/15/15 by the seed and standardised by the training rows. Each method looks for its options and weights
+with the validation rows alone, for as long as it is given; the best on them scores the test rows once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import count, product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import sklearn
+import torch
+from numpy.typing import NDArray
+from provenance import provenance
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import KernelDensity
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from tessflow import MixtureFlow
+from tessflow.datasets import planar_log_density, planar_names, sample_planar
+
+RESULTS = Path(__file__).parent / "results"
+TABLES = {"digits": load_digits, "wine": load_wine, "breast_cancer": load_breast_cancer}
+PCA_COLUMNS = 20
+
+Rows = NDArray[np.float64]
+
+
+class Attempt(NamedTuple):
+    """A fitted model: its options, its mean log-likelihood of the validation rows, and the seconds of both."""
+
+    options: dict[str, Any]
+    model: Any
+    validation: float
+    seconds: float
+
+
+class Split(NamedTuple):
+    """Standardised rows, and what standardising added to every log-likelihood."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    log_scale: float
+    truth: float | None
+
+
+def main() -> None:
+    """Compare the methods on all sets and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [*TABLES, *planar_names()]
+    parser.add_argument("--data", nargs="+", default=names, choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seconds", type=float, default=60, help="of search, for each method, set and seed")
+    parser.add_argument("--rows", type=int, default=5000, help="drawn from a density in the plane")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--name", default="density_estimators", help="of the result file")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    result = {**provenance(), "scikit-learn": sklearn.__version__, "seconds": arguments.seconds, "runs": []}
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{arguments.name}.json"
+    with threadpool_limits(arguments.threads):
+        for name, seed in product(arguments.data, arguments.seeds):
+            split = load(name, seed, arguments.rows)
+            seconds = arguments.seconds
+            for method, search in METHODS.items():
+                run = compare(split, search, seconds, seed)
+                seconds = max(seconds, run["seconds"])  # the others may take as long as the first one took
+                result["runs"].append({"data": name, "seed": seed, "method": method, "truth_nats": split.truth} | run)
+                print(f"{name}, seed {seed}, {method}: {run['test_nats']:.3f} nats, {run['options']}", flush=True)
+            path.write_text(json.dumps(result, indent=1) + "\n")  # what there is, should the run be stopped
+    print(path)
+
+
+def load(name: str, seed: int, planar_rows: int) -> Split:
+    """Split a set, reduce the digits by a PCA of their training rows, and standardise."""
+    planar = name in planar_names()
+    rows = sample_planar(name, planar_rows, seed=seed) if planar else TABLES[name](return_X_y=True)[0]
+    train, rest = train_test_split(rows, test_size=0.3, random_state=seed)
+    validation, test = train_test_split(rest, test_size=0.5, random_state=seed)
+    truth = -float(planar_log_density(name, test).mean()) if planar else None
+    if name == "digits":
+        pca = PCA(PCA_COLUMNS, svd_solver="full").fit(train)
+        train, validation, test = (pca.transform(part) for part in (train, validation, test))
+    scaler = StandardScaler().fit(train)
+    train, validation, test = (scaler.transform(part) for part in (train, validation, test))
+    return Split(train, validation, test, float(np.log(scaler.scale_).sum()), truth)
+
+
+def compare(
+    split: Split, search: Callable[[Split, float, int], Iterator[Attempt]], seconds: float, seed: int
+) -> dict[str, Any]:
+    """Search, and score the test rows by the model that is the best on the validation rows."""
+    started = time.perf_counter()
+    tried, best = [], None
+    for attempt in search(split, seconds, seed):
+        tried.append(attempt._replace(model=None))
+        if best is None or attempt.validation > best.validation:
+            best = attempt
+    spent = time.perf_counter() - started
+    if best is None:
+        raise RuntimeError("nothing could be fitted: give more --seconds")
+    scores = split.log_scale - best.model.score_samples(split.test)
+    return {
+        "rows": [len(part) for part in split[:3]],
+        "columns": split.train.shape[1],
+        "test_nats": float(scores.mean()),
+        "test_standard_error": float(scores.std() / math.sqrt(len(scores))),
+        "validation_nats": split.log_scale - best.validation,
+        "options": best.options,
+        "seconds": round(spent, 2),
+        "seconds_of_the_best": round(best.seconds, 2),
+        "tried": [
+            {**options, "validation_nats": round(split.log_scale - validation, 4), "seconds": round(taken, 2)}
+            for options, _, validation, taken in tried
+        ],
+    }
+
+
+def gaussian_mixtures(split: Split, seconds: float, seed: int) -> Iterator[Attempt]:
+    """Fit all numbers of components and kinds of covariances, from other starts as long as there is time."""
+    end = time.perf_counter() + seconds
+    for restart in count():
+        for components, covariances in product((1, 2, 3, 5, 8, 12, 20, 30, 50), ("full", "tied", "diag", "spherical")):
+            if restart and time.perf_counter() > end:
+                return
+            options = {"n_components": components, "covariance_type": covariances}
+            model = GaussianMixture(**options, reg_covar=1e-5, max_iter=500, random_state=seed + 1000 * restart)
+            try:
+                yield attempt(model, split, options | {"start": restart})
+            except ValueError:  # more components than rows, or one has collapsed
+                continue
+
+
+def kernel_densities(split: Split, seconds: float, seed: int) -> Iterator[Attempt]:
+    """Fit all bandwidths, however little time that takes."""
+    for bandwidth in np.logspace(-2, 0.5, 51).round(4).tolist():
+        yield attempt(KernelDensity(bandwidth=bandwidth), split, {"bandwidth": bandwidth})
+
+
+def mixture_flows(split: Split, seconds: float, seed: int) -> Iterator[Attempt]:
+    """Fit all options for half of the time, and the best two of them for the other half.
+
+    The steps that fit into a time are found out by a fit of a few steps, whose time counts.
+    """
+    grid = product((1, 4, 16), ("spline", "affine"), (1e-3, 3e-3))
+    candidates = [{"n_cells": k, "univariate": kind, "learning_rate": rate} for k, kind, rate in grid]
+    first = []
+    for options in candidates:
+        first.append(flow_within(seconds / 2 / len(candidates), options, split, seed))
+        yield first[-1]
+    first.sort(key=lambda attempt: -attempt.validation)
+    for best in first[:2]:
+        options = {name: best.options[name] for name in candidates[0]}
+        yield flow_within(seconds / 4, options, split, seed)
+
+
+def flow_within(seconds: float, options: dict[str, Any], split: Split, seed: int) -> Attempt:
+    """Fit a MixtureFlow with as many steps as there is time for."""
+    started, few = time.perf_counter(), 20
+    brief = attempt(MixtureFlow(**options, max_steps=few, random_state=seed), split, options)
+    training = brief.model.result_.seconds
+    remaining = seconds - 2 * brief.seconds + training  # the other fit takes as long before and after its training
+    steps = int(np.clip(few * remaining / training, few, 20_000))
+    done = attempt(MixtureFlow(**options, max_steps=steps, random_state=seed), split, options | {"max_steps": steps})
+    return done._replace(seconds=time.perf_counter() - started)
+
+
+def attempt(model: Any, split: Split, options: dict[str, Any]) -> Attempt:
+    """Fit a model to the training rows and score the validation rows."""
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if isinstance(model, MixtureFlow):
+            model.fit(split.train, X_validation=split.validation)
+        else:
+            model.fit(split.train)
+    validation = float(model.score_samples(split.validation).mean())
+    return Attempt(options, model, validation, time.perf_counter() - started)
+
+
+METHODS: dict[str, Callable[[Split, float, int], Iterator[Attempt]]] = {
+    "MixtureFlow": mixture_flows,
+    "GaussianMixture": gaussian_mixtures,
+    "KernelDensity": kernel_densities,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""What the estimators share: options, seeds, rows set aside, training, sampling, and a directory on disk."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from importlib.metadata import version
+from numbers import Integral
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from tessflow.estimators.options import FitOptions
+from tessflow.estimators.storage import ModelConfig, ModelDirectory
+from tessflow.training import TrainingConfig, TrainingResult, fit
+from tessflow.training.evaluation import Objective, seeded
+
+__all__ = ["FlowEstimator", "split_rows"]
+
+Self = TypeVar("Self", bound="FlowEstimator")
+
+
+class FlowEstimator(DensityMixin, BaseEstimator, ABC):
+    """A density over the rows of a table: a schema that encodes rows, and a module that is trained on them.
+
+    A subclass names its types below, and says how to build the module, score rows and draw them.
+
+    Attributes:
+        options_: The options as they were used.
+        schema_: The columns: ``names``, ``from_array``, ``decode``.
+        model_: The fitted :class:`torch.nn.Module`.
+        result_: What training did (:class:`~tessflow.training.TrainingResult`); ``None`` for a loaded model.
+        history_: One row an evaluation, a DataFrame.
+        validation_score_: Mean log-likelihood of the validation rows, in nats.
+    """
+
+    _options_type: ClassVar[type[FitOptions]]
+    _config_type: ClassVar[type[ModelConfig]]
+    _schema_type: ClassVar[type[BaseModel]]
+    # Options that make a checkpoint that of another model.
+    _architecture: ClassVar[frozenset[str]]
+    # Further fields of the configuration: attributes of the same name and an underscore.
+    _facts: ClassVar[tuple[str, ...]] = ()
+
+    options_: Any
+    schema_: Any
+    model_: Any
+    result_: TrainingResult | None
+    history_: pd.DataFrame
+    validation_score_: float
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say to scikit-learn that the same call gives the same numbers."""
+        tags = super().__sklearn_tags__()
+        tags.non_deterministic = False
+        return tags
+
+    @abstractmethod
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Return the log-likelihood of each row, in nats."""
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean log-likelihood of the rows, in nats; see :meth:`score_samples`."""
+        return float(self.score_samples(X).mean())
+
+    @staticmethod
+    @abstractmethod
+    def _build(options: Any, schema: Any) -> nn.Module:
+        """Make the module, with seeded weights."""
+
+    @abstractmethod
+    def _draw(self, rows: int) -> Tensor:
+        """Draw encoded rows, ``(rows, columns)``."""
+
+    @abstractmethod
+    def _chunk(self) -> int:
+        """Return how many rows a scoring or sampling pass holds at once."""
+
+    def sample(self, n_samples: int = 1, *, random_state: int | np.random.RandomState | None = None) -> Any:
+        """Draw rows.
+
+        Args:
+            n_samples: How many.
+            random_state: Seed of the draw; by default that of the estimator, so that the same call gives the same rows.
+
+        Returns:
+            A DataFrame with the columns of the training data; an array if that was one.
+
+        Raises:
+            ValueError: If ``n_samples`` is no integer of at least 1.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
+        seed = self.options_.random_state if random_state is None else _seed(random_state)
+        with seeded(seed, next(self.model_.parameters()).device):
+            chunks = torch.arange(n_samples).split(self._chunk())
+            drawn = torch.cat([self._draw(len(chunk)).cpu() for chunk in chunks])
+        return self.schema_.decode(drawn)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to a directory: ``config.json``, ``schema.json``, ``weights.safetensors``.
+
+        Args:
+            path: The directory, made if it does not exist.
+        """
+        check_is_fitted(self)
+        config = self._config_type(
+            library_version=version("tessflow"),
+            parameters=self.options_,
+            validation_score=self.validation_score_,
+            **{name: getattr(self, f"{name}_") for name in self._facts},
+        )
+        ModelDirectory(Path(path)).write(config, self.schema_, self.model_, self.history_)
+
+    @classmethod
+    def load(cls: type[Self], path: str | os.PathLike[str]) -> Self:
+        """Read a model that :meth:`save` wrote, onto the CPU. Runs no code from the directory.
+
+        Args:
+            path: The directory.
+
+        Raises:
+            FileNotFoundError: If there is no complete model in the directory.
+            ValueError: If the model is damaged, of another estimator, or was written by a newer, unknown version.
+        """
+        directory = ModelDirectory(Path(path))
+        config, schema = directory.read(cls._config_type, cls._schema_type)
+        model = cls._finished(cls._build(config.parameters, schema))
+        directory.load_weights(model)
+        estimator = cls(**config.parameters.model_dump())
+        estimator._adopt(schema, model, config.parameters, config.validation_score)
+        for name in cls._facts:
+            setattr(estimator, f"{name}_", getattr(config, name))
+        estimator.result_ = None
+        estimator.history_ = directory.read_history()
+        return estimator
+
+    def _options(self, directory: str | os.PathLike[str] | None) -> Any:
+        """Check the constructor's arguments, and draw the seed if there is none."""
+        parameters = self.get_params(deep=False)
+        # A run that is to be resumed has to start the same way every time.
+        random_state = parameters["random_state"]
+        seed = 0 if random_state is None and directory is not None else _seed(random_state)
+        return self._options_type.of(parameters | {"random_state": seed})
+
+    def _train(
+        self,
+        model: nn.Module,
+        schema: Any,
+        rows: tuple[Tensor, Tensor],
+        options: Any,
+        *,
+        learning_rate: float,
+        objective: Objective | None = None,
+        directory: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Train on the first rows, choose on the second, and keep what came of it."""
+        config = TrainingConfig(
+            max_steps=options.max_steps,
+            batch_size=options.batch_size,
+            learning_rate=learning_rate,
+            weight_decay=options.weight_decay,
+            patience=options.patience,
+            seed=options.random_state,
+            accelerator=options.accelerator,
+        )
+        result = fit(
+            model,
+            *rows,
+            config,
+            objective=objective,
+            directory=directory,
+            options=options.model_dump(mode="json", include=self._architecture),
+            progress=options.verbose,
+        )
+        self._adopt(schema, self._finished(model), options, result.best_validation)
+        self.result_ = result
+        self.history_ = pd.DataFrame(result.history)
+
+    def _adopt(self, schema: Any, model: nn.Module, options: Any, validation_score: float) -> None:
+        self.schema_ = schema
+        self.model_ = model
+        self.options_ = options
+        self.validation_score_ = validation_score
+        self.n_features_in_ = len(schema.names)
+        if not schema.from_array and all(isinstance(name, str) for name in schema.names):
+            self.feature_names_in_ = np.array(schema.names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_  # of an earlier fit
+
+    @staticmethod
+    def _finished(model: nn.Module) -> nn.Module:
+        """Bring a module into the state in which it is used."""
+        return model.eval()
+
+
+def split_rows(rows: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Set a random share of the rows aside, at least one and never all; a single row is on both sides."""
+    if len(rows) == 1:
+        return rows, rows
+    held_out = min(max(1, round(fraction * len(rows))), len(rows) - 1)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    return rows[order[held_out:]], rows[order[:held_out]]
+
+
+def _seed(random_state: int | np.random.RandomState | None) -> int:
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31))

@@ -1,0 +1,283 @@
+"""A scikit-learn estimator for the density of numeric tables."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from tessflow.estimators.base import FlowEstimator, split_rows
+from tessflow.estimators.numeric import NumericSchema, require_numbers
+from tessflow.estimators.options import MixtureOptions
+from tessflow.estimators.storage import MixtureConfig
+from tessflow.models import coupling_mixture
+from tessflow.models.disjoint import MixtureProfile
+from tessflow.training import evaluate
+from tessflow.training.evaluation import Objective, seeded
+
+__all__ = ["MixtureFlow"]
+
+Self = TypeVar("Self", bound="MixtureFlow")
+
+# Rows that place the anchors.
+_ROWS = 20_000
+# Rows times numbers that a scoring or sampling pass holds at once.
+_CHUNK = 1 << 22
+
+
+class MixtureFlow(FlowEstimator):
+    r"""The density of a table of real numbers: a mixture whose components live in disjoint cells.
+
+    The space is cut into Voronoi cells, each with a weight :math:`p(k)` and a density of its own, a coupling flow that
+    fills the cell and ends at its walls (:func:`~tessflow.models.coupling_mixture`). A point is in one cell, so
+    :math:`\log p(x) = \log p(k) + \log p(x | k)` is exact at the cost of one component. Columns are standardised
+    inside; likelihoods are those of the numbers as they were given.
+
+    A density has no bound where rows repeat or lie in a plane: a column with one value is refused, and where many rows
+    are the same, held-out likelihoods grow with training and compare no models.
+
+    Args:
+        n_cells: Number of cells; 1 makes it a plain coupling flow.
+        layers: Coupling layers of a cell's density.
+        before: Coupling layers before the cells, which bend their walls.
+        univariate: Whether a coupling layer moves numbers by a ``"spline"`` or an ``"affine"`` map.
+        profile: How a density is laid into a cell: ``"truncated-gaussian"``, ``"cube"``, or the paper's
+            ``"softsign"``; see :class:`~tessflow.models.DisjointMixture`, also for the next three.
+        box: Whether cells are bounded: they then tile a cube that all space is mapped to.
+        background: The share of each cell that a plain Gaussian keeps, at the start.
+        whiten: Whether a cell's density starts from the mean and covariance of its rows.
+        base: What the component starts from, ``"gaussian"`` or ``"cauchy"``, which has heavier tails.
+        hidden_features: Widths of the networks' hidden layers.
+        bins: Bins of a spline.
+        learn_anchors: Whether training moves the anchors that k-means placed.
+        max_steps: Most optimizer steps.
+        batch_size: Rows a step.
+        learning_rate: Peak learning rate.
+        weight_decay: Decoupled weight decay.
+        validation_fraction: Share of rows set aside to choose the best weights, unless ``fit`` is given some.
+        patience: Evaluations, one every 100 steps, without improvement after which training stops; ``None`` for never.
+        random_state: Seed of everything random in ``fit`` and, by default, in ``sample``.
+        accelerator: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        verbose: Whether to show progress.
+
+    Attributes:
+        options_: The options as they were used (:class:`~tessflow.estimators.options.MixtureOptions`).
+        schema_: Names, means and scales of the columns (:class:`~tessflow.estimators.numeric.NumericSchema`).
+        model_: The fitted :class:`~tessflow.models.DisjointMixture`, of standardised rows; trained in float32, then
+            float64.
+        weights_: The probability of each cell, :math:`p(k)`, shape ``(n_cells,)``.
+        cells_with_mass_: How many cells hold at least a share 1 / (10 ``n_cells``) of the training rows.
+        lower_bound_: ``False``: ``score_samples`` is exact.
+        n_parameters_: How many numbers were fitted, for ``aic`` and ``bic``.
+        result_: What training did (:class:`~tessflow.training.TrainingResult`); ``None`` for a loaded model.
+        history_: One row an evaluation, a DataFrame.
+        validation_score_: Mean log-likelihood of the validation rows, in nats.
+        n_features_in_: Number of columns.
+        feature_names_in_: Their names, if all are strings.
+
+    Example:
+        >>> left, right = np.random.default_rng(0).normal([[[-3]], [[3]]], 1, (2, 200, 2))
+        >>> flow = MixtureFlow(4, layers=2, max_steps=100, random_state=0).fit(np.concatenate([left, right]))
+        >>> bool(flow.score_samples([[3, 3]]) > flow.score_samples([[0, 0]]))
+        True
+        >>> flow.sample(5).shape, flow.predict(left).shape, flow.weights_.shape
+        ((5, 2), (200,), (4,))
+    """
+
+    _options_type = MixtureOptions
+    _config_type = MixtureConfig
+    _schema_type = NumericSchema
+    _architecture = frozenset(
+        {"n_cells", "layers", "before", "univariate", "profile", "box", "background", "whiten", "base"}
+        | {"hidden_features", "bins", "learn_anchors"}
+    )
+    _facts = ("cells_with_mass",)
+
+    cells_with_mass_: int
+    lower_bound_ = False
+
+    def __init__(
+        self,
+        n_cells: int = 16,
+        *,
+        layers: int = 4,
+        before: int = 0,
+        univariate: Literal["spline", "affine"] = "spline",
+        profile: MixtureProfile = "truncated-gaussian",
+        box: bool = False,
+        background: float = 0.02,
+        whiten: bool = True,
+        base: Literal["gaussian", "cauchy"] = "gaussian",
+        hidden_features: Sequence[int] = (64, 64),
+        bins: int = 8,
+        learn_anchors: bool = True,
+        max_steps: int = 2000,
+        batch_size: int = 256,
+        learning_rate: float = 3e-3,
+        weight_decay: float = 0.01,
+        validation_fraction: float = 0.1,
+        patience: int | None = 10,
+        random_state: int | np.random.RandomState | None = None,
+        accelerator: Literal["cpu", "cuda", "auto"] = "cpu",
+        verbose: bool = False,
+    ) -> None:
+        self.n_cells = n_cells
+        self.layers = layers
+        self.before = before
+        self.univariate = univariate
+        self.profile = profile
+        self.box = box
+        self.background = background
+        self.whiten = whiten
+        self.base = base
+        self.hidden_features = hidden_features
+        self.bins = bins
+        self.learn_anchors = learn_anchors
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.random_state = random_state
+        self.accelerator = accelerator
+        self.verbose = verbose
+
+    @property
+    def weights_(self) -> NDArray[np.float64]:
+        """The probability of each cell, shape ``(n_cells,)``."""
+        return self.model_.log_weights().detach().exp().cpu().numpy()
+
+    @property
+    def n_parameters_(self) -> int:
+        """How many numbers were fitted."""
+        return sum(parameter.numel() for parameter in self.model_.parameters())
+
+    def fit(
+        self: Self,
+        X: Any,
+        y: Any = None,
+        *,
+        X_validation: Any = None,
+        directory: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Fit the density of the rows of ``X``.
+
+        Args:
+            X: A DataFrame or an array of finite numbers, ``(rows, columns)``, of at least two rows.
+            y: Ignored; there for scikit-learn.
+            X_validation: Rows that choose the best weights; by default a random share of ``X``.
+            directory: Where checkpoints and the history go. A fit that was killed, called again with the same
+                arguments, goes on from the last checkpoint and ends with the same weights.
+
+        Raises:
+            ValueError: If an option is out of range, a column holds one value only or anything but finite numbers, or
+                ``X_validation`` has other columns than ``X``.
+        """
+        options = self._options(directory)
+        X = require_numbers(X)
+        array = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        schema = NumericSchema.infer(X if isinstance(X, pd.DataFrame) else array)
+        encoded = schema.encode(array)
+        rows = (
+            split_rows(encoded, options.validation_fraction, options.random_state)
+            if X_validation is None
+            else (encoded, self._encode(X_validation, schema))
+        )
+        model = self._build(options, schema)
+        train, validation = (part.float() for part in rows)
+        _place_cells(model, train, options.random_state)
+        self._train(
+            model,
+            schema,
+            (train, validation),
+            options,
+            learning_rate=options.learning_rate,
+            objective=lambda model, rows: model.elbo(rows) - schema.log_scale,
+            directory=directory,
+        )
+        counts = np.bincount(self._evaluate(rows[0], _cell), minlength=options.n_cells)
+        self.cells_with_mass_ = int((counts * 10 * options.n_cells >= len(rows[0])).sum())
+        return self
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Return the exact log-likelihood of each row, in nats.
+
+        Args:
+            X: Rows with the columns of the training data.
+
+        Returns:
+            Array of shape ``(rows,)``.
+
+        Raises:
+            ValueError: If columns are missing or unknown, or a value is not a finite number.
+        """
+        check_is_fitted(self)
+        rows = self._encode(X, self.schema_)
+        return self._evaluate(rows, lambda model, rows: model().log_prob(rows)) - self.schema_.log_scale
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """Return the cell that each row is in, from 0 to ``n_cells - 1``, shape ``(rows,)``."""
+        check_is_fitted(self)
+        return self._evaluate(self._encode(X, self.schema_), _cell)
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probability of each cell given each row, shape ``(rows, n_cells)``.
+
+        Cells are disjoint: the one that the row is in has probability 1, all others 0.
+        """
+        cells = self.predict(X)
+        return np.eye(self.options_.n_cells)[cells]
+
+    def aic(self, X: Any) -> float:
+        """Return Akaike's criterion for the rows, in nats: -2 log p(X) + 2 ``n_parameters_``; lower is better."""
+        return float(-2 * self.score_samples(X).sum() + 2 * self.n_parameters_)
+
+    def bic(self, X: Any) -> float:
+        """Return the Bayesian criterion for the n rows: -2 log p(X) + ``n_parameters_`` log n; lower is better."""
+        scores = self.score_samples(X)
+        return float(-2 * scores.sum() + self.n_parameters_ * np.log(len(scores)))
+
+    def _encode(self, X: Any, schema: NumericSchema) -> Tensor:
+        array = validate_data(self, require_numbers(schema.align(X)), dtype=np.float64, reset=False)
+        return schema.encode(array)
+
+    def _evaluate(self, rows: Tensor, objective: Objective) -> NDArray[Any]:
+        return evaluate(self.model_, rows, objective=objective, batch_size=self._chunk()).cpu().numpy()
+
+    def _draw(self, rows: int) -> Tensor:
+        return self.model_().sample((rows,))
+
+    def _chunk(self) -> int:
+        options = self.options_
+        numbers = len(self.schema_.columns) * (3 * options.bins + options.n_cells)
+        return max(1, min(4096, _CHUNK // numbers))
+
+    @staticmethod
+    def _build(options: MixtureOptions, schema: NumericSchema) -> nn.Module:
+        architecture = options.model_dump(include=set(MixtureFlow._architecture - {"n_cells"}))
+        with seeded(options.random_state, torch.device("cpu")):
+            return coupling_mixture(len(schema.columns), options.n_cells, **architecture)
+
+    @staticmethod
+    def _finished(model: nn.Module) -> nn.Module:
+        return model.double().eval()
+
+
+def _place_cells(model: Any, rows: Tensor, seed: int) -> None:
+    with seeded(seed, torch.device("cpu")), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than cells: some stay empty
+        model.initialize(rows[torch.randperm(len(rows))[:_ROWS]])
+
+
+def _cell(model: Any, rows: Tensor) -> Tensor:
+    return model().assign(rows)

@@ -1,0 +1,107 @@
+"""An affine map for each group of points that decorrelates its first batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Transform, constraints
+
+from tessflow.transforms.cell import InverseWithLadj
+
+__all__ = ["GroupWhitening"]
+
+
+class GroupWhitening(nn.Module):
+    r"""Shift and decorrelate the points of each group, :math:`y = W_k (x - m_k)` with lower-triangular :math:`W_k`.
+
+    An :class:`ActNorm` with a whole matrix, for each group its own: from a batch, the covariance :math:`S_k` of group
+    ``k``, with :math:`n_k` points, and the covariance :math:`S` within groups, make
+
+    .. math:: W_k^\top W_k = \Big( \frac{n_k S_k + (D + 2) S}{n_k + D + 2} \Big)^{-1},
+
+    so that a group with few points takes the shape that groups have on average. Mean and matrix are buffers: training
+    leaves them.
+
+    Args:
+        groups: The number ``K`` of groups.
+        features: The number ``D`` of features.
+
+    Example:
+        >>> x = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+        >>> whitening = GroupWhitening(1, 2)
+        >>> whitening.initialize(x, torch.zeros(4, dtype=torch.int64))
+        >>> whitening(torch.zeros(4, dtype=torch.int64))(x).round(decimals=3).tolist()
+        [[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]
+    """
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, groups: int, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(groups, features))
+        self.register_buffer("matrix", torch.eye(features).repeat(groups, 1, 1))
+
+    def forward(self, group: Tensor) -> Transform:
+        """Return the transform for points ``(..., D)`` of groups ``(...)``."""
+        shape = (*group.shape, *self.mean.shape[1:])
+        mean = self.mean.index_select(0, group.flatten()).reshape(shape)
+        matrix = self.matrix.index_select(0, group.flatten()).reshape(*shape, shape[-1])
+        return _Whiten(mean, matrix)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, group: Tensor) -> None:
+        """Set mean and matrix from points ``(B, D)`` of groups ``(B,)``."""
+        if len(x) == 0:
+            return
+        groups, features = self.mean.shape
+        x = x.to(torch.float64 if x.device.type != "mps" else x.dtype)
+        count = group.bincount(minlength=groups).to(x)
+        mean = x.new_zeros(groups, features).index_add_(0, group, x) / count.clamp_min(1)[:, None]
+        # A group without points has the mean of all.
+        mean = torch.where(count[:, None] > 0, mean, x.mean(0))
+        scatter = x.new_zeros(groups, features, features)
+        for rows, at in zip((x - mean[group]).split(4096), group.split(4096), strict=True):
+            scatter.index_add_(0, at, rows[:, :, None] * rows[:, None, :])
+        within = scatter.sum(0) / len(x)
+        # A direction without spread keeps a little of that of the others.
+        floor = 1e-4 * within.diagonal().mean().clamp_min(1e-12)
+        within = within + floor * torch.eye(features, dtype=x.dtype, device=x.device)
+        covariance = (scatter + (features + 2) * within) / (count + features + 2)[:, None, None]
+        factor = torch.linalg.cholesky(covariance)
+        identity = torch.eye(features, dtype=x.dtype, device=x.device)
+        self.mean.copy_(mean)
+        self.matrix.copy_(torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False))
+
+
+class _Whiten(Transform):
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self, mean: Tensor, matrix: Tensor) -> None:
+        super().__init__()
+        self.mean = mean
+        self.matrix = matrix
+
+    @property
+    def inv(self) -> Transform:
+        return InverseWithLadj(self)
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self._call(x), self._log_det()
+
+    def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return self._inverse(y), -self._log_det()
+
+    def _call(self, x: Tensor) -> Tensor:
+        return (self.matrix @ (x - self.mean)[..., None]).squeeze(-1)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(self.matrix, y[..., None], upper=False).squeeze(-1) + self.mean
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._log_det()
+
+    def _log_det(self) -> Tensor:
+        return self.matrix.diagonal(dim1=-2, dim2=-1).log().sum(-1)

@@ -1,0 +1,105 @@
+"""The command line with models of real numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from tessflow import MixtureFlow
+from tessflow.cli import app
+from tessflow.tables import write_table
+
+FIT = ("fit", "table.csv", "--out", "model", "--model", "mixture", "--cells", 4, "--layers", 1, "--steps", 8)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    write_table(pd.DataFrame({"height": rng.normal(170, 10, 80), "eggs": rng.integers(0, 9, 80)}), "table.csv")
+
+    def run(*arguments, code=0):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+def refusal(run, *arguments):
+    """The one sentence that a refused command says."""
+    result = run(*arguments, code=2)
+    assert result.stdout == ""
+    assert result.stderr.startswith("tessflow: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_fit_score_sample_info(run):
+    for _ in range(2):  # the second time it is there already
+        said = run(*FIT).stdout
+        assert "training: 8 steps" in said
+        assert "the model is in model" in said
+    model = MixtureFlow.load("model")
+    assert (model.n_cells, model.layers, model.random_state) == (4, 1, 0)
+
+    table = pd.read_csv("table.csv")
+    said = run("score", "model", "table.csv", "--out", "scores.csv").stdout
+    assert f"mean log-likelihood: {model.score(table):.4f} nats" in said
+    assert "80 rows, exact" in said
+    np.testing.assert_allclose(pd.read_csv("scores.csv")["log_likelihood"], model.score_samples(table))
+
+    run("sample", "model", "-n", 5, "--seed", 1, "--out", "drawn.csv")
+    pd.testing.assert_frame_equal(pd.read_csv("drawn.csv"), model.sample(5, random_state=1))
+
+    said = run("info", "model").stdout
+    column = model.schema_.columns[0]
+    for part in ("height", f"{column.mean:.6g}", f"{column.scale:.6g}", "exact", "n_cells=4", "training: 8 steps"):
+        assert part in said
+    assert f"cells: {model.cells_with_mass_} of 4 hold at least 2.5% of the training rows; weights are between" in said
+    assert f"size: {model.n_parameters_:,} parameters" in said
+
+
+def test_quiet_says_nothing(run):
+    assert run(*FIT, "--quiet").output == ""
+
+
+def test_another_model_is_not_overwritten(run):
+    run(*FIT)
+    assert "of another n_cells" in refusal(run, *FIT, "--cells", 5)
+    write_table(pd.read_csv("table.csv").iloc[1:], "table.csv")
+    assert "of another table" in refusal(run, *FIT)
+    Path("classes.csv").write_text("a,b\n1,2\n2,1\n")
+    assert "holds a MixtureFlow, not a TabularFlow" in refusal(run, "fit", "classes.csv", "--out", "model")
+    run(*FIT, "--force")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["table.csv", "--backbone", "coupling"], "--backbone belongs to --model table, not to --model mixture"),
+        (["table.csv", "--dimension", 2], "--dimension belongs to --model table"),
+        (["table.csv", "--model", "table", "--cells", 4], "--cells belongs to --model mixture"),
+        (["table.csv", "--model", "forest"], "--model is table or mixture, got 'forest'"),
+        (["table.csv", "--profile", "tanh"], "profile: input should be 'cube', 'softsign' or 'truncated-gaussian'"),
+        (["words.csv"], "column 'colour' holds 'red', which is no number"),
+        (["gaps.csv"], "column 'height' has a missing value in row 1 (counted from 0)"),
+        (["same.csv"], "column 'height' has the value 2 in every row"),
+    ],
+)
+def test_errors_are_one_sentence(run, arguments, sentence):
+    Path("words.csv").write_text("height,colour\n1.5,red\n2.5,blue\n")
+    Path("gaps.csv").write_text("height,eggs\n1.5,1\n,2\n")
+    Path("same.csv").write_text("height,eggs\n2,1\n2,2\n")
+    assert sentence in refusal(run, "fit", "--out", "model", "--model", "mixture", *arguments)
+    assert not Path("model").exists()
+
+
+def test_a_table_to_score_is_checked(run):
+    run(*FIT)
+    Path("words.csv").write_text("height,eggs\n1.5,many\n")
+    assert "column 'eggs' holds 'many', which is no number" in refusal(run, "score", "model", "words.csv")
+    Path("other.csv").write_text("height,nests\n1.5,2\n")
+    assert "unseen at fit time: - nests" in refusal(run, "score", "model", "other.csv")
