@@ -157,12 +157,13 @@ def kernel_densities(split: Split, seconds: float, seed: int) -> Iterator[Attemp
 
 
 def mixture_flows(split: Split, seconds: float, seed: int) -> Iterator[Attempt]:
-    """Fit all options for half of the time, and the best two of them for the other half.
+    """Fit seven choices of options for half of the time, and the best two of them for the other half.
 
     The steps that fit into a time are found out by a fit of a few steps, whose time counts.
     """
-    grid = product((1, 4, 16), ("spline", "affine"), (1e-3, 3e-3))
-    candidates = [{"n_cells": k, "univariate": kind, "learning_rate": rate} for k, kind, rate in grid]
+    grid = product((1, 4, 16), ("spline", "affine"))
+    candidates: list[dict[str, Any]] = [{"n_cells": k, "univariate": kind, "whiten": True} for k, kind in grid]
+    candidates.append({"n_cells": 16, "univariate": "spline", "whiten": False})
     first = []
     for options in candidates:
         first.append(flow_within(seconds / 2 / len(candidates), options, split, seed))

@@ -39,6 +39,7 @@ def render(text: str) -> str:
         ("cells", cells()),
         ("likelihoods", likelihoods()),
         ("mixture", mixture()),
+        ("profiles", profiles()),
         ("density", density()),
     ):
         text = _put(text, name, table)
@@ -161,6 +162,20 @@ def _mixture(result: dict[str, Any]) -> str:
         lines.setdefault(key, []).append(text)
     header = ("D", "component", "task", "mixture", *(f"K = {cells}" for cells in result["config"]["cells"]))
     return _table(header, [(*key, *line) for key, line in lines.items()], left=4) + _made_by(result)
+
+
+def profiles() -> str:
+    """One table of the run of ``mixture_profiles.py``: a row a model, a column a set."""
+    path = RESULTS / "mixture_profiles.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text())
+    models: dict[str, list[str]] = {}
+    for row in result["rows"]:
+        lost, worst = (_or_dash(row[name], digits) for name, digits in (("nats_above_truth", 3), ("worst_row_nats", 0)))
+        models.setdefault(row["model"], []).append(f"{lost} ({worst})")
+    sets = list(dict.fromkeys(row["set"].replace("_", " ") for row in result["rows"]))
+    return _table(("model", *sets), [(model, *cells) for model, cells in models.items()], left=1) + _made_by(result)
 
 
 def _changed(command: str) -> str:

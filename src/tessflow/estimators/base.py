@@ -162,6 +162,7 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
         *,
         learning_rate: float,
         objective: Objective | None = None,
+        evaluate_every: int = 100,
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
         """Train on the first rows, choose on the second, and keep what came of it."""
@@ -171,6 +172,7 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
             learning_rate=learning_rate,
             weight_decay=options.weight_decay,
             patience=options.patience,
+            evaluate_every=evaluate_every,
             seed=options.random_state,
             accelerator=options.accelerator,
         )

@@ -64,7 +64,8 @@ class MixtureFlow(FlowEstimator):
         learning_rate: Peak learning rate.
         weight_decay: Decoupled weight decay.
         validation_fraction: Share of rows set aside to choose the best weights, unless ``fit`` is given some.
-        patience: Evaluations, one every 100 steps, without improvement after which training stops; ``None`` for never.
+        patience: Evaluations, one an epoch (but between 10 and 100 steps), without improvement after which training
+            stops; ``None`` for never.
         random_state: Seed of everything random in ``fit`` and, by default, in ``sample``.
         accelerator: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         verbose: Whether to show progress.
@@ -125,7 +126,7 @@ class MixtureFlow(FlowEstimator):
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         validation_fraction: float = 0.1,
-        patience: int | None = 10,
+        patience: int | None = 20,
         random_state: int | np.random.RandomState | None = None,
         accelerator: Literal["cpu", "cuda", "auto"] = "cpu",
         verbose: bool = False,
@@ -159,8 +160,10 @@ class MixtureFlow(FlowEstimator):
 
     @property
     def n_parameters_(self) -> int:
-        """How many numbers were fitted."""
-        return sum(parameter.numel() for parameter in self.model_.parameters())
+        """How many numbers were fitted, those that whiten the cells included."""
+        numbers = sum(parameter.numel() for parameter in self.model_.parameters())
+        columns = len(self.schema_.columns)
+        return numbers + self.options_.whiten * self.options_.n_cells * (columns * (columns + 3) // 2)
 
     def fit(
         self: Self,
@@ -203,6 +206,7 @@ class MixtureFlow(FlowEstimator):
             options,
             learning_rate=options.learning_rate,
             objective=lambda model, rows: model.elbo(rows) - schema.log_scale,
+            evaluate_every=min(max(len(train) // options.batch_size, 10), 100),
             directory=directory,
         )
         counts = np.bincount(self._evaluate(rows[0], _cell), minlength=options.n_cells)

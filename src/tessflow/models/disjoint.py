@@ -377,7 +377,7 @@ def _k_means(points: Tensor, cells: int) -> Tensor:
     from sklearn.cluster import KMeans  # slow to import, and needed only here
 
     seed = int(torch.randint(2**31, ()))
-    found = KMeans(cells, n_init=1, random_state=seed).fit(points.numpy())
+    found = KMeans(cells, n_init=4, random_state=seed).fit(points.numpy())
     return torch.from_numpy(found.cluster_centers_)
 
 
