@@ -70,7 +70,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
         for univariate in ("affine", "spline")
         for name, options in OPTIONS.items()
     },
-    f"spline: {DEFAULT}; anchors stay": mixture(learn_anchors=False),
+    f"spline: {DEFAULT}; anchors move": mixture(learn_anchors=True),
+    f"affine: {DEFAULT}; anchors move": mixture(learn_anchors=True, univariate="affine"),
     **{f"spline: {DEFAULT}; {cells} cells": mixture(cells) for cells in (4, 8, 32, 64)},
     f"affine: {DEFAULT}; 64 cells": mixture(64, univariate="affine"),
     f"spline: {DEFAULT}; 2 layers before, 2 in cells": mixture(layers=2, before=2),

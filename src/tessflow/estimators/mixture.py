@@ -53,12 +53,12 @@ class MixtureFlow(FlowEstimator):
         profile: How a density is laid into a cell: ``"truncated-gaussian"``, ``"cube"``, or the paper's
             ``"softsign"``; see :class:`~tessflow.models.DisjointMixture`, also for the next three.
         box: Whether cells are bounded: they then tile a cube that all space is mapped to.
-        background: The share of each cell that a plain Gaussian keeps, at the start.
+        background: The share of each cell's density that is a plain Gaussian.
         whiten: Whether a cell's density starts from the mean and covariance of its rows.
         base: What the component starts from, ``"gaussian"`` or ``"cauchy"``, which has heavier tails.
         hidden_features: Widths of the networks' hidden layers.
         bins: Bins of a spline.
-        learn_anchors: Whether training moves the anchors that k-means placed.
+        learn_anchors: Whether training moves the anchors that k-means placed, without seeing rows change cells.
         max_steps: Most optimizer steps.
         batch_size: Rows a step.
         learning_rate: Peak learning rate.
@@ -115,12 +115,12 @@ class MixtureFlow(FlowEstimator):
         univariate: Literal["spline", "affine"] = "spline",
         profile: MixtureProfile = "truncated-gaussian",
         box: bool = False,
-        background: float = 0.02,
+        background: float = 0.005,
         whiten: bool = True,
         base: Literal["gaussian", "cauchy"] = "gaussian",
         hidden_features: Sequence[int] = (64, 64),
         bins: int = 8,
-        learn_anchors: bool = True,
+        learn_anchors: bool = False,
         max_steps: int = 2000,
         batch_size: int = 256,
         learning_rate: float = 3e-3,

@@ -55,8 +55,8 @@ class DisjointMixture(LazyDistribution):
       (:class:`~tessflow.transforms.CubeCellTransform`), for bounded cells. With ``"softsign"``, the paper's, a Gaussian
       component leaves next to nothing at walls, and is unstable there; the remedy is
       ``coupling_flow(base="cauchy")``.
-    - *Background*: each component is :math:`(1 - \epsilon_k)` of the flow and :math:`\epsilon_k`, learned, of N(0, I).
-      Where the profile fills cells, no point of a cell can be much less likely than in a histogram.
+    - *Background*: each component is :math:`1 - \epsilon` of the flow and :math:`\epsilon` of N(0, I). Where the
+      profile fills cells, no point of a cell can be much less likely than in a histogram.
     - *Whitening*, for data that come in clusters, or of few rows: in each cell the flow sees points less their mean,
       and decorrelated (:class:`~tessflow.transforms.GroupWhitening`). The mixture then starts as one of Gaussians, cut
       off at walls. Where the data cross walls it has more to unlearn than without.
@@ -74,10 +74,10 @@ class DisjointMixture(LazyDistribution):
         profile: How R^D is mapped into cells.
         box: Whether the cells tile the cube that :class:`~tessflow.transforms.GaussianToCube` makes of R^D, and are
             bounded, or R^D itself.
-        background: What :math:`\epsilon_k` starts from; 0 for none.
+        background: The share :math:`\epsilon`; 0 for none.
         whiten: Whether the flow sees whitened points.
         before: Lazy transforms, from data to the space of the cells.
-        learn_anchors: Whether gradients move the anchors after they were placed.
+        learn_anchors: Whether gradients move the anchors after they were placed. They do not see points change cells.
         hidden_features: The widths of the network that gives the weights, if there is a context.
 
     Raises:
@@ -107,10 +107,10 @@ class DisjointMixture(LazyDistribution):
         context: int = 0,
         profile: MixtureProfile = "truncated-gaussian",
         box: bool = False,
-        background: float = 0.02,
+        background: float = 0.005,
         whiten: bool = False,
         before: Sequence[LazyTransform] = (),
-        learn_anchors: bool = True,
+        learn_anchors: bool = False,
         hidden_features: Sequence[int] = (64, 64),
     ) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class DisjointMixture(LazyDistribution):
         anchors = torch.rand(cells, features) - 0.5 if box else torch.randn(cells, features)
         self.tessellation = VoronoiTessellation(anchors, box=(-1.0, 1.0) if box else None, learn=learn_anchors)
         self.log_scale = nn.Parameter(torch.zeros(cells))
-        self.background = nn.Parameter(torch.full((cells,), background).logit()) if background > 0 else None
+        self.background = background
         self.whitening = GroupWhitening(cells, features) if whiten else None
         self.embedding = nn.Embedding(cells, embedding)
         self.logits = nn.Parameter(torch.zeros(cells))
@@ -210,20 +210,18 @@ class DisjointMixture(LazyDistribution):
         if self.whitening is not None:
             v, log_det = cast(Any, self.whitening(k)).call_and_ladj(v)
         log_prob = _double(self._flow(k, c).log_prob(v) + log_det)
-        if self.background is None:
+        if self.background == 0:
             return log_prob
         filling = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
-        share = _double(self.background)[k]
-        return torch.logaddexp(F.logsigmoid(-share) + log_prob, F.logsigmoid(share) + filling)
+        return torch.logaddexp(math.log1p(-self.background) + log_prob, math.log(self.background) + filling)
 
     def component_sample(self, k: Tensor, c: Tensor | None = None) -> Tensor:
         """Draw a point of R^D from each component ``k``: ``(...)`` to ``(..., D)`` float64."""
         z = self._flow(k, c).sample()
         if self.whitening is not None:
             z = self.whitening(k).inv(z)
-        if self.background is not None:
-            filling = torch.rand(k.shape, device=k.device) < self.background[k].sigmoid()
-            z = torch.where(filling[..., None], torch.randn_like(z), z)
+        filling = torch.rand(k.shape, device=k.device) < self.background
+        z = torch.where(filling[..., None], torch.randn_like(z), z)
         return _double(z)
 
     def _flow(self, k: Tensor, c: Tensor | None) -> Any:
