@@ -203,6 +203,68 @@ class TestHardPoints:
         assert (found <= distance.amin(-1) + rounding).all()
 
 
+class TestManyCells:
+    """The search goes other ways with the number of cells, and with that of points to a cell."""
+
+    @pytest.mark.parametrize("mask", [False, True])
+    @pytest.mark.parametrize("batch", [30, 2100])
+    @pytest.mark.parametrize("K", [40, 600, 1024])
+    @pytest.mark.parametrize("D", [1, 5])
+    def test_finds_the_wall_of_brute_force(self, K, D, batch, mask):
+        case = random_case(N=(2,), K=K, D=D, batch=(batch,), mask=mask)
+        cells, reference = pair(case)
+        assert torch.equal(cells.locate(case.x), reference.nearest(case.x))
+        v = case.x - reference.own(case.index)
+        steepest = torch.zeros_like(case.scale)
+        wall = torch.zeros_like(v)
+        for k in range(K):
+            d = case.anchors[:, k] - reference.own(case.index)
+            slope = 2 * (d * v).sum(-1) / d.square().sum(-1)  # not a number at the own anchor
+            steeper = (slope > steepest) & reference.real()[..., k]
+            steepest = torch.where(steeper, slope, steepest)
+            wall = torch.where(steeper[..., None], d, wall)
+        assert torch.equal(cells.rays(case.index, displacement=v).normal, wall)
+
+    @pytest.mark.parametrize("batch", [1, 2100])
+    @pytest.mark.parametrize("K", [40, 1024])
+    @pytest.mark.parametrize("name", HARD)
+    def test_hard_points_among_anchors_said_again(self, name, K, batch):
+        """Anchors that coincide change nothing."""
+        case = HARD[name].to(torch.float64)
+        k = case.anchors.shape[0]
+        own, index = BruteForce(case.anchors).own(case.index), case.index
+        again = -(-batch // len(case.x))
+        v, index = (case.x - own).repeat(again, 1), index.repeat(again)
+        anchors = case.anchors.repeat(-(-K // k), 1)[: max(K, k)]
+        cells = Tessellation(anchors, case.lower, case.upper)
+        expected = BruteForce(case.anchors, case.lower, case.upper).gauge(v, index)
+        assert_close(cells.gauge(v, index), expected, rtol=1e-9, atol=1e-9)
+        assert_close(cells.clearance(v, index), 1 - expected, rtol=1e-9, atol=1e-9)
+        located = Tessellation(case.anchors).locate(case.x)
+        assert_close(anchors[cells.locate(case.x)], case.anchors[located], rtol=0, atol=0)
+
+    @pytest.mark.parametrize("K", [5, 40, 600, 1024])
+    @pytest.mark.parametrize("mask", [False, True])
+    def test_the_first_of_the_nearest_is_located(self, K, mask):
+        """Small whole numbers leave nothing to rounding."""
+        anchors = torch.randint(-4, 5, (2, K, 2)).double()
+        exists = torch.rand(2, K) < 0.7 if mask else torch.ones(2, K, dtype=torch.bool)
+        exists[:, 3] = True
+        x = torch.randint(-6, 7, (300, 2, 2)).double()
+        index = Tessellation(anchors, mask=exists if mask else None).locate(x)
+        assert torch.equal(index, BruteForce(anchors, mask=exists).nearest(x))
+
+    def test_compiles_to_one_graph(self):
+        case = random_case(N=(2,), K=600, batch=(40,), mask=True)
+
+        def search(anchors, x):
+            cells = Tessellation(anchors, mask=case.mask)
+            return cells.locate(x), cells.gauge(x, case.index)
+
+        compiled = torch.compile(search, fullgraph=True, backend="aot_eager")
+        assert_close(compiled(case.anchors, case.x), search(case.anchors, case.x))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_clearance_near_a_wall_does_not_cancel(dtype):
     """At ``1 - gauge`` of a few roundings the clearance keeps its digits; a subtraction would lose them."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 __all__ = ["Rays", "Tessellation", "take_cells"]
 
 # Up to so many cells, distances between anchors come from their differences; beyond, from matrix products.
 _FEW = 32
 
-# Scores of rows against anchors held in memory at once: 2^18 float64 numbers are 2 MiB, a processor's cache.
-_BLOCK = 1 << 18
+# From so many cells on, a row's best anchor is sought by groups of so many.
+_MANY, _GROUP = 512, 64
+
+# Scores of rows against anchors held in memory at once: 2^17 float64 numbers are 1 MiB, a processor's cache.
+_BLOCK = 1 << 17
 
 
 class Tessellation:
@@ -118,12 +122,11 @@ class Tessellation:
             anchors, exists, centre = self._search_table(_double(self.anchors))
             rows = self._side_by_side(_double(x).expand(*batch, self.dim)) - centre
             # |x - a|^2 = |x|^2 - 2 (<x, a> - |a|^2 / 2), and the first term is the same for every anchor.
-            offset = (anchors.square().sum(-1) / 2)[:, None]
-            if exists is not None:
-                offset = offset.masked_fill(~exists, math.inf)
-            first = torch.zeros(rows.shape[:-1], dtype=torch.int64, device=x.device)
-            nearest = _best(rows, anchors, lambda s, part: s.sub_(offset[..., part]), worst=-math.inf, default=first)
-            return nearest.t().reshape(batch)
+            offset = _square_lengths(anchors, exists).mT / -2
+            nearest = [
+                _best(torch.baddbmm(offset, rows[:, part], anchors.mT))[1] for part in _parts(rows.shape[1], anchors)
+            ]
+            return torch.cat(nearest, 1).t().reshape(batch)
 
     def gauge(self, v: Tensor, index: Tensor) -> Tensor:
         """Return the Minkowski gauge of cell ``index`` about its anchor.
@@ -184,41 +187,46 @@ class Tessellation:
             anchor: The anchors of those cells.
             anchors: All anchors.
         """
-        anchors, exists, centre = self._search_table(anchors)
+        ends, exists, centre = self._search_table(anchors)
         rows, start = self._side_by_side(v), self._side_by_side(anchor) - centre
-        n, k, _ = anchors.shape
-        shift = (start * rows).sum(-1, keepdim=True)
-        squares = _squares_of_differences if k <= _FEW else _squares_from_products
+        n, b, k = *rows.shape[:2], self.num_cells
         # Often distances between all anchors are fewer than from each point's own.
-        pairs = k <= _FEW or 2 * k <= rows.shape[1]
-        if pairs:
-            start = anchors
-            number = number.reshape(-1, n).t()
-
-        def steepness(scores: Tensor, part: slice) -> Tensor:
-            square = squares(start, anchors[:, part])
-            if exists is not None:
-                square.masked_fill_(~exists[..., part], math.inf)
-            if pairs:
-                square = _take(square.reshape(n * k, -1), number)
-            return scores.sub_(shift).div_(square)
-
-        own = index.reshape(-1, n).t()
-        return _best(rows, anchors, steepness, worst=0, default=own).t().reshape(index.shape)
+        pairs = k <= _FEW or 2 * k <= b
+        if k <= _FEW:
+            table = _squares_of_differences(ends, exists).flatten(0, 1)
+        elif pairs:
+            table = _squares_from_products(*_factors(ends[:, :k], ends, exists)).flatten(0, 1)
+        else:
+            left, right = _factors(start, ends, exists)
+        number, own = number.reshape(-1, n).t(), index.reshape(-1, n).t()
+        shift = (start * rows).sum(-1, keepdim=True)
+        facing = []
+        for part in _parts(b, ends):
+            square = _take(table, number[:, part]) if pairs else _squares_from_products(left[:, part], right)
+            steepness, where = _best(torch.baddbmm(shift[:, part], rows[:, part], ends.mT, beta=-1).div_(square))
+            facing.append(torch.where(steepness > 0, where, own[:, part]))
+        return torch.cat(facing, 1).t().reshape(index.shape)
 
     def _search_table(self, anchors: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Anchors about a centre ``(n, K, D)``, which exist ``(n, 1, K)``, the centre ``(n, 1, D)``.
+        """Anchors about a centre ``(n, K, D)``, which exist ``(n, K, 1)``, the centre ``(n, 1, D)``.
 
-        ``n`` is the number of tessellations. Centred, inner products lose fewer digits.
+        ``n`` is the number of tessellations. Centred, inner products lose fewer digits. Many anchors are filled up to
+        whole groups with ones that do not exist.
         """
         anchors = anchors.reshape(-1, self.num_cells, self.dim)
-        if self.mask is None:
+        exists = None if self.mask is None else self.mask.reshape(-1, self.num_cells, 1)
+        if exists is None:
             centre = anchors[:, :1]  # any point among them will do
-            return anchors - centre, None, centre
-        exists = self.mask.reshape(-1, 1, self.num_cells)
-        first = exists.byte().argmax(-1, keepdim=True).expand(-1, 1, self.dim)
-        centre = anchors.gather(1, first)
-        return (anchors - centre).masked_fill(~exists.mT, 0), exists, centre
+            anchors = anchors - centre
+        else:
+            first = exists.byte().argmax(1, keepdim=True).expand(-1, 1, self.dim)
+            centre = anchors.gather(1, first)
+            anchors = (anchors - centre).masked_fill(~exists, 0)
+        rest = -self.num_cells % _GROUP
+        if rest and self.num_cells >= _MANY:
+            exists = torch.ones_like(anchors[..., :1], dtype=torch.bool) if exists is None else exists
+            anchors, exists = pad(anchors, (0, 0, 0, rest)), pad(exists, (0, 0, 0, rest))
+        return anchors, exists, centre
 
     def _side_by_side(self, x: Tensor) -> Tensor:
         """Points ``(..., *N, D)`` as ``(n, B, D)``, n the number of tessellations."""
@@ -290,41 +298,50 @@ class Rays:
             yield (self.anchor - _double(self.lower)).clamp_min(tiny), -self.displacement
 
 
-def _best(
-    rows: Tensor,
-    anchors: Tensor,
-    score: Callable[[Tensor, slice], Tensor],
-    *,
-    worst: float,
-    default: Tensor,
-) -> Tensor:
-    """Index of the anchor with the highest score a row, or ``default`` where none is above ``worst``.
-
-    ``score`` turns inner products ``(n, B, k)`` of the rows with a slice of the anchors into scores.
-    """
-    n, b, _ = rows.shape
-    step = max(_BLOCK // max(n * b, 1), 16)
-    value, index = score(rows @ anchors[:, :step].mT, slice(0, step)).max(-1)
-    for begin in range(step, anchors.shape[1], step):
-        part = slice(begin, begin + step)
-        top, where = score(rows @ anchors[:, part].mT, part).max(-1)
-        index = torch.where(top > value, where + begin, index)
-        value = torch.maximum(top, value)
-    return torch.where(value > worst, index, default)
+def _parts(b: int, anchors: Tensor) -> list[slice]:
+    """Cut ``b`` rows into parts, so that the scores of one against the anchors ``(n, K, D)`` stay in the cache."""
+    step = max(_BLOCK // anchors.shape[:-1].numel(), 16)
+    return [slice(begin, begin + step) for begin in range(0, max(b, 1), step)]
 
 
-def _squares_of_differences(start: Tensor, ends: Tensor) -> Tensor:
-    """Compute squared distances ``(n, B, k)``, infinite where two points coincide."""
-    square = torch.cdist(start, ends, compute_mode="donot_use_mm_for_euclid_dist").square_()
-    return square.masked_fill_(square == 0, math.inf)
+def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Highest of the scores ``(n, b, k)`` in each row, and the first place where it is."""
+    n, b, k = scores.shape
+    if k < _MANY:
+        value, place = scores.max(-1)
+        return value, place
+    # A maximum is found in a fraction of the time that its place takes: find the group's place, then that in it.
+    groups = scores.reshape(n, b, k // _GROUP, _GROUP)
+    group = groups.amax(-1).argmax(-1)
+    value, place = _take(groups.reshape(-1, _GROUP), group + _first((n, b), k // _GROUP, group.device)).max(-1)
+    return value, group * _GROUP + place
 
 
-def _squares_from_products(start: Tensor, ends: Tensor) -> Tensor:
-    """Compute the same from a matrix product, infinite where two points are nearer than its rounding."""
-    starts = start.square().sum(-1, keepdim=True)
-    square = torch.baddbmm(ends.square().sum(-1)[:, None], start, ends.mT, alpha=-2).add_(starts)
-    noise = (4 * math.sqrt(start.shape[-1]) * torch.finfo(start.dtype).eps) * starts
-    return square.masked_fill_(square <= noise, math.inf)
+def _square_lengths(anchors: Tensor, exists: Tensor | None) -> Tensor:
+    """Squared lengths ``(n, k, 1)``, infinite for what does not exist."""
+    square = anchors.square().sum(-1, keepdim=True)
+    return square if exists is None else square.masked_fill(~exists, math.inf)
+
+
+def _squares_of_differences(anchors: Tensor, exists: Tensor | None) -> Tensor:
+    """Compute squared distances ``(n, k, k)``, infinite where two anchors coincide or the second does not exist."""
+    square = torch.cdist(anchors, anchors, compute_mode="donot_use_mm_for_euclid_dist").square_()
+    return square.masked_fill_(square == 0 if exists is None else (square == 0) | ~exists.mT, math.inf)
+
+
+def _factors(start: Tensor, ends: Tensor, exists: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Vectors whose inner products are squared distances, in units of the rounding about each start."""
+    starts, lengths = _square_lengths(start, None), _square_lengths(ends, exists)
+    info = torch.finfo(start.dtype)
+    noise = (4 * math.sqrt(start.shape[-1]) * info.eps * starts).clamp_min(math.sqrt(info.tiny))
+    unit = noise.log2().ceil().neg().exp2()  # by a power of two, to lose no digits
+    left = torch.cat([-2 * start, torch.ones_like(starts), starts], -1) * unit
+    return left, torch.cat([ends, lengths, torch.ones_like(lengths)], -1)
+
+
+def _squares_from_products(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply such vectors to squares ``(n, b, k)``, infinite where two points are nearer than the rounding."""
+    return torch.threshold_(left @ right.mT, 1, math.inf)
 
 
 def take_cells(table: Tensor, index: Tensor) -> Tensor:
