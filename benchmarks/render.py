@@ -133,8 +133,8 @@ def density() -> str:
             (
                 name.replace("_", " "),
                 f"{one[0]['rows'][0]:,} × {one[0]['columns']}",
-                *(_mean_and_error([run["test_nats"] for run in runs[method]]) for method in methods),
-                "-" if None in truths else _mean_and_error(truths),
+                *(_mean_and_spread([run["test_nats"] for run in runs[method]]) for method in methods),
+                "-" if None in truths else _mean_and_spread(truths),
                 " / ".join(f"{statistics.mean(run['seconds'] for run in runs[method]):.0f}" for method in methods),
             )
         )
@@ -142,9 +142,9 @@ def density() -> str:
     return _table(header, rows, left=1) + _made_by(result)
 
 
-def _mean_and_error(values: Sequence[float]) -> str:
+def _mean_and_spread(values: Sequence[float]) -> str:
     mean = f"{statistics.mean(values):.3f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.3f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.3f}"
 
 
 def mixture() -> str:

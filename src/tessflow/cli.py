@@ -247,7 +247,7 @@ def gallery(
 
     given = {"steps": steps, "layers": layers, "cells": cells, "batch_size": batch_size, "learning_rate": learning_rate}
     config = GalleryConfig(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    names = planar_names() if sets is None else sets.split(",")
+    names = planar_names() if sets is None else list(dict.fromkeys(name.strip() for name in sets.split(",")))
     for name, seed in train_gallery(names, range(seeds), config, out, jobs=jobs):
         typer.echo(f"{name}, seed {seed}: done")
     Console().print(Markdown(write_page(config, out)))

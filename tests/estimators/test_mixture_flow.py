@@ -80,7 +80,8 @@ def test_columns_are_found_by_their_names(fitted):
 def test_criteria_are_those_of_gaussian_mixtures(fitted):
     rows = clusters(100)
     total, free = 100 * fitted.score(rows), fitted.n_parameters_
-    assert free == sum(parameter.numel() for parameter in fitted.model_.parameters())
+    cells, whitening = 4 * 2, 4 * (2 + 3)
+    assert free == sum(parameter.numel() for parameter in fitted.model_.parameters()) + cells + whitening
     assert fitted.aic(rows) == pytest.approx(-2 * total + 2 * free)
     assert fitted.bic(rows) == pytest.approx(-2 * total + free * np.log(100))
 
@@ -242,7 +243,7 @@ def test_bad_calls_are_refused(fitted, tmp_path):
 
 def test_another_model_does_not_resume(tmp_path):
     MixtureFlow(**FAST).fit(clusters(50), directory=tmp_path)
-    with pytest.raises(ValueError, match="profile is cube there and softsign here"):
+    with pytest.raises(ValueError, match="profile is truncated-gaussian there and softsign here"):
         MixtureFlow(**FAST, profile="softsign").fit(clusters(50), directory=tmp_path)
 
 
@@ -280,8 +281,15 @@ def test_clone_keeps_all_options():
     assert clone(flow).get_params() == flow.get_params()
 
 
+@pytest.mark.parametrize("dtype", [bool, object])
+def test_truth_values_are_no_numbers(dtype):
+    frame = pd.DataFrame({"a": [1, 2], "b": np.array([True, False], dtype=dtype)})
+    with pytest.raises(ValueError, match="column 'b' holds True, which is no number"):
+        NumericSchema.infer(frame)
+
+
 def test_schema_of_numbered_columns():
-    frame = pd.DataFrame({0: [1, 2], 1: [True, False]})
+    frame = pd.DataFrame({0: [1, 2], 1: [3.5, 2.5]})
     schema = NumericSchema.infer(frame)
     assert schema.names == (0, 1)
     pd.testing.assert_frame_equal(schema.decode(schema.encode(frame.to_numpy(float))), frame.astype(float))

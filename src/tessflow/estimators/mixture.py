@@ -28,8 +28,6 @@ __all__ = ["MixtureFlow"]
 
 Self = TypeVar("Self", bound="MixtureFlow")
 
-# Rows that place the anchors.
-_ROWS = 20_000
 # Rows times numbers that a scoring or sampling pass holds at once.
 _CHUNK = 1 << 22
 
@@ -54,8 +52,10 @@ class MixtureFlow(FlowEstimator):
             ``"softsign"``; see :class:`~tessflow.models.DisjointMixture`, also for the next three.
         box: Whether cells are bounded: they then tile a cube that all space is mapped to.
         background: The share of each cell's density that is a plain Gaussian.
-        whiten: Whether a cell's density starts from the mean and covariance of its rows.
-        base: What the component starts from, ``"gaussian"`` or ``"cauchy"``, which has heavier tails.
+        whiten: Whether a cell's density starts from the mean and covariance of its rows; ``None`` for yes, but not with
+            the softsign, whose cells give their rows none.
+        base: What the component starts from, ``"gaussian"`` or ``"cauchy"``, which has heavier tails and goes with the
+            softsign; ``None`` for the one that the profile needs.
         hidden_features: Widths of the networks' hidden layers.
         bins: Bins of a spline.
         learn_anchors: Whether training moves the anchors that k-means placed, without seeing rows change cells.
@@ -116,8 +116,8 @@ class MixtureFlow(FlowEstimator):
         profile: MixtureProfile = "truncated-gaussian",
         box: bool = False,
         background: float = 0.005,
-        whiten: bool = True,
-        base: Literal["gaussian", "cauchy"] = "gaussian",
+        whiten: bool | None = None,
+        base: Literal["gaussian", "cauchy"] | None = None,
         hidden_features: Sequence[int] = (64, 64),
         bins: int = 8,
         learn_anchors: bool = False,
@@ -160,10 +160,12 @@ class MixtureFlow(FlowEstimator):
 
     @property
     def n_parameters_(self) -> int:
-        """How many numbers were fitted, those that whiten the cells included."""
+        """How many numbers were fitted, anchors and what whitens the cells included."""
         numbers = sum(parameter.numel() for parameter in self.model_.parameters())
         columns = len(self.schema_.columns)
-        return numbers + self.options_.whiten * self.options_.n_cells * (columns * (columns + 3) // 2)
+        cells = self.options_.n_cells
+        anchors = 0 if self.options_.learn_anchors else cells * columns
+        return numbers + anchors + (self.model_.whitening is not None) * cells * (columns * (columns + 3) // 2)
 
     def fit(
         self: Self,
@@ -263,12 +265,14 @@ class MixtureFlow(FlowEstimator):
 
     def _chunk(self) -> int:
         options = self.options_
-        numbers = len(self.schema_.columns) * (3 * options.bins + options.n_cells)
+        numbers = len(self.schema_.columns) * (3 * options.bins + options.n_cells + len(self.schema_.columns))
         return max(1, min(4096, _CHUNK // numbers))
 
     @staticmethod
     def _build(options: MixtureOptions, schema: NumericSchema) -> nn.Module:
         architecture = options.model_dump(include=set(MixtureFlow._architecture - {"n_cells"}))
+        if options.whiten is None:
+            architecture["whiten"] = options.profile != "softsign"
         with seeded(options.random_state, torch.device("cpu")):
             return coupling_mixture(len(schema.columns), options.n_cells, **architecture)
 
@@ -280,7 +284,7 @@ class MixtureFlow(FlowEstimator):
 def _place_cells(model: Any, rows: Tensor, seed: int) -> None:
     with seeded(seed, torch.device("cpu")), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than cells: some stay empty
-        model.initialize(rows[torch.randperm(len(rows))[:_ROWS]])
+        model.initialize(rows)
 
 
 def _cell(model: Any, rows: Tensor) -> Tensor:

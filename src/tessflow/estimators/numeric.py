@@ -85,6 +85,8 @@ class NumericSchema(BaseModel):
         rows = frame.to_numpy(dtype=np.float64)
         if rows.size == 0:
             raise ValueError(f"the table has the shape {rows.shape}: it needs rows and columns.")
+        if len(rows) == 1:
+            raise ValueError("the table has one row: a density needs two at least.")
         low = rows.min(0)
         with np.errstate(over="ignore"):
             spread = rows.max(0) - low
@@ -153,11 +155,12 @@ def _numbers(column: pd.Series, name: Any) -> NDArray[np.float64]:
             f"column {name!r} has a missing value in row {missing.argmax()} (counted from 0): "
             "drop that row or fill it in."
         )
-    if not (pd.api.types.is_numeric_dtype(column.dtype) or column.dtype == object) or np.iscomplexobj(column):
+    numeric = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+    if not (numeric or column.dtype == object) or np.iscomplexobj(column):
         raise _refusal(name, next(iter(column), column.dtype))
     if column.dtype == object:
         for value in column:
-            if not isinstance(value, (int, float, np.number)):
+            if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):
                 raise _refusal(name, value)
     numbers = column.to_numpy(dtype=np.float64)
     infinite = ~np.isfinite(numbers)

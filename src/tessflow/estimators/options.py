@@ -86,8 +86,8 @@ class MixtureOptions(FitOptions):
     profile: Literal["cube", "softsign", "truncated-gaussian"]
     box: bool
     background: float = Field(ge=0, lt=1)
-    whiten: bool
-    base: Literal["gaussian", "cauchy"]
+    whiten: bool | None
+    base: Literal["gaussian", "cauchy"] | None
     hidden_features: Widths
     bins: int = Field(ge=2)
     learn_anchors: bool

@@ -21,7 +21,7 @@ def coupling_mixture(
     univariate: Literal["affine", "spline"] = "spline",
     hidden_features: Sequence[int] = (64, 64),
     bins: int = 8,
-    base: Literal["gaussian", "cauchy"] = "gaussian",
+    base: Literal["gaussian", "cauchy"] | None = None,
     embedding: int = 16,
     **options: Any,
 ) -> DisjointMixture:
@@ -35,7 +35,8 @@ def coupling_mixture(
         univariate: ``"affine"`` or ``"spline"``.
         hidden_features: The widths of each network's hidden layers.
         bins: The number of bins of a spline.
-        base: The component's base, ``"gaussian"`` or ``"cauchy"``.
+        base: The component's base, ``"gaussian"`` or ``"cauchy"``; by default Cauchy for the softsign profile, and
+            Gaussian for the others.
         embedding: The size of a cell's embedding.
         options: Further options of :class:`DisjointMixture`, such as ``profile``.
 
@@ -48,7 +49,10 @@ def coupling_mixture(
         >>> mixture().sample((5,)).shape
         torch.Size([5, 2])
     """
-    if base == "cauchy" and options.get("profile") != "softsign":
+    softsign = options.get("profile") == "softsign"
+    if base is None:
+        base = "cauchy" if softsign else "gaussian"
+    if base == "cauchy" and not softsign:
         raise ValueError("base='cauchy' needs profile='softsign': no other profile has room for its tails.")
     layer_options: dict[str, Any] = {"univariate": univariate, "hidden_features": hidden_features, "bins": bins}
     first: list[Any] = [ActNorm(features)]

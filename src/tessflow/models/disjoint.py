@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Size, Tensor, nn
 from torch.distributions import AffineTransform, Categorical, Distribution, Transform, constraints
 from zuko.lazy import LazyDistribution, LazyTransform
@@ -15,6 +14,7 @@ from zuko.nn import MLP
 from zuko.transforms import ComposedTransform
 
 from tessflow.geometry import Tessellation, VoronoiTessellation
+from tessflow.models.placing import k_means, typical_size
 from tessflow.transforms import (
     CellTransform,
     CubeCellTransform,
@@ -28,8 +28,8 @@ __all__ = ["DisjointMixture", "MixtureDistribution", "MixtureProfile"]
 
 MixtureProfile = Literal["cube", "softsign", "truncated-gaussian"]
 
-# The farthest from 0 that points of the cells' space are told apart, and that a component's flow sees them: what is
-# computed of them stays finite in float64, and in float32.
+# The farthest from 0 that points are told apart in the space of the cells, computed in float64, and by layers before
+# and in them, in float32: what is computed of them stays finite.
 _FARTHEST = 1e100
 _FARTHEST_SEEN = 1e15
 
@@ -38,7 +38,7 @@ _KMEANS_ROWS = 20_000
 
 
 class DisjointMixture(LazyDistribution):
-    r"""A mixture over the cells of a learned tessellation, exact at the cost of one component.
+    r"""A mixture over the cells of a tessellation that is placed by the data, exact at the cost of one component.
 
     .. math:: \log p(x) = \log p(k) + \log c_k(f_k^{-1}(h)) + \log |\det \partial f_k^{-1} / \partial h| +
               \log |\det \partial h / \partial x|, \qquad h = \mathrm{before}(x), \; k = g(h)
@@ -56,8 +56,9 @@ class DisjointMixture(LazyDistribution):
       component leaves next to nothing at walls, and is unstable there; the remedy is
       ``coupling_flow(base="cauchy")``.
     - *Background*: each component is :math:`1 - \epsilon` of the flow and :math:`\epsilon` of N(0, I). Where the
-      profile fills cells, no point of a cell can be much less likely than in a histogram.
-    - *Whitening*, for data that come in clusters, or of few rows: in each cell the flow sees points less their mean,
+      profile fills cells, no point can be much less likely than under N(0, I) laid into its cell: in bounded cells,
+      about a histogram.
+    - *Whitening*, for data that come in clusters: in each cell the flow sees points less their mean,
       and decorrelated (:class:`~tessflow.transforms.GroupWhitening`). The mixture then starts as one of Gaussians, cut
       off at walls. Where the data cross walls it has more to unlearn than without.
 
@@ -180,11 +181,10 @@ class DisjointMixture(LazyDistribution):
         Returns:
             Points, float64 of shape ``(..., D)``, and the log-determinant ``(...)``.
         """
-        log_det = x.new_zeros(x.shape[:-1])
+        x, log_det = x.clamp(-_FARTHEST_SEEN, _FARTHEST_SEEN), x.new_zeros(x.shape[:-1])
         for layer in self.before:
             x, ladj = cast(Any, layer(c)).call_and_ladj(x)
             log_det = log_det + ladj
-        # Squares of numbers up to this are finite.
         u, ladj = self._chart().call_and_ladj(_double(x).clamp(-_FARTHEST, _FARTHEST))
         return u, _double(log_det) + ladj
 
@@ -225,10 +225,12 @@ class DisjointMixture(LazyDistribution):
         return _double(z)
 
     def _flow(self, k: Tensor, c: Tensor | None) -> Any:
+        return self.component(self._told(k, c))
+
+    def _told(self, k: Tensor, c: Tensor | None) -> Tensor:
+        """Join what the component is told: the cell's embedding, and the context if there is one."""
         told = self.embedding(k)
-        if self.context and c is not None:
-            told = torch.cat([told, c.expand(*k.shape, -1)], -1)
-        return self.component(told)
+        return torch.cat([told, c.expand(*k.shape, -1)], -1) if self.context and c is not None else told
 
     @torch.no_grad()
     def initialize(self, x: Tensor, c: Tensor | None = None) -> None:
@@ -243,25 +245,33 @@ class DisjointMixture(LazyDistribution):
         """
         if not x.isfinite().all():
             raise ValueError("the rows that anchors are placed by must be finite numbers.")
-        u = self.to_cells(x, c)[0].reshape(-1, self.features)
+        training = self.training
+        u = self.train().to_cells(x, c)[0].reshape(-1, self.features)  # in training mode: layers may learn from it too
+        self.train(training)
         if len(u) == 0:
             return
-        centres = _k_means(u[torch.randperm(len(u), device=u.device)[:_KMEANS_ROWS]].cpu(), self.cells)
+        centres = k_means(u[torch.randperm(len(u), device=u.device)[:_KMEANS_ROWS]], self.cells)
         if self.tessellation.box is not None:
             centres = centres.clamp(-1 + 1e-4, 1 - 1e-4)
-        # Where there are fewer distinct points than cells, the other anchors stay where they are.
+        # Coinciding anchors would share one cell. Those for which there are no distinct points stay where they are.
         anchors = self.tessellation().anchors.detach().clone()
-        anchors[: len(centres)] = centres.to(anchors)
+        centres = centres.to(anchors).unique(dim=0)
+        anchors[: len(centres)] = centres
         self.tessellation.place(anchors)
         tessellation = self.tessellation()
         k = tessellation.locate(u)
         counts = k.bincount(minlength=self.cells)
         # One point more everywhere: no weight is 0.
         self.logits.copy_(((counts + 1) / (len(u) + self.cells)).log())
-        self.log_scale.copy_(_typical_size(tessellation, cube=self.profile == "cube").log())
+        self.log_scale.copy_(typical_size(tessellation, cube=self.profile == "cube").log())
+        z = self.into(k, tessellation).inv(u)
         if self.whitening is not None:
-            self.whitening.initialize(self.into(k, tessellation).inv(u), k)
+            self.whitening.initialize(z, k)
+            z = self.whitening(k)(z.to(self.logits.dtype))
         self.initialized.fill_(1)
+        if isinstance(self.component, DisjointMixture):
+            flat = None if c is None else c.expand(*x.shape[:-1], -1).reshape(len(u), -1)
+            self.component.initialize(z.to(self.logits.dtype), self._told(k, flat))
 
     def _chart(self) -> Any:
         return GaussianToCube() if self.tessellation.box is not None else _Identity()
@@ -365,29 +375,6 @@ class _Identity(Transform):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x
-
-
-def _k_means(points: Tensor, cells: int) -> Tensor:
-    """Find at most so many centres, all of them distinct: ``(B, D)`` to ``(K, D)``."""
-    distinct = points.unique(dim=0)
-    if len(distinct) <= cells:
-        return distinct
-    from sklearn.cluster import KMeans  # slow to import, and needed only here
-
-    seed = int(torch.randint(2**31, ()))
-    found = KMeans(cells, n_init=4, random_state=seed).fit(points.numpy())
-    return torch.from_numpy(found.cluster_centers_)
-
-
-def _typical_size(tessellation: Tessellation, *, cube: bool) -> Tensor:
-    """Compute about how far the walls of each cell are, in half-widths of the cube or in units: ``(K,)``."""
-    rays = min(1024, max(32, 2**16 // tessellation.num_cells))
-    normal = torch.randn(rays, 1, tessellation.dim, dtype=torch.float64, device=tessellation.anchors.device)
-    directions = F.normalize(normal, p=torch.inf if cube else 2, dim=-1)
-    index = torch.arange(tessellation.num_cells, device=normal.device)
-    # A ray without a wall counts as one of length 10.
-    gauge = tessellation.gauge(directions, index).clamp_min(0.1)
-    return (-gauge.log().mean(0)).exp().clamp_max(1.0)
 
 
 def _double(x: Tensor) -> Tensor:

@@ -39,6 +39,9 @@ __all__ = [
     "train_pair",
 ]
 
+# What the command has an option for.
+_OPTIONS = {"layers", "cells", "steps", "batch_size", "learning_rate"}
+
 MODELS = ("affine flow", "spline flow", "affine mixture", "spline mixture")
 
 # A cell counts as one that carries mass from this probability on.
@@ -176,6 +179,7 @@ def train_pair(name: str, seed: int, config: GalleryConfig, directory: Path) -> 
         error; whether that is ``impossible``, negative by more than three standard errors; steps, seconds, number of
         parameters; and of a mixture ``cells_with_mass``, those of probability 0.001 at least.
     """
+    made_by = _made_by()  # of the code as it is now, not when training ends
     for part in ("results", "weights"):
         (directory / part).mkdir(parents=True, exist_ok=True)
     train, validation, test = planar_rows(name, seed, config)
@@ -196,7 +200,7 @@ def train_pair(name: str, seed: int, config: GalleryConfig, directory: Path) -> 
         "config": config.model_dump(mode="json"),
         "entropy_nats": planar_entropy(name),
         "models": models,
-        **_made_by(),
+        **made_by,
     }
     write_atomically(result_path(name, seed, directory), (json.dumps(result, indent=1) + "\n").encode())
     return result
@@ -245,11 +249,12 @@ def result_path(name: str, seed: int, directory: Path) -> Path:
 
 
 def is_done(name: str, seed: int, config: GalleryConfig, directory: Path) -> bool:
-    """Say whether there are weights and a result of a set and seed, from the same options."""
+    """Say whether there are weights and a result of a set and seed, from the same options and code."""
     path = result_path(name, seed, directory)
     if not all(file.exists() for file in (path, *(_weights_path(name, seed, kind, directory) for kind in MODELS))):
         return False
-    return json.loads(path.read_text()).get("config") == config.model_dump(mode="json")
+    result = json.loads(path.read_text())
+    return result.get("config") == config.model_dump(mode="json") and result.get("commit") == _commit()
 
 
 def load_models(name: str, seed: int, config: GalleryConfig, directory: Path) -> dict[str, Any]:
@@ -288,8 +293,8 @@ def _end_on_interrupt() -> None:
 
 
 def _command(name: str, seed: int, config: GalleryConfig) -> str:
-    """Return the command that computes a result, as the shell takes it."""
-    given = config.model_dump(exclude_defaults=True)
+    """Return the command that computes a result, as the shell takes it; options that it has not are left out."""
+    given = config.model_dump(exclude_defaults=True, include=_OPTIONS)
     options = [f"--{option.replace('_', '-')} {value}" for option, value in given.items()]
     return " ".join(["tessflow gallery", f"--sets {name}", f"--seeds {seed + 1}", *options])
 
