@@ -40,8 +40,13 @@ class Problem:
     def __init__(self, features: int, cells: int, univariate: Any, *, batch: int) -> None:
         torch.manual_seed(0)
         self.mixture: DisjointMixture = coupling_mixture(
+            features,
+            cells,
+            layers=LAYERS,
+            univariate=univariate,
+            hidden_features=(WIDTH, WIDTH),
+            bins=BINS,
             learn_anchors=True,
-            features, cells, layers=LAYERS, univariate=univariate, hidden_features=(WIDTH, WIDTH), bins=BINS
         )
         self.mixture.initialize(torch.randn(max(4 * cells, batch), features))
         self.x = torch.randn(batch, features)

@@ -49,7 +49,7 @@ def nested() -> nn.Module:
 
 
 BARE = {"background": 0.0}
-SOFTSIGN = {"profile": "softsign", **BARE}
+SOFTSIGN = {"profile": "softsign", "base": "gaussian", **BARE}
 OPTIONS: dict[str, dict[str, Any]] = {
     "softsign, box (the paper's)": {**SOFTSIGN, "box": True},
     "softsign": SOFTSIGN,

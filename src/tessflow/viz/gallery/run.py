@@ -253,7 +253,10 @@ def is_done(name: str, seed: int, config: GalleryConfig, directory: Path) -> boo
     path = result_path(name, seed, directory)
     if not all(file.exists() for file in (path, *(_weights_path(name, seed, kind, directory) for kind in MODELS))):
         return False
-    result = json.loads(path.read_text())
+    try:
+        result = json.loads(path.read_text())
+    except ValueError:  # damaged: compute it again
+        return False
     return result.get("config") == config.model_dump(mode="json") and result.get("commit") == _commit()
 
 

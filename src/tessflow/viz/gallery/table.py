@@ -25,9 +25,9 @@ def read_results(directory: Path, config: GalleryConfig | None = None) -> list[d
         config: Options of the results to read; those of others are left out. By default all are read.
 
     Raises:
-        ValueError: If there are no results, or without `config` results of different options.
+        ValueError: If there are no results, or without `config` results of different options; or if a file is damaged.
     """
-    results = [json.loads(path.read_text()) for path in sorted(directory.glob("*.json"))]
+    results = [_read(path) for path in sorted(directory.glob("*.json"))]
     if config is not None:
         results = [result for result in results if result["config"] == config.model_dump(mode="json")]
     if not results:
@@ -36,6 +36,15 @@ def read_results(directory: Path, config: GalleryConfig | None = None) -> list[d
         raise ValueError(f"{directory} holds results of different options: keep those of one run")
     order = planar_names()
     return sorted(results, key=lambda result: (order.index(result["set"]), result["seed"]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        result: dict[str, Any] = json.loads(path.read_text())
+        result["config"], result["set"], result["models"]
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{path} is damaged, or no result of the gallery: delete it") from None
+    return result
 
 
 def tables(results: Results) -> str:
