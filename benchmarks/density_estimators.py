@@ -157,11 +157,11 @@ def kernel_densities(split: Split, seconds: float, seed: int) -> Iterator[Attemp
 
 
 def mixture_flows(split: Split, seconds: float, seed: int) -> Iterator[Attempt]:
-    """Fit seven choices of options for half of the time, and the best two of them for the other half.
+    """Fit eleven choices of options for half of the time, and the best two of them for the other half.
 
     The steps that fit into a time are found out by a fit of a few steps, whose time counts.
     """
-    grid = product((1, 4, 16), ("spline", "affine"))
+    grid = product((1, 4, 8, 16, 48), ("spline", "affine"))
     candidates: list[dict[str, Any]] = [{"n_cells": k, "univariate": kind, "whiten": True} for k, kind in grid]
     candidates.append({"n_cells": 16, "univariate": "spline", "whiten": False})
     first = []

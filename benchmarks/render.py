@@ -116,11 +116,13 @@ def likelihoods() -> str:
 
 
 def density() -> str:
-    """One table of the run of ``density_estimators.py``: a row a set, the mean over its seeds."""
-    path = RESULTS / "density_estimators.json"
-    if not path.exists():
-        return ""
-    result = json.loads(path.read_text())
+    """Tables of the runs of ``density_estimators.py``: one a result file."""
+    paths = sorted(RESULTS.glob("density_estimators*.json"))
+    return "\n".join(_density(json.loads(path.read_text())) for path in paths)
+
+
+def _density(result: dict[str, Any]) -> str:
+    """Render a row a set: the mean over its seeds."""
     sets: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for run in result["runs"]:
         sets.setdefault(run["data"], {}).setdefault(run["method"], []).append(run)

@@ -19,6 +19,7 @@ from mixture_cases import (
     mass_of_the_plane,
     nested,
     perturb,
+    plane,
     rows,
 )
 from torch import Tensor, nn
