@@ -128,9 +128,10 @@ def compare(
         "options": best.options,
         "seconds": round(spent, 2),
         "seconds_of_the_best": round(best.seconds, 2),
+        "attempts": len(tried),
         "tried": [
             {**options, "validation_nats": round(split.log_scale - validation, 4), "seconds": round(taken, 2)}
-            for options, _, validation, taken in tried
+            for options, _, validation, taken in sorted(tried, key=lambda attempt: -attempt.validation)[:10]
         ],
     }
 
