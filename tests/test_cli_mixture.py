@@ -59,7 +59,8 @@ def test_fit_score_sample_info(run):
     for part in ("height", f"{column.mean:.6g}", f"{column.scale:.6g}", "exact", "n_cells=4", "training: 8 steps"):
         assert part in said
     assert f"cells: {model.cells_with_mass_} of 4 hold at least 2.5% of the training rows; weights are between" in said
-    assert f"size: {model.n_parameters_:,} parameters" in said
+    parameters = sum(parameter.numel() for parameter in model.model_.parameters())
+    assert f"size: {parameters:,} parameters" in said
 
 
 def test_quiet_says_nothing(run):
