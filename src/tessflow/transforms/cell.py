@@ -9,13 +9,71 @@ from torch import Tensor
 from torch.distributions import Transform, constraints
 from torch.distributions.transforms import _InverseTransform
 
-from tessflow.geometry import Tessellation
+from tessflow.geometry import Rays, Tessellation
 from tessflow.transforms.profiles import Profile, TruncatedGaussian
 
 __all__ = ["CellTransform"]
 
 
-class CellTransform(Transform):
+class IntoCell(Transform):
+    """What maps onto cells of a tessellation have in common; a subclass has the map and its inverse.
+
+    Args:
+        tessellation: Where the cells are, ``*N`` of them side by side.
+        index: Which cell each point is mapped into, shape ``(..., *N)``.
+        cache_size: As in every :class:`~torch.distributions.transforms.Transform`.
+    """
+
+    bijective = True
+
+    def __init__(self, tessellation: Tessellation, index: Tensor | int, *, cache_size: int = 0) -> None:
+        super().__init__(cache_size=cache_size)
+        self.tessellation = tessellation
+        self.index = torch.as_tensor(index, device=tessellation.anchors.device)
+        self.codomain = InCell(tessellation, self.index)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = Transform.__hash__
+
+    @property
+    def inv(self) -> Transform:
+        """The map from the cell onto the domain."""
+        return InverseWithLadj(self)
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map points into the cell, with the log-determinant."""
+        raise NotImplementedError
+
+    def inverse_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map points of the cell back, with the log-determinant."""
+        raise NotImplementedError
+
+    def forward_shape(self, shape: torch.Size) -> torch.Size:
+        """Return the shape of the results for points of a shape: index and tessellations broadcast with them."""
+        return torch.broadcast_shapes(shape[:-1], self.index.shape, self.tessellation.shape) + shape[-1:]
+
+    inverse_shape = forward_shape
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``log|det dy/dx|`` at ``x``, shape ``(..., *N)``."""
+        return self.call_and_ladj(x)[1]
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[0]
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return self.inverse_and_ladj(y)[0]
+
+    def _keep_inside(self, rays: Rays, ratio: Tensor, dtype: torch.dtype) -> Tensor:
+        """Scale the displacements of rays, short of the wall also when the points are rounded to ``dtype``."""
+        with torch.no_grad():
+            longest = rays.longest(ratio * rays.square.sqrt(), torch.finfo(dtype).eps)
+        return (rays.anchor + torch.minimum(ratio, longest)[..., None] * rays.displacement).to(dtype)
+
+
+class CellTransform(IntoCell):
     r"""Map R^D onto cell ``index`` of a tessellation, moving points along rays from the cell's anchor.
 
     .. math:: f_k(x) = x_k + v \, r'/r, \qquad v = x - x_k
@@ -45,7 +103,6 @@ class CellTransform(Transform):
     """
 
     domain = constraints.real_vector
-    bijective = True
 
     def __init__(
         self,
@@ -55,24 +112,11 @@ class CellTransform(Transform):
         profile: Profile | None = None,
         cache_size: int = 0,
     ) -> None:
-        super().__init__(cache_size=cache_size)
-        self.tessellation = tessellation
-        self.index = torch.as_tensor(index, device=tessellation.anchors.device)
-        self.codomain = InCell(tessellation, self.index)
+        super().__init__(tessellation, index, cache_size=cache_size)
         self.profile = TruncatedGaussian() if profile is None else profile
 
     def __repr__(self) -> str:
         return f"CellTransform({self.tessellation}, profile={self.profile})"
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    __hash__ = Transform.__hash__
-
-    @property
-    def inv(self) -> Transform:
-        """The map from the cell onto R^D."""
-        return InverseWithLadj(self)
 
     def with_cache(self, cache_size: int = 1) -> CellTransform:
         """Return the same transform with another cache size."""
@@ -89,11 +133,7 @@ class CellTransform(Transform):
         """
         rays = self.tessellation.rays(self.index, point=x)
         ratio, log_det = self.profile.forward(rays.gauge(), rays.square, self.tessellation.dim)
-        with torch.no_grad():
-            longest = rays.longest(ratio * rays.square.sqrt(), torch.finfo(x.dtype).eps)
-        ratio = torch.minimum(ratio, longest)
-        z = rays.anchor + ratio[..., None] * rays.displacement
-        return z.to(x.dtype), log_det.to(x.dtype)
+        return self._keep_inside(rays, ratio, x.dtype), log_det.to(x.dtype)
 
     def inverse_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map points of the cell back to R^D.
@@ -108,22 +148,6 @@ class CellTransform(Transform):
         ratio, log_det = self.profile.inverse(rays.gauge(), rays.clearance(), rays.square, self.tessellation.dim)
         x = rays.anchor + ratio[..., None] * rays.displacement
         return x.to(z.dtype), log_det.to(z.dtype)
-
-    def forward_shape(self, shape: torch.Size) -> torch.Size:
-        """Return the shape of the results for points of a shape: index and tessellations broadcast with them."""
-        return torch.broadcast_shapes(shape[:-1], self.index.shape, self.tessellation.shape) + shape[-1:]
-
-    inverse_shape = forward_shape
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return ``log|det dy/dx|`` at ``x``, shape ``(..., *N)``."""
-        return self.call_and_ladj(x)[1]
-
-    def _call(self, x: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[0]
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return self.inverse_and_ladj(y)[0]
 
 
 class InverseWithLadj(_InverseTransform):

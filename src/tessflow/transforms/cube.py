@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Transform, constraints
 
 from tessflow.geometry import Tessellation
-from tessflow.transforms.cell import InCell, InverseWithLadj
+from tessflow.transforms.cell import IntoCell, InverseWithLadj
 
 __all__ = ["CubeCellTransform", "GaussianToCube"]
 
@@ -66,7 +66,7 @@ class GaussianToCube(Transform):
         return (_LOG_SLOPE - 0.5 * x.square()).sum(-1)
 
 
-class CubeCellTransform(Transform):
+class CubeCellTransform(IntoCell):
     r"""Map the cube (-1, 1)^D onto cell ``index`` of a tessellation along rays, the cube's faces onto the cell's walls.
 
     With :math:`c(v) = \max_d |v_d|` the gauge of the cube, :math:`\rho` that of the cell and :math:`\gamma` the slope
@@ -96,7 +96,6 @@ class CubeCellTransform(Transform):
     """
 
     domain = constraints.independent(constraints.interval(-1.0, 1.0), 1)
-    bijective = True
 
     def __init__(
         self,
@@ -106,24 +105,11 @@ class CubeCellTransform(Transform):
         scale: Tensor | float = 1.0,
         cache_size: int = 0,
     ) -> None:
-        super().__init__(cache_size=cache_size)
-        self.tessellation = tessellation
-        self.index = torch.as_tensor(index, device=tessellation.anchors.device)
+        super().__init__(tessellation, index, cache_size=cache_size)
         self.scale = torch.as_tensor(scale, device=tessellation.anchors.device)
-        self.codomain = InCell(tessellation, self.index)
 
     def __repr__(self) -> str:
         return f"CubeCellTransform({self.tessellation})"
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    __hash__ = Transform.__hash__
-
-    @property
-    def inv(self) -> Transform:
-        """The map from the cell onto the cube."""
-        return InverseWithLadj(self)
 
     def with_cache(self, cache_size: int = 1) -> CubeCellTransform:
         """Return the same transform with another cache size."""
@@ -142,11 +128,7 @@ class CubeCellTransform(Transform):
         scale = self.scale.to(rays.square.dtype)
         room = (1 - rays.displacement.abs()).amin(-1).clamp_min(0)
         shrink = _positive(room + scale * rays.gauge())
-        ratio = scale / shrink
-        with torch.no_grad():
-            longest = rays.longest(ratio * rays.square.sqrt(), torch.finfo(x.dtype).eps)
-        z = rays.anchor + torch.minimum(ratio, longest)[..., None] * rays.displacement
-        return z.to(x.dtype), self._log_det(scale, shrink).to(x.dtype)
+        return self._keep_inside(rays, scale / shrink, x.dtype), self._log_det(scale, shrink).to(x.dtype)
 
     def inverse_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map points of the cell onto the cube.
@@ -162,22 +144,6 @@ class CubeCellTransform(Transform):
         shrink = _positive(rays.clearance().clamp_min(0) + rays.displacement.abs().amax(-1) / scale)
         x = rays.displacement / (scale * shrink)[..., None]
         return x.to(z.dtype), self._log_det(1 / scale, shrink).to(z.dtype)
-
-    def forward_shape(self, shape: torch.Size) -> torch.Size:
-        """Return the shape of the results for points of a shape: index and tessellations broadcast with them."""
-        return torch.broadcast_shapes(shape[:-1], self.index.shape, self.tessellation.shape) + shape[-1:]
-
-    inverse_shape = forward_shape
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return ``log|det dy/dx|`` at ``x``, shape ``(..., *N)``."""
-        return self.call_and_ladj(x)[1]
-
-    def _call(self, x: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[0]
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return self.inverse_and_ladj(y)[0]
 
     def _log_det(self, scale: Tensor, shrink: Tensor) -> Tensor:
         dim = self.tessellation.dim

@@ -100,9 +100,8 @@ class _Whiten(Transform):
         return self._inverse(y), -self._log_det()
 
     def _call(self, x: Tensor) -> Tensor:
-        return (self.matrix * (x - self.mean)[..., None, :]).sum(
-            -1
-        )  # a product of matrices is half as precise in autocast
+        # As a product of matrices it would be of half precision under autocast.
+        return (self.matrix * (x - self.mean)[..., None, :]).sum(-1)
 
     def _inverse(self, y: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self.matrix, y[..., None], upper=False).squeeze(-1) + self.mean
