@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
-import os
-import platform
 import signal
-import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -20,10 +17,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-import tessflow
 from tessflow.datasets import planar_entropy, planar_log_density, planar_names, sample_planar
 from tessflow.flows import coupling_flow
 from tessflow.models import DisjointMixture, coupling_mixture
+from tessflow.provenance import commit, made_with
 from tessflow.training import TrainingConfig, evaluate, fit, load_weights, save_weights
 from tessflow.training.weights import write_atomically
 
@@ -179,7 +176,7 @@ def train_pair(name: str, seed: int, config: GalleryConfig, directory: Path) -> 
         error; whether that is ``impossible``, negative by more than three standard errors; steps, seconds, number of
         parameters; and of a mixture ``cells_with_mass``, those of probability 0.001 at least.
     """
-    made_by = _made_by()  # of the code as it is now, not when training ends
+    made_by = made_with() | {"threads": 1}  # of the code as it is now, not when training ends
     for part in ("results", "weights"):
         (directory / part).mkdir(parents=True, exist_ok=True)
     train, validation, test = planar_rows(name, seed, config)
@@ -257,7 +254,7 @@ def is_done(name: str, seed: int, config: GalleryConfig, directory: Path) -> boo
         result = json.loads(path.read_text())
     except ValueError:  # damaged: compute it again
         return False
-    return result.get("config") == config.model_dump(mode="json") and result.get("commit") == _commit()
+    return result.get("config") == config.model_dump(mode="json") and result.get("commit") == commit()
 
 
 def load_models(name: str, seed: int, config: GalleryConfig, directory: Path) -> dict[str, Any]:
@@ -300,36 +297,3 @@ def _command(name: str, seed: int, config: GalleryConfig) -> str:
     given = config.model_dump(exclude_defaults=True, include=_OPTIONS)
     options = [f"--{option.replace('_', '-')} {value}" for option, value in given.items()]
     return " ".join(["tessflow gallery", f"--sets {name}", f"--seeds {seed + 1}", *options])
-
-
-def _made_by() -> dict[str, Any]:
-    """Return versions and hardware, and the commit if the package is in its repository."""
-    return {
-        "commit": _commit(),
-        "tessflow": tessflow.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "hardware": f"{_processor()}, {os.cpu_count()} cores",
-        "threads": 1,
-    }
-
-
-def _commit() -> str | None:
-    package = Path(tessflow.__file__).parent
-
-    def git(*command: str) -> str:
-        call = ["git", "-C", str(package), *command]
-        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")  # installed, it may lie in somebody else's repository
-        return git("rev-parse", "HEAD") + (" with local changes" if git("status", "--porcelain", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
