@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from tessflow.dequantization.voronoi import ProfileName
+from tessflow.models.disjoint import MixtureProfile
+
 __all__ = ["FitOptions", "MixtureOptions", "TabularOptions"]
 
 Self = TypeVar("Self", bound="FitOptions")
@@ -69,7 +72,7 @@ class TabularOptions(FitOptions):
 
     backbone: Literal["autoregressive", "coupling"]
     dimension: int = Field(ge=1)
-    profile: Literal["truncated-gaussian", "softsign"]
+    profile: ProfileName
     condition_on: Literal["cell", "point"]
     hidden_features: Widths | None
     dropout: float = Field(ge=0, lt=1)
@@ -83,7 +86,7 @@ class MixtureOptions(FitOptions):
     n_cells: int = Field(ge=1)
     before: int = Field(ge=0)
     univariate: Literal["spline", "affine"]
-    profile: Literal["cube", "softsign", "truncated-gaussian"]
+    profile: MixtureProfile
     box: bool
     background: float = Field(ge=0, lt=1)
     whiten: bool | None

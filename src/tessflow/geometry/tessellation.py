@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["Rays", "Tessellation", "take_cells"]
+__all__ = ["Rays", "Tessellation", "double", "take_cells"]
 
 # Up to so many cells, distances between anchors come from their differences; beyond, from matrix products.
 _FEW = 32
@@ -119,8 +119,8 @@ class Tessellation:
         """
         with torch.no_grad():
             batch = torch.broadcast_shapes(x.shape[:-1], self.shape)
-            anchors, exists, centre = self._search_table(_double(self.anchors))
-            rows = self._side_by_side(_double(x).expand(*batch, self.dim)) - centre
+            anchors, exists, centre = self._search_table(double(self.anchors))
+            rows = self._side_by_side(double(x).expand(*batch, self.dim)) - centre
             # |x - a|^2 = |x|^2 - 2 (<x, a> - |a|^2 / 2), and the first term is the same for every anchor.
             offset = _square_lengths(anchors, exists).mT / -2
             nearest = [
@@ -165,13 +165,13 @@ class Tessellation:
         to = displacement if point is None else point
         if to is None:
             raise ValueError("rays needs a point or a displacement, got neither.")
-        anchors = _double(self.anchors)
+        anchors = double(self.anchors)
         table = anchors.reshape(-1, self.dim)
         index = index.expand(torch.broadcast_shapes(to.shape[:-1], index.shape, self.shape))
         first = _first(self.shape, self.num_cells, index.device)
         own = index + first
         anchor = _take(table, own)
-        v = (_double(to) if point is None else _double(to) - anchor).expand(anchor.shape)
+        v = (double(to) if point is None else double(to) - anchor).expand(anchor.shape)
         with torch.no_grad():
             facing = self._facing(v, index, own, anchor, anchors) + first
         normal = _take(table, facing) - anchor
@@ -293,9 +293,9 @@ class Rays:
         """For each pair of walls, its distance from the anchor and the step towards it."""
         tiny = torch.finfo(self.anchor.dtype).tiny
         if self.upper is not None:
-            yield (_double(self.upper) - self.anchor).clamp_min(tiny), self.displacement
+            yield (double(self.upper) - self.anchor).clamp_min(tiny), self.displacement
         if self.lower is not None:
-            yield (self.anchor - _double(self.lower)).clamp_min(tiny), -self.displacement
+            yield (self.anchor - double(self.lower)).clamp_min(tiny), -self.displacement
 
 
 def _parts(b: int, anchors: Tensor) -> list[slice]:
@@ -374,5 +374,6 @@ def _take(table: Tensor, rows: Tensor) -> Tensor:
     return table.index_select(0, rows.flatten()).reshape(*rows.shape, table.shape[-1])
 
 
-def _double(x: Tensor) -> Tensor:
+def double(x: Tensor) -> Tensor:
+    """Return the numbers in float64, in which cells are computed, where the device has it."""
     return x if x.device.type == "mps" else x.double()  # Apple's GPUs have no float64

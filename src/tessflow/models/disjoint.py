@@ -13,7 +13,7 @@ from zuko.lazy import LazyDistribution, LazyTransform
 from zuko.nn import MLP
 from zuko.transforms import ComposedTransform
 
-from tessflow.geometry import Tessellation, VoronoiTessellation
+from tessflow.geometry import Tessellation, VoronoiTessellation, double
 from tessflow.models.placing import k_means, typical_size
 from tessflow.transforms import (
     CellTransform,
@@ -185,8 +185,8 @@ class DisjointMixture(LazyDistribution):
         for layer in self.before:
             x, ladj = cast(Any, layer(c)).call_and_ladj(x)
             log_det = log_det + ladj
-        u, ladj = self._chart().call_and_ladj(_double(x).clamp(-_FARTHEST, _FARTHEST))
-        return u, _double(log_det) + ladj
+        u, ladj = self._chart().call_and_ladj(double(x).clamp(-_FARTHEST, _FARTHEST))
+        return u, double(log_det) + ladj
 
     def from_cells(self, u: Tensor, c: Tensor | None = None) -> Tensor:
         """Map points of the space that the cells tile to data, ``(..., D)`` to ``(..., D)``."""
@@ -201,7 +201,7 @@ class DisjointMixture(LazyDistribution):
         if self.profile == "cube":
             return ComposedTransform(GaussianToCube(), CubeCellTransform(tessellation, k, scale=scale))
         profile = Softsign(scale) if self.profile == "softsign" else TruncatedGaussian(scale)
-        shift = AffineTransform(_double(tessellation.anchors[k]), 1.0, event_dim=1)
+        shift = AffineTransform(double(tessellation.anchors[k]), 1.0, event_dim=1)
         return ComposedTransform(shift, CellTransform(tessellation, k, profile=profile))
 
     def component_log_prob(self, z: Tensor, k: Tensor, c: Tensor | None = None) -> Tensor:
@@ -209,7 +209,7 @@ class DisjointMixture(LazyDistribution):
         v, log_det = z.clamp(-_FARTHEST_SEEN, _FARTHEST_SEEN).to(self.logits.dtype), z.new_zeros(())
         if self.whitening is not None:
             v, log_det = cast(Any, self.whitening(k)).call_and_ladj(v)
-        log_prob = _double(self._flow(k, c).log_prob(v) + log_det)
+        log_prob = double(self._flow(k, c).log_prob(v) + log_det)
         if self.background == 0:
             return log_prob
         filling = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
@@ -222,7 +222,7 @@ class DisjointMixture(LazyDistribution):
             z = self.whitening(k).inv(z)
         filling = torch.rand(k.shape, device=k.device) < self.background
         z = torch.where(filling[..., None], torch.randn_like(z), z)
-        return _double(z)
+        return double(z)
 
     def _flow(self, k: Tensor, c: Tensor | None) -> Any:
         return self.component(self._told(k, c))
@@ -336,7 +336,7 @@ class MixtureDistribution(Distribution):
         module = self.module
         x, context = self._match(x)
         if x.numel() == 0:
-            return _double(x.sum(-1)), _double(x.sum(-1))
+            return double(x.sum(-1)), double(x.sum(-1))
         if module.training and not module.initialized:
             module.initialize(x, context)
         u, log_det = module.to_cells(x, context)
@@ -346,7 +346,7 @@ class MixtureDistribution(Distribution):
         inside = module.component_log_prob(z, k, context)
         weights = module.log_weights(context)
         weight = weights.expand(*k.shape, -1).gather(-1, k[..., None]).squeeze(-1)
-        return log_det + ladj + inside, _double(weight)
+        return log_det + ladj + inside, double(weight)
 
     def _match(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Broadcast points and context to one batch shape."""
@@ -375,7 +375,3 @@ class _Identity(Transform):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x
-
-
-def _double(x: Tensor) -> Tensor:
-    return x if x.device.type == "mps" else x.double()  # Apple's GPUs have no float64

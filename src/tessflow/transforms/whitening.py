@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Transform, constraints
 
+from tessflow.geometry import double
 from tessflow.transforms.cell import InverseWithLadj
 
 __all__ = ["GroupWhitening"]
@@ -59,7 +60,7 @@ class GroupWhitening(nn.Module):
         if len(x) == 0:
             return
         groups, features = self.mean.shape
-        x = x.to(torch.float64 if x.device.type != "mps" else x.dtype)
+        x = double(x)
         count = group.bincount(minlength=groups).to(x)
         mean = x.new_zeros(groups, features).index_add_(0, group, x) / count.clamp_min(1)[:, None]
         # A group without points has the mean of all.
