@@ -1,5 +1,7 @@
 """The codec gives back what it was given, refuses what it cannot, and says why."""
 
+import datetime
+import decimal
 import math
 
 import numpy as np
@@ -237,15 +239,13 @@ def test_integer_names_are_found_as_a_file_writes_them():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([0.5, 1.0], "holds real numbers such as 0.5"),
-        ([math.inf, 1.0], "holds real numbers such as inf"),
-        ([2.0**60, 1.0], "holds real numbers"),
         ([1j], "Complex data not supported"),
         ([b"a"], "holds bytes"),
-        (pd.to_datetime(["2020-01-01"]), "holds dates or times"),
-        (pd.to_timedelta([1], unit="s"), "holds dates or times"),
-        (pd.Categorical(pd.to_datetime(["2020-01-01"])), "holds dates or times"),
-        (pd.cut(pd.to_datetime(["2020-01-01", "2020-01-03"]), 2), "holds dates or times"),
+        (pd.Categorical(pd.to_datetime(["2020-01-01"])), "holds categories of dates or times"),
+        (pd.cut(pd.to_datetime(["2020-01-01", "2020-01-03"]), 2), "holds categories of dates or times"),
+        (pd.period_range("2020-01", periods=2, freq="M"), "holds periods"),
+        ([datetime.time(12), None], "holds times of day"),
+        ([decimal.Decimal("1.5")], "holds decimals"),
         ([[1], [2, 3]], "holds nested values"),
         ([{"b": 1}, None], "holds nested values"),
         ([1, "1"], "mixes values of types int, str"),
@@ -258,14 +258,6 @@ def test_other_columns_are_refused_by_name(values, message):
     with pytest.raises((TypeError, ValueError), match=message) as caught:
         TableSchema.infer(pd.DataFrame({"column of trouble": values}))
     assert "column 'column of trouble'" in str(caught.value)
-
-
-@pytest.mark.parametrize("values", [range(11), map(str, range(11))])
-def test_too_many_values_are_refused_unless_they_are_declared_categories(values):
-    frame = pd.DataFrame({"id": list(values)})
-    with pytest.raises(ValueError, match="column 'id' has 11 distinct values, more than 10"):
-        TableSchema.infer(frame, max_categories=10)
-    assert TableSchema.infer(frame.astype("category"), max_categories=10).cardinalities == (11,)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +298,5 @@ def test_codes_out_of_range_are_refused(codes):
 def test_a_damaged_schema_is_refused():
     with pytest.raises(ValueError, match="distinct values of one type"):
         Column(name="a", kind="integer", dtype="int64", values=(1, 1))
-    with pytest.raises(ValueError, match="has no values"):
-        Column(name="a", kind="integer", dtype="int64", values=())
     with pytest.raises(ValueError, match="at least one column"):
         TableSchema(columns=())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from tessflow.estimators.options import FitOptions
 from tessflow.estimators.storage import ModelConfig, ModelDirectory
-from tessflow.training import TrainingConfig, TrainingResult, fit
+from tessflow.training import TrainingConfig, TrainingResult, evaluate, fit
 from tessflow.training.evaluation import Objective, seeded
 
 __all__ = ["FlowEstimator", "split_rows"]
@@ -77,9 +78,9 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
     def _build(options: Any, schema: Any) -> nn.Module:
         """Make the module, with seeded weights."""
 
-    @abstractmethod
     def _draw(self, rows: int) -> Tensor:
         """Draw encoded rows, ``(rows, columns)``."""
+        return self.model_.sample(rows)
 
     @abstractmethod
     def _chunk(self) -> int:
@@ -99,13 +100,27 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
             ValueError: If ``n_samples`` is no integer of at least 1.
         """
         check_is_fitted(self)
+        return self._decoded(n_samples, random_state, self._draw)
+
+    def _decoded(
+        self, n_samples: int, random_state: int | np.random.RandomState | None, draw: Callable[[int], Tensor]
+    ) -> Any:
+        """Draw encoded rows, a few at a time, and decode them."""
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
-        seed = self.options_.random_state if random_state is None else _seed(random_state)
-        with seeded(seed, next(self.model_.parameters()).device):
+        with seeded(self._seed_of(random_state), next(self.model_.parameters()).device):
             chunks = torch.arange(n_samples).split(self._chunk())
-            drawn = torch.cat([self._draw(len(chunk)).cpu() for chunk in chunks])
+            drawn = torch.cat([draw(len(chunk)).cpu() for chunk in chunks])
         return self.schema_.decode(drawn)
+
+    def _seed_of(self, random_state: int | np.random.RandomState | None) -> int:
+        """Return the seed of a call: the estimator's own, if none is given."""
+        return self.options_.random_state if random_state is None else _seed(random_state)
+
+    def _evaluate(self, rows: Tensor, objective: Objective) -> NDArray[Any]:
+        """Return the value of an objective of the fitted model for each of some encoded rows."""
+        seed = self.options_.random_state
+        return evaluate(self.model_, rows, objective=objective, batch_size=self._chunk(), seed=seed).cpu().numpy()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to a directory: ``config.json``, ``schema.json``, ``weights.safetensors``.

@@ -21,7 +21,6 @@ from tessflow.estimators.options import MixtureOptions
 from tessflow.estimators.storage import MixtureConfig
 from tessflow.models import coupling_mixture
 from tessflow.models.disjoint import MixtureProfile
-from tessflow.training import evaluate
 from tessflow.training.evaluation import Objective, seeded
 
 __all__ = ["MixtureFlow"]
@@ -256,9 +255,6 @@ class MixtureFlow(FlowEstimator):
     def _encode(self, X: Any, schema: NumericSchema) -> Tensor:
         array = validate_data(self, require_numbers(schema.align(X)), dtype=np.float64, reset=False)
         return schema.encode(array)
-
-    def _evaluate(self, rows: Tensor, objective: Objective) -> NDArray[Any]:
-        return evaluate(self.model_, rows, objective=objective, batch_size=self._chunk()).cpu().numpy()
 
     def _draw(self, rows: int) -> Tensor:
         return self.model_().sample((rows,))

@@ -71,12 +71,15 @@ class TabularOptions(FitOptions):
     """The constructor arguments of :class:`~tessflow.TabularFlow` that are saved with a model, as JSON holds them."""
 
     backbone: Literal["autoregressive", "coupling"]
+    order: Literal["any", "fixed"] | None
+    scaling: Literal["quantile", "standard"]
     dimension: int = Field(ge=1)
     profile: ProfileName
     condition_on: Literal["cell", "point"]
     hidden_features: Widths | None
     dropout: float = Field(ge=0, lt=1)
     learning_rate: float | None = Field(gt=0)
+    max_levels: int = Field(ge=1)
     max_categories: int = Field(ge=1)
 
 

@@ -1,27 +1,28 @@
-"""A scikit-learn estimator for the distribution of discrete tables."""
+"""A scikit-learn estimator for the distribution of tables: of categories, numbers and times, with missing values."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from tessflow.dequantization import VoronoiDequantizer
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.estimators.base import FlowEstimator, split_rows
+from tessflow.estimators.conditional import Conditional, impute_rows
 from tessflow.estimators.options import TabularOptions
+from tessflow.estimators.partial import Conditions, encode_known
 from tessflow.estimators.storage import TabularConfig
-from tessflow.flows import coupling_flow
-from tessflow.models import DequantizedFlow, MatchedFlow
+from tessflow.estimators.stream import encoded_file
+from tessflow.models import MatchedFlow
 from tessflow.tables import TableSchema
-from tessflow.training import evaluate
 from tessflow.training.evaluation import seeded
 
 __all__ = ["TabularFlow"]
@@ -35,39 +36,51 @@ class _Defaults(NamedTuple):
 
 
 _DEFAULTS = {
-    "autoregressive": _Defaults(hidden_features=(512, 512, 512), learning_rate=2e-3),
+    "any": _Defaults(hidden_features=(64, 64, 64), learning_rate=2e-3),
+    "fixed": _Defaults(hidden_features=(512, 512, 512), learning_rate=2e-3),
     "coupling": _Defaults(hidden_features=(256, 256), learning_rate=4e-3),
 }
 
-# Rows times classes that a scoring or sampling pass holds at once.
-_CHUNK = 1 << 22
+# Up to so many columns, the order is "any" by default: its cost grows faster than their number.
+_ANY_ORDER_UP_TO = 64
+
+# Numbers that a scoring or sampling pass holds at once.
+_CHUNK = 1 << 24
 
 
 class TabularFlow(FlowEstimator):
-    """The joint distribution of a table of categorical, boolean, ordinal and low-cardinality integer columns.
+    """The joint distribution of the columns of a table: categories, booleans, numbers, dates and times.
 
-    Missing values are a category of their own. Nothing is invented: a sample holds values seen in training, in the
-    same columns with the same dtypes.
+    Missing values are modelled: they are a class of their own, beside the categories or the numbers. So are numbers
+    that come again and again (many zeros). Categories are never invented: a sample holds those seen in training, in
+    the same columns with the same dtypes. Numbers have densities if they are real, and probabilities if they are whole
+    or lie on a grid (prices, dates by day); :attr:`schema_` says which.
 
     Args:
         backbone: ``"autoregressive"`` (:class:`~tessflow.models.MatchedFlow`, the more accurate) or ``"coupling"``
-            (:class:`~tessflow.models.DequantizedFlow` with the paper's coupling flow).
+            (:class:`~tessflow.models.MixedFlow`: the paper's coupling flow).
+        order: In what order the autoregressive model takes the columns: ``"any"``, trained on random orders, so that
+            each conditional is one of its own factors (:meth:`impute`, ``sample(given=...)``,
+            ``score_samples(given=...)``, :meth:`conditional`); or ``"fixed"``, that of the table, which scores faster.
+            ``None`` for "any" up to 64 columns.
+        scaling: How numbers are scaled: by ``"quantile"``, or to mean 0 and deviation 1 (``"standard"``).
         dimension: The dimension of the space that a column's cells tile.
         profile: How noise fills a cell: ``"truncated-gaussian"``, or the paper's ``"softsign"``.
         condition_on: What the autoregressive network sees of earlier columns: their ``"cell"`` (log-likelihoods are
             exact) or a ``"point"`` in it (they are lower bounds).
-        hidden_features: Widths of the hidden layers; ``None`` for (512, 512, 512) in the autoregressive backbone and
-            (256, 256) in the coupling one.
+        hidden_features: Widths of the hidden layers; ``None`` for (64, 64, 64), the blocks of a transformer, in any
+            order, (512, 512, 512) in a fixed one and (256, 256) in the coupling backbone.
         dropout: Share of hidden units dropped while training the autoregressive network.
         layers: Number of coupling layers of the coupling backbone.
         max_steps: Most optimizer steps.
         batch_size: Rows a step.
-        learning_rate: Peak learning rate; ``None`` for 2e-3 with the autoregressive backbone, 4e-3 with the coupling
-            one.
+        learning_rate: Peak learning rate; ``None`` for 2e-3, or 4e-3 with the coupling backbone.
         weight_decay: Decoupled weight decay.
         validation_fraction: Share of rows set aside to choose the best weights, unless ``fit`` is given some.
         patience: Evaluations without improvement after which training stops; ``None`` for never.
-        max_categories: Most distinct values of a column that is not of a categorical dtype.
+        max_levels: Most distinct values of a column of integers whose values are classes; one of more holds numbers.
+        max_categories: Most classes of a column that has a probability for each. One of more has a flow whose points
+            decode to the nearest anchor, and log-likelihoods are lower bounds.
         random_state: Seed of everything random in ``fit`` and, by default, in ``sample`` and ``score_samples``.
         accelerator: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         verbose: Whether to show progress.
@@ -87,21 +100,23 @@ class TabularFlow(FlowEstimator):
         >>> flow = TabularFlow(max_steps=200, hidden_features=(32,), random_state=0).fit(table)
         >>> bool(flow.score(table) > -0.8)  # the exact entropy is log 2
         True
-        >>> flow.sample(2).columns.tolist()
-        ['coat', 'season']
+        >>> flow.sample(2, given={"season": "winter"})["coat"].tolist()
+        ['yes', 'yes']
     """
 
     _options_type = TabularOptions
     _config_type = TabularConfig
     _schema_type = TableSchema
     _architecture = frozenset(
-        {"backbone", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers"}
+        {"backbone", "order", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers"}
     )
 
     def __init__(
         self,
         backbone: Literal["autoregressive", "coupling"] = "autoregressive",
         *,
+        order: Literal["any", "fixed"] | None = None,
+        scaling: Literal["quantile", "standard"] = "quantile",
         dimension: int = 4,
         profile: ProfileName = "truncated-gaussian",
         condition_on: Literal["cell", "point"] = "cell",
@@ -114,12 +129,15 @@ class TabularFlow(FlowEstimator):
         weight_decay: float = 0.01,
         validation_fraction: float = 0.1,
         patience: int | None = 10,
+        max_levels: int = 64,
         max_categories: int = 1000,
         random_state: int | np.random.RandomState | None = None,
         accelerator: Literal["cpu", "cuda", "auto"] = "cpu",
         verbose: bool = False,
     ) -> None:
         self.backbone = backbone
+        self.order = order
+        self.scaling = scaling
         self.dimension = dimension
         self.profile = profile
         self.condition_on = condition_on
@@ -132,6 +150,7 @@ class TabularFlow(FlowEstimator):
         self.weight_decay = weight_decay
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.max_levels = max_levels
         self.max_categories = max_categories
         self.random_state = random_state
         self.accelerator = accelerator
@@ -150,59 +169,86 @@ class TabularFlow(FlowEstimator):
         X: Any,
         y: Any = None,
         *,
+        schema: TableSchema | str | os.PathLike[str] | None = None,
         X_validation: Any = None,
         directory: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Fit the joint distribution of the columns of ``X``.
 
         Args:
-            X: A DataFrame, a 2-D array or a list of rows, of discrete columns.
+            X: A DataFrame, a 2-D array or a list of rows; or the path of a table file, which is read in batches and
+                may be larger than memory.
             y: Ignored; there for scikit-learn.
+            schema: What the columns are: a schema, or a YAML file that declares one (``tessflow schema``); by default
+                read off the rows.
             X_validation: Rows that choose the best weights; by default a random share of ``X``.
             directory: Where checkpoints and the history go. A fit that was killed, called again with the same
                 arguments, goes on from the last checkpoint and ends with the same weights.
 
         Raises:
-            TypeError: If a column is of a kind that is not discrete.
-            ValueError: If an option is out of range, ``X`` has no rows, or ``X_validation`` does not fit ``X``.
+            TypeError: If a column is of a kind that cannot be modelled.
+            ValueError: If an option is out of range, ``X`` has no rows or does not fit ``schema``, or
+                ``X_validation`` does not fit ``X``.
         """
         options = self._options(directory)
-        schema = TableSchema.infer(X, max_categories=options.max_categories)
-        codes = schema.encode(X)
-        rows = (
-            split_rows(codes, options.validation_fraction, options.random_state)
-            if X_validation is None
-            else (codes, schema.encode(X_validation))
+        if isinstance(schema, (str, os.PathLike)):
+            schema = TableSchema.from_yaml(schema)
+        if isinstance(X, (str, os.PathLike)):
+            with encoded_file(X, schema, options) as (columns, train, validation):
+                rows = (train, validation if X_validation is None else columns.encode(X_validation))
+                self._fit(columns, rows, options, directory)
+            return self
+        columns = (
+            TableSchema.infer(X, max_levels=options.max_levels, scaling=options.scaling)
+            if schema is None
+            else schema.fitted(X)
         )
-        rate = _DEFAULTS[options.backbone].learning_rate if options.learning_rate is None else options.learning_rate
-        self._train(self._build(options, schema), schema, rows, options, learning_rate=rate, directory=directory)
+        encoded = columns.encode(X)
+        rows = (
+            split_rows(encoded, options.validation_fraction, options.random_state)
+            if X_validation is None
+            else (encoded, columns.encode(X_validation))
+        )
+        self._fit(columns, rows, options, directory)
         return self
 
-    def score_samples(self, X: Any, *, samples: int | None = None) -> NDArray[np.float64]:
+    def _fit(self, schema: TableSchema, rows: tuple[Tensor, Tensor], options: TabularOptions, directory: Any) -> None:
+        kind = _kind(options, schema)
+        rate = _DEFAULTS[kind].learning_rate if options.learning_rate is None else options.learning_rate
+        self._train(self._build(options, schema), schema, rows, options, learning_rate=rate, directory=directory)
+
+    def score_samples(
+        self,
+        X: Any,
+        *,
+        columns: Sequence[Any] | None = None,
+        given: Sequence[Any] | None = None,
+        samples: int | None = None,
+    ) -> NDArray[np.float64]:
         """Return the log-likelihood of each row, in nats: exact, or a lower bound if ``lower_bound_``.
 
         Args:
-            X: Rows with the columns of the training data.
+            X: Rows with the columns of the training data; of a DataFrame, those that are named suffice.
+            columns: Score these columns only: their marginal likelihood. All that are not given by default.
+            given: Score them given these columns: a conditional likelihood.
             samples: Importance samples a row where it is a bound, 100 by default; more make it tighter.
 
         Returns:
-            Array of shape ``(rows,)``. The same call gives the same numbers.
+            Array of shape ``(rows,)``. The same call gives the same numbers. Real numbers count with their density, in
+            the column's own unit; a log-likelihood can therefore be above 0.
 
         Raises:
-            ValueError: If columns are missing or unknown, a value was not seen in training, or ``samples`` < 1.
+            ValueError: If columns are missing or unknown, a value was not seen in training, ``samples`` < 1, or
+                columns are named and the model has no such conditional (it was not fitted with ``order="any"``).
         """
         check_is_fitted(self)
         samples = 100 if samples is None else samples
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}.")
-        scores = evaluate(
-            self.model_,
-            self.schema_.encode(X),
-            objective=lambda model, rows: model.log_prob(rows, samples=samples),
-            batch_size=self._chunk(),
-            seed=self.options_.random_state,
-        )
-        return scores.cpu().double().numpy()
+        if columns is None and given is None:
+            rows = self.schema_.encode(X)
+            return self._evaluate(rows, lambda model, part: model.log_prob(part, samples=samples)).astype(np.float64)
+        return self._scores_by_column(X, columns, given, samples).sum(1)
 
     def score(self, X: Any, y: Any = None, *, samples: int | None = None) -> float:
         """Return the mean log-likelihood of the rows, in nats; see :meth:`score_samples`."""
@@ -211,33 +257,208 @@ class TabularFlow(FlowEstimator):
             raise ValueError("X has no rows to score: give at least one.")
         return float(scores.mean())
 
+    def score_columns(self, X: Any, *, samples: int | None = None) -> pd.DataFrame:
+        """Return what each column adds to the log-likelihood of each row, given the columns before it, in nats.
+
+        Args:
+            X: Rows with the columns of the training data.
+            samples: Importance samples where it is a bound, 100 by default.
+
+        Returns:
+            A DataFrame of ``X``'s rows and columns, whose rows sum to :meth:`score_samples`.
+
+        Raises:
+            ValueError: If the model's likelihood is no sum over columns (``backbone="coupling"``), or as in
+                :meth:`score_samples`.
+        """
+        check_is_fitted(self)
+        scores = self._scores_by_column(X, None, None, 100 if samples is None else samples)
+        return pd.DataFrame(scores, columns=pd.Index(self.schema_.names, dtype=object), index=getattr(X, "index", None))
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        *,
+        given: Mapping[Any, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Any:
+        """Draw rows, perhaps of which something is given.
+
+        Args:
+            n_samples: How many.
+            given: By column: a value; a tuple ``(low, high)``, with None for no bound, for a range of numbers, times,
+                or ordered categories; or a list of values, one of which it is. With one range or list nothing is
+                rejected; with several, rows are drawn until enough are in all: exact, and slow if that is rare.
+            random_state: Seed of the draw; by default that of the estimator, so that the same call gives the same rows.
+
+        Returns:
+            A DataFrame with the columns of the training data; an array if that was one.
+
+        Raises:
+            TypeError: If what is given is of another type than the column.
+            ValueError: If ``n_samples`` is no integer of at least 1, what is given was not seen in training or hardly
+                ever comes true, or the model has no such conditional (it was not fitted with ``order="any"``).
+
+        Example:
+            >>> import pandas as pd
+            >>> table = pd.DataFrame({"size": range(100), "big": [False] * 50 + [True] * 50})
+            >>> flow = TabularFlow(max_steps=100, hidden_features=(16,), random_state=0).fit(table)
+            >>> rows = flow.sample(5, given={"size": (60, 70)})
+            >>> bool(rows["size"].between(60, 70).all())
+            True
+        """
+        check_is_fitted(self)
+        if not given:
+            return self._decoded(n_samples, random_state, self.model_.sample)
+        conditions, model = Conditions.of(self.schema_, given), self._autoregressive()
+
+        def draw(rows: int) -> Tensor:
+            return model.sample(rows, given=conditions.row, known=conditions.known, allowed=conditions.allowed)
+
+        return self._decoded(n_samples, random_state, draw)
+
+    def impute(
+        self,
+        X: Any,
+        *,
+        strategy: Literal["typical", "sample"] = "typical",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> Any:
+        """Fill the missing values of rows.
+
+        Args:
+            X: Rows with the columns of the training data, some values missing, whether or not any were in training.
+            strategy: ``"typical"`` fills in the most probable class, or the median of a number, given what the row
+                holds. ``"sample"`` draws a value, jointly for all that are missing in a row: for multiple imputation.
+            random_state: Seed of the draws.
+
+        Returns:
+            As ``X``, a DataFrame with its index, or an array. A column of which nothing but missing values were seen
+            in training keeps them.
+
+        Raises:
+            ValueError: If ``strategy`` is none of the two, a value was not seen in training, or the model was not
+                fitted with ``order="any"``.
+        """
+        check_is_fitted(self)
+        if strategy not in ("typical", "sample"):
+            raise ValueError(f"strategy must be 'typical' or 'sample', got {strategy!r}.")
+        rows, known = encode_known(self.schema_, X)
+        filled, _ = impute_rows(
+            self._any_order(),
+            self.schema_,
+            rows,
+            known,
+            strategy=strategy,
+            seed=self._seed_of(random_state),
+            chunk=self._chunk(),
+        )
+        table = self.schema_.decode(filled)
+        if not isinstance(X, pd.DataFrame):
+            return np.asarray(table)
+        names = pd.Index(self.schema_.names, dtype=object)
+        return pd.DataFrame(np.asarray(table) if self.schema_.from_array else table, columns=names).set_axis(X.index, axis=0)
+
+    def conditional(self, X: Any, column: Any) -> Conditional:
+        """Return the distribution of one column in each row, given what is known of the other columns.
+
+        Args:
+            X: Rows with the columns of the training data; values may be missing.
+            column: The name of the column.
+
+        Raises:
+            ValueError: If there is no such column, a value was not seen in training, or the model was not fitted with
+                ``order="any"``.
+        """
+        check_is_fitted(self)
+        n = self.schema_.position(column)
+        rows, known = encode_known(self.schema_, X)
+        return Conditional(self._any_order(), self.schema_, rows, known, n, self._chunk())
+
+    def _scores_by_column(self, X: Any, columns: Any, given: Any, samples: int) -> NDArray[np.float64]:
+        model = self._autoregressive()
+        behind = [self.schema_.position(name) for name in (given or ())]
+        others = [n for n in range(len(self.schema_.columns)) if n not in behind]
+        wanted = others if columns is None else [self.schema_.position(name) for name in columns]
+        if both := [self.schema_.names[n] for n in wanted if n in behind]:
+            raise ValueError(f"column {both[0]!r} is to be scored and is given: name it once.")
+        if columns is None and given is None:
+            rows = self.schema_.encode(X)
+        else:
+            rows, known = encode_known(self.schema_, X, [*behind, *wanted])
+            rows = self._with_missing(rows, known, [*behind, *wanted])
+        model.order_of(behind, wanted)  # raises, if there are no such conditionals
+        device = model.bias.device
+        with seeded(self.options_.random_state, device):
+            parts = [
+                model.log_prob_of(part.to(device), wanted, behind, samples=samples).cpu().double()
+                for part in rows.split(self._chunk())
+            ]
+        return torch.cat(parts).numpy()
+
+    def _with_missing(self, rows: Tensor, known: Tensor, columns: Sequence[int]) -> Tensor:
+        """Give what is not known of some columns the class of missing values."""
+        for n in columns:
+            column, unknown = self.schema_.columns[n], ~known[:, n]
+            if unknown.any():
+                if column.missing is None:
+                    row = int(unknown.int().argmax())
+                    raise ValueError(
+                        f"column {column.name!r} has in row {row} (counted from 0) a missing value, but none was seen "
+                        "in training: leave the column out, or impute it."
+                    )
+                rows[unknown, n] = column.cardinality - 1
+        return rows
+
+    def _autoregressive(self) -> MatchedFlow:
+        if not isinstance(self.model_, MatchedFlow):
+            raise ValueError("backbone='coupling' has no conditionals of columns: fit a TabularFlow with order='any'.")
+        return self.model_
+
+    def _any_order(self) -> MatchedFlow:
+        model = self._autoregressive()
+        if not model.any_order:
+            raise ValueError("a model of one order has no such conditionals: fit a TabularFlow with order='any'.")
+        return model
+
     def _adopt(self, schema: TableSchema, model: nn.Module, options: TabularOptions, validation_score: float) -> None:
         super()._adopt(schema, model, options, validation_score)
         self.lower_bound_ = bool(model.lower_bound)
 
-    def _draw(self, rows: int) -> Tensor:
-        return self.model_.sample(rows)
-
     def _chunk(self) -> int:
-        cardinalities = self.schema_.cardinalities
-        classes = len(cardinalities) * (max(cardinalities) + self.options_.dimension)
-        return max(1, min(4096, _CHUNK // classes))
+        variables = len(self.schema_.columns)
+        numbers = sum(self.schema_.cardinalities) + variables * (64 + 16 * self.options_.dimension)
+        return max(1, min(4096, _CHUNK // numbers))
 
     @staticmethod
     def _build(options: TabularOptions, schema: TableSchema) -> nn.Module:
-        hidden_features = options.hidden_features or _DEFAULTS[options.backbone].hidden_features
+        kind = _kind(options, schema)
+        hidden_features = options.hidden_features or _DEFAULTS[kind].hidden_features
         with seeded(options.random_state, torch.device("cpu")):
-            if options.backbone == "autoregressive":
-                return MatchedFlow(
-                    schema.cardinalities,
+            if kind == "coupling":
+                from tessflow.models.mixed import MixedFlow
+
+                return MixedFlow(
+                    schema.variables,
                     dim=options.dimension,
-                    hidden_features=hidden_features,
-                    dropout=options.dropout,
-                    condition_on=options.condition_on,
                     profile=options.profile,
+                    hidden_features=hidden_features,
+                    layers=options.layers,
                 )
-            dequantizer = VoronoiDequantizer(
-                schema.cardinalities, options.dimension, profile=options.profile, hidden_features=hidden_features
+            return MatchedFlow(
+                schema.variables,
+                dim=options.dimension,
+                hidden_features=hidden_features,
+                dropout=options.dropout,
+                order="any" if kind == "any" else "natural",
+                condition_on=options.condition_on,
+                profile=options.profile,
+                most_logits=options.max_categories,
             )
-            flow = coupling_flow(dequantizer.features, layers=options.layers, hidden_features=hidden_features)
-            return DequantizedFlow(flow, dequantizer)
+
+
+def _kind(options: TabularOptions, schema: TableSchema) -> str:
+    """Return which of the models the options mean: "any", "fixed" or "coupling"."""
+    if options.backbone == "coupling":
+        return "coupling"
+    return options.order or ("any" if len(schema.columns) <= _ANY_ORDER_UP_TO else "fixed")

@@ -2,5 +2,6 @@
 
 from tessflow.flows.cauchy import MultivariateCauchy
 from tessflow.flows.coupling import coupling_flow, coupling_layers
+from tessflow.flows.interval import IntervalMixture
 
-__all__ = ["MultivariateCauchy", "coupling_flow", "coupling_layers"]
+__all__ = ["IntervalMixture", "MultivariateCauchy", "coupling_flow", "coupling_layers"]

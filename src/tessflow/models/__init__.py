@@ -4,5 +4,15 @@ from tessflow.models.coupling_mixture import coupling_mixture
 from tessflow.models.dequantized import DequantizedFlow
 from tessflow.models.disjoint import DisjointMixture, MixtureDistribution
 from tessflow.models.matched import MatchedFlow
+from tessflow.models.variables import Number, Restriction, Variable
 
-__all__ = ["DequantizedFlow", "DisjointMixture", "MatchedFlow", "MixtureDistribution", "coupling_mixture"]
+__all__ = [
+    "DequantizedFlow",
+    "DisjointMixture",
+    "MatchedFlow",
+    "MixtureDistribution",
+    "Number",
+    "Restriction",
+    "Variable",
+    "coupling_mixture",
+]

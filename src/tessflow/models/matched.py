@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from zuko.nn import MaskedMLP
 
-from tessflow.dequantization.voronoi import ProfileName, VoronoiDequantizer
+from tessflow.dequantization.voronoi import ProfileName
+from tessflow.models.conditionals import Conditionals
 from tessflow.models.dequantized import importance_bound
+from tessflow.models.networks import AnyOrderNetwork, MaskedNetwork
+from tessflow.models.variables import Restriction, Variable
 
 __all__ = ["MatchedFlow"]
 
 
 class MatchedFlow(nn.Module):
-    r"""Model discrete rows by an autoregressive flow that shares its cells with the dequantizer.
+    r"""Model rows of classes and numbers by an autoregressive flow that shares its cells with the dequantizer.
 
     Every conditional of the flow over x is a disjoint mixture over the cells of its variable,
 
     .. math:: p(x) = \prod_n \sum_k \pi_k(h_n) \, c_k(x_n) \, 1[x_n \in V_k], \qquad q(x_n | y_n) = c_{y_n}(x_n),
 
     with components :math:`c_k` (a Gaussian pushed into cell k) that are also the dequantizer's. Densities and Jacobians
-    cancel: the bound is :math:`E_q \sum_n \log \pi_{y_n}(h_n)`, from one pass of a masked network, and loose only as
+    cancel: the bound is :math:`E_q \sum_n \log \pi_{y_n}(h_n)`, from one pass of a network, and loose only as
     far as :math:`\pi` varies inside a cell. If the network sees the cell of each earlier variable (its anchor) instead
-    of the point in it, the same sum is the exact log-likelihood; anchors are then embeddings.
+    of the point in it, the same sum is the exact log-likelihood; anchors are then embeddings. A number needs no
+    dequantizer: its conditional is a disjoint mixture on the line (:class:`~tessflow.models.conditionals.Conditionals`).
+
+    Rows are int64 codes ``(B, N)``; with M numeric variables, float64 ``(B, N + M)``: all codes, then the numbers.
 
     Args:
-        cardinalities: The number of classes of each variable, ``(K_1, ..., K_N)``.
+        variables: The variables, or, for one of classes only, their number ``K_n``.
         dim: The dimension ``D`` of a variable's space.
-        hidden_features: The widths of the masked network; a layer has at least N - 1 units.
+        hidden_features: The widths of the hidden layers: of a masked network (a layer has at least N - 1 units); for
+            ``order="any"`` the equal widths of a transformer's blocks, multiples of 16.
         dropout: The share of hidden units dropped in training.
         order: The order of the variables: ``"natural"``, ``"random"`` (from torch's generator), or a permutation of
-            ``0, ..., N-1`` that lists the variables from first to last.
+            ``0, ..., N-1`` that lists the variables from first to last. With ``"any"``, every row of a training batch
+            has an order of its own, and each conditional of some variables given others is one of the model's factors;
+            log-probabilities of rows are those of the natural order.
         condition_on: ``"point"`` (log-probabilities are lower bounds) or ``"cell"`` (they are exact).
         profile: How noise is pushed into cells; only ``condition_on="point"`` sees it.
+        most_logits: Most classes of a variable that has a logit for each. One of more has a flow whose points decode to
+            the nearest anchor, and makes log-probabilities lower bounds.
 
     Attributes:
         lower_bound: Whether log-probabilities are lower bounds.
@@ -52,101 +62,215 @@ class MatchedFlow(nn.Module):
     """
 
     order: Tensor
-    slot: Tensor
 
     def __init__(
         self,
-        cardinalities: Sequence[int],
+        variables: Sequence[Variable | int],
         *,
         dim: int = 4,
         hidden_features: Sequence[int] = (512, 512, 512),
         dropout: float = 0.0,
-        order: Literal["natural", "random"] | Sequence[int] = "natural",
+        order: Literal["natural", "random", "any"] | Sequence[int] = "natural",
         condition_on: Literal["point", "cell"] = "cell",
         profile: ProfileName = "truncated-gaussian",
+        most_logits: int = 1000,
     ) -> None:
         super().__init__()
         if condition_on not in ("point", "cell"):
             raise ValueError(f"condition_on must be 'point' or 'cell', got {condition_on!r}.")
-        self.condition_on = condition_on
-        self.dequantizer = VoronoiDequantizer(cardinalities, dim, profile=profile, noise="standard")
-        self.register_buffer("order", _permutation(order, len(cardinalities)))
-        self.register_buffer("slot", _slots(cardinalities), persistent=False)
-        # Variable n may look at the variables before it in the order.
-        rank = self.order.argsort()
-        sizes = torch.tensor(tuple(cardinalities))
-        sees = rank[:, None] > rank
-        self.bias = nn.Parameter(torch.zeros(sum(cardinalities)))
-        self.network = None
-        if sees.any():
-            adjacency = sees.repeat_interleave(sizes, 0).repeat_interleave(dim, 1)
-            # A hidden unit serves one place in the order: with fewer units than places, some columns would go unseen.
-            widths = [max(width, len(cardinalities) - 1) for width in hidden_features]
-            self.network = MaskedMLP(
-                adjacency, widths, activation=lambda: nn.Sequential(nn.SiLU(), nn.Dropout(dropout))
+        self.variables = tuple(Variable(classes=v) if isinstance(v, int) else v for v in variables)
+        self.any_order = order == "any"
+        self.conditionals = Conditionals(
+            self.variables, dim, most_logits=most_logits, condition_on=condition_on, profile=profile
+        )
+        sizes, n = self.conditionals.sizes, len(self.variables)
+        self.register_buffer("order", torch.arange(n) if self.any_order else _permutation(order, n))
+        self.bias = nn.Parameter(self.conditionals.start())
+        self.network: AnyOrderNetwork | MaskedNetwork | None = None
+        if self.any_order:
+            if len(set(hidden_features)) != 1:
+                raise ValueError(f"order='any' needs hidden_features of one width, got {tuple(hidden_features)}.")
+            width, blocks = hidden_features[0], len(hidden_features)
+            self.network = AnyOrderNetwork(dim, sizes, width=width, blocks=blocks, dropout=dropout)
+        elif n > 1:
+            self.network = MaskedNetwork(
+                self.order, dim, sizes, hidden_features=hidden_features, dropout=dropout
             )
-            # The model starts as independent, uniform columns.
-            nn.init.zeros_(self.network[-1].weight)
-            nn.init.zeros_(self.network[-1].bias)
 
     @property
     def lower_bound(self) -> bool:
         """Whether log-probabilities are lower bounds rather than exact."""
-        return self.condition_on == "point"
+        return self.conditionals.condition_on == "point" or bool(self.conditionals.many)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
         """The number of classes of each variable."""
-        return self.dequantizer.cardinalities
-
-    def represent(self, y: Tensor) -> Tensor:
-        """Return what the network sees of values ``(B, N)``: points drawn in their cells, or their anchors."""
-        if self.condition_on == "point":
-            return self.dequantizer(y).rsample()
-        self.dequantizer.check(y)
-        return self.dequantizer.anchor(y)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Return ``log pi`` of every variable given those before it.
-
-        Args:
-            x: What the network sees, shape ``(B, N, D)``.
-
-        Returns:
-            Log-probabilities ``(B, N, K)``, ``-inf`` for classes that do not exist.
-        """
-        logits = self.bias.expand(*x.shape[:-2], -1)
-        if self.network is not None:
-            logits = logits + self.network(x.flatten(-2))
-        return F.pad(logits, (0, 1), value=-torch.inf)[..., self.slot].log_softmax(-1)
+        return tuple(variable.classes for variable in self.variables)
 
     def elbo(self, y: Tensor) -> Tensor:
-        """Return the exact log-likelihood, or one sample of its bound: ``(B, N)`` to ``(B,)``, nats, differentiable."""
-        return self.logits(self.represent(y)).gather(-1, y[..., None]).squeeze(-1).sum(-1)
+        """Return the exact log-likelihood of rows, or one sample of its bound: ``(B,)``, nats, differentiable.
+
+        In training, an any-order model takes a random order for each row.
+        """
+        order = None
+        if self.any_order and self.training:
+            order = torch.rand(len(y), len(self.variables), device=y.device).argsort(-1)
+        return self._contributions(y, order, samples=1).sum(-1)
 
     @torch.no_grad()
     def log_prob(self, y: Tensor, *, samples: int = 100) -> Tensor:
         """Return log p(y), or its importance-weighted bound if ``lower_bound``.
 
         Args:
-            y: Values, int64 of shape ``(B, N)``.
+            y: Rows, shape ``(B, N)`` or ``(B, N + M)``.
             samples: The number of importance samples a row; without effect on an exact model.
 
         Returns:
-            Nats, shape ``(B,)``.
+            Nats, shape ``(B,)``; of numbers that are not whole, with respect to their unit.
         """
-        return importance_bound(self.elbo, y, samples) if self.lower_bound else self.elbo(y)
+        if self.conditionals.condition_on == "point":
+            return importance_bound(self.elbo, y, samples)
+        return self._contributions(y, None, samples=samples).sum(-1)
 
     @torch.no_grad()
-    def sample(self, n: int) -> Tensor:
-        """Draw ``n`` rows, int64 of shape ``(n, N)``, one variable after another."""
-        y = torch.zeros(n, len(self.cardinalities), dtype=torch.int64, device=self.bias.device)
-        x = self.represent(y)
-        for variable in self.order.tolist():
-            chance = self.logits(x)[:, variable].exp()
-            y[:, variable] = torch.multinomial(chance, 1).squeeze(-1)
-            x[:, variable] = self.represent(y)[:, variable]
-        return y
+    def log_prob_of(
+        self, y: Tensor, variables: Sequence[int] | None = None, given: Sequence[int] = (), *, samples: int = 100
+    ) -> Tensor:
+        """Return the log-probability of each of some variables, given others and those of them that come before it.
+
+        Their sum is the log-likelihood of the variables given the others: a marginal, if nothing is given.
+
+        Args:
+            y: Rows, shape ``(B, N)`` or ``(B, N + M)``. Variables that are not named are not looked at.
+            variables: The variables, by number; all that are not given by default. They are taken in the model's order.
+            given: The variables that are given.
+            samples: The number of importance samples of a variable of many classes.
+
+        Returns:
+            Nats, shape ``(B, len(variables))``.
+
+        Raises:
+            ValueError: If the model has one order, and it does not begin with what is given and then what is asked for.
+        """
+        wanted = [n for n in range(len(self.variables)) if n not in given] if variables is None else list(variables)
+        order = self.order_of(given, wanted)
+        return self._contributions(y, order, samples=samples)[:, wanted]
+
+    @torch.no_grad()
+    def outputs(self, y: Tensor, order: Tensor | None = None) -> Tensor:
+        """Return the network's output for rows: what :class:`Conditionals` makes distributions of, ``(B, ...)``.
+
+        Args:
+            y: Rows.
+            order: For an any-order model, variables from first to last, ``(L,)`` or ``(B, L)``.
+        """
+        codes, numbers = self.conditionals.split(y)
+        return self._outputs(self.conditionals.represent(codes, numbers), order)
+
+    def order_of(self, given: Sequence[int], wanted: Sequence[int]) -> Tensor:
+        """Return an order that begins with the variables given, followed by those wanted.
+
+        Raises:
+            ValueError: If the model has one order, and it is no such order.
+        """
+        order = self.order.tolist()
+        chosen = sorted(given, key=order.index) + sorted(wanted, key=order.index)
+        if not self.any_order and chosen != order[: len(chosen)]:
+            raise ValueError(
+                "this model has one order of the variables, which begins with others than those given and asked for; "
+                "a model of order='any' has every conditional"
+            )
+        return torch.tensor(chosen, device=self.order.device)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        given: Tensor | None = None,
+        known: Sequence[int] = (),
+        allowed: Mapping[int, Restriction] | None = None,
+    ) -> Tensor:
+        """Draw ``n`` rows, one variable after another: those that are known, those restricted, and the others.
+
+        With one restricted variable nothing is rejected. With several, a row is kept with the probability that the
+        later ones of them are allowed, given the variables before: draws are exact all the same.
+
+        Args:
+            n: How many.
+            given: One row, shape ``(N,)`` or ``(N + M,)``, of which some variables are known.
+            known: Those variables.
+            allowed: What is allowed of other variables, by number.
+
+        Returns:
+            Rows, ``(n, N)`` int64 or ``(n, N + M)`` float64.
+
+        Raises:
+            ValueError: If the model has one order, and it does not begin with what is known, then what is allowed; or
+                what is allowed has no probability, or hardly any.
+        """
+        allowed = {} if allowed is None else allowed
+        if len(allowed) < 2:
+            return self._walk(n, given, known, allowed)[0]
+        kept: list[Tensor] = []
+        drawn = found = 0
+        while found < n:
+            rows, log_chance = self._walk(n, given, known, allowed)
+            kept.append(rows[torch.rand(n, device=rows.device).log() < log_chance])
+            drawn, found = drawn + n, found + len(kept[-1])
+            if drawn > 10_000 and found < drawn / 10_000:
+                raise ValueError(
+                    f"what is allowed of {len(allowed)} variables came true together in {found} of {drawn} draws in "
+                    "which the first was true: allow more"
+                )
+        return torch.cat(kept)[:n]
+
+    def _walk(
+        self, n: int, given: Tensor | None, known: Sequence[int], allowed: Mapping[int, Restriction]
+    ) -> tuple[Tensor, Tensor]:
+        """Draw rows in which each restriction holds given the variables before; and the log-mass of all but the first."""
+        parts, device = self.conditionals, self.bias.device
+        begin = [*self.order_of(known, ()).tolist(), *(v for v in self.order.tolist() if v in allowed)]
+        self.order_of(known, [*allowed])  # raises, if the order is not such
+        codes = torch.zeros(n, len(self.variables), dtype=torch.int64, device=device)
+        numbers = torch.zeros(n, len(parts.numeric), dtype=torch.float64, device=device)
+        if given is not None:
+            code, number = parts.split(given.to(device))
+            codes[:, list(known)] = code[list(known)]
+            places = [m for m, v in enumerate(parts.numeric) if v in known]
+            numbers[:, places] = number[places]
+        walk = None if self.network is None else self.network.walk(parts.represent(codes, numbers))
+        log_chance = torch.zeros(n, dtype=torch.float64, device=device)
+        restricted = 0
+        for v in begin + [v for v in self.order.tolist() if v not in begin]:
+            block = self.bias[parts.block(v)].expand(n, -1)
+            if walk is not None:
+                block = block + walk.output(v)
+            if v in allowed:
+                log_mass = parts.log_mass(v, block, allowed[v])
+                if restricted:
+                    log_chance += log_mass
+                elif (log_mass == -math.inf).any():
+                    raise ValueError(f"what is allowed of variable {v} has no probability")
+                restricted += 1
+            if v not in known:
+                codes[:, v], number = parts.draw(v, block, allowed.get(v))
+                if v in parts.numeric:
+                    numbers[:, parts.numeric.index(v)] = number
+            if walk is not None:
+                walk.step(v, parts.represent_one(v, codes, numbers))
+        return parts.join(codes, numbers), log_chance
+
+    def _contributions(self, y: Tensor, order: Tensor | None, *, samples: int) -> Tensor:
+        codes, numbers = self.conditionals.split(y)
+        self.conditionals.check(codes)
+        output = self._outputs(self.conditionals.represent(codes, numbers), order)
+        return self.conditionals.log_prob(output, codes, numbers, samples=samples)
+
+    def _outputs(self, x: Tensor, order: Tensor | None) -> Tensor:
+        if self.network is None:
+            return self.bias.expand(len(x), -1)
+        return self.bias + self.network(x, self.order if order is None else order)
 
 
 def _permutation(order: str | Sequence[int], n: int) -> Tensor:
@@ -155,13 +279,5 @@ def _permutation(order: str | Sequence[int], n: int) -> Tensor:
     if order == "random":
         return torch.randperm(n)
     if isinstance(order, str) or sorted(order) != list(range(n)):
-        raise ValueError(f"order must be 'natural', 'random' or a permutation of 0, ..., {n - 1}, got {order!r}.")
+        raise ValueError(f"order must be 'natural', 'random', 'any' or a permutation of 0, ..., {n - 1}, got {order!r}.")
     return torch.tensor(order)
-
-
-def _slots(cardinalities: Sequence[int]) -> Tensor:
-    """Where each class ``(N, K)`` stands in the concatenation of all classes; one past the end if it does not exist."""
-    sizes = torch.tensor(tuple(cardinalities))
-    classes = torch.arange(max(cardinalities))
-    slots = (sizes.cumsum(0) - sizes)[:, None] + classes
-    return torch.where(classes < sizes[:, None], slots, sum(cardinalities))

@@ -28,7 +28,12 @@ def dtype_name(dtype: np.dtype | ExtensionDtype) -> str:
 
 
 def dtype_from_name(name: str) -> np.dtype | ExtensionDtype:
-    """Return the dtype that `dtype_name` has named."""
+    """Return the dtype that `dtype_name` has named; of "date", objects of `datetime.date`, it is object."""
+    if name == "date":
+        return np.dtype(object)
     if name.startswith("arrow["):
-        return pd.ArrowDtype(pa.type_for_alias(name.removeprefix("arrow[").removesuffix("]")))
+        alias = name.removeprefix("arrow[").removesuffix("]")
+        if alias.startswith("timestamp"):  # whose zones Arrow's own aliases lack
+            return pd.ArrowDtype.construct_from_string(f"{alias}[pyarrow]")
+        return pd.ArrowDtype(pa.type_for_alias(alias))
     return pandas_dtype(name)

@@ -10,26 +10,27 @@ import zlib
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+
+from tessflow.tables.words import convert, declared_types, scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tessflow.tables.schema import TableSchema
 
-__all__ = ["read_table", "write_table"]
+__all__ = [
+    "DELIMITERS", "PARQUET", "csv_options", "open_bytes", "read_names", "read_table", "readable", "require_table",
+    "write_table",
+]  # fmt: skip
 
 DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 PARQUET = ".parquet"
 SUFFIXES = f"{', '.join(DELIMITERS)} or {PARQUET}"
-
-BOOLEAN = "True|False"
-INTEGER = "0|-?[1-9][0-9]{0,17}"  # what int() and str() take to each other, within 64 bits
-REAL = r"-?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?"
 
 
 def read_table(
@@ -40,12 +41,13 @@ def read_table(
     A CSV file is UTF-8 text with a header line and equally many fields in every row. An empty field, and
     nothing else, is a missing value: "NA", "None", "null" and "nan" are strings. A column is read as booleans
     if all of its words are True or False, as integers if all are integers, of at most 18 digits, as Python
-    writes them (007 is not, and stays a string), and as floats if all are decimal numbers; else as strings.
+    writes them (007 is not, and stays a string), as floats if all are decimal numbers, and as datetimes, to the
+    microsecond, if all are dates or datetimes in ISO 8601: in UTC if all have an offset or Z; else as strings.
 
     Args:
         path: The file.
         delimiter: What separates the fields of a CSV file; by default the comma, and the tabulator in .tsv.
-        schema: Schema of the training data, whose columns of strings are then not read as anything else.
+        schema: Schema of the training data: a column whose words all fit its type there is read as that type.
 
     Returns:
         The table.
@@ -63,23 +65,17 @@ def read_table(
         >>> frame["bird"].tolist(), frame["eggs"].tolist(), frame["code"].tolist()
         (['wren', 'NA'], [6, <NA>], ['007', '012'])
     """
-    path = Path(path)
-    suffix = _suffix(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory, not a table")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty")
+    path, suffix = require_table(path, delimiter)
     if suffix == PARQUET:
-        with path.open("rb") as file, _readable(path):
+        with path.open("rb") as file, readable(path):
             frame = pd.read_parquet(file)
     else:
-        if delimiter is not None and len(delimiter) != 1:
-            raise ValueError(f"the delimiter is one character, got {delimiter!r}")
-        strings = [column.name for column in schema.columns if column.value_type == "strings"] if schema else []
-        frame = _read_csv(path, delimiter, DELIMITERS[suffix])
-        frame = frame.apply(lambda words: words if words.name in strings else _typed(words))
+        separator = DELIMITERS[suffix] if delimiter is None else delimiter
+        names = read_names(path, separator, is_given=delimiter is not None)
+        with open_bytes(path) as file, readable(path):
+            words = pyarrow.csv.read_csv(file, **csv_options(names, separator)).to_pandas()
+        types = declared_types(schema)
+        frame = words.apply(lambda column: convert(column, scan(column, types.get(column.name))))
     if len(frame) == 0:
         raise ValueError(f"{path} has column names but no rows")
     return frame
@@ -139,14 +135,28 @@ def _suffix(path: Path) -> str:
     raise ValueError(f"{path} is not named as a table: its suffix must be {SUFFIXES}")
 
 
-def _read_csv(path: Path, delimiter: str | None, default: str) -> pd.DataFrame:
-    """Read a CSV file as a table of strings, where an empty field is missing."""
-    separator = default if delimiter is None else delimiter
-    with _open(path) as file, _readable(path):
+def require_table(path: str | os.PathLike[str], delimiter: str | None) -> tuple[Path, str]:
+    """Return a path and its suffix, if it is a file that may hold a table."""
+    path = Path(path)
+    suffix = _suffix(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory, not a table")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty")
+    if delimiter is not None and len(delimiter) != 1:
+        raise ValueError(f"the delimiter is one character, got {delimiter!r}")
+    return path, suffix
+
+
+def read_names(path: Path, separator: str, *, is_given: bool) -> list[str]:
+    """Return the names in the header of a CSV file, which are distinct and not empty."""
+    with open_bytes(path) as file, readable(path):
         text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
         names = next((row for row in csv.reader(text, delimiter=separator) if row), [])
     others = [repr(mark) for mark in ",;\t|" if len(names) == 1 and mark in names[0]]
-    if others and delimiter is None:
+    if others and not is_given:
         raise ValueError(
             f"{path} has one column, {names[0]!r}: its fields seem to be separated by {others[0]}, "
             f"not {separator!r}; say so with delimiter"
@@ -155,41 +165,27 @@ def _read_csv(path: Path, delimiter: str | None, default: str) -> pd.DataFrame:
         raise ValueError(f"{path}: column {names.index('') + 1} has no name (an index that was written along?)")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{path}: column names must be distinct, but these repeat: {', '.join(repeated)}")
-    with _open(path) as file, _readable(path):
-        table = pyarrow.csv.read_csv(
-            file,
-            read_options=pyarrow.csv.ReadOptions(use_threads=False),  # so that errors number the row
-            parse_options=pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
-            ),
-        )
-    return table.to_pandas()
+    return names
 
 
-def _typed(words: pd.Series) -> pd.Series:
-    """Convert a column of words to the type that writes the same words again, where there is one."""
-    codes, distinct = pd.factorize(words)
-    is_missing = bool((codes < 0).any())
-    if distinct.empty:
-        return words
-    if distinct.str.fullmatch(BOOLEAN).all():
-        values = pd.Series(distinct == "True").astype("boolean" if is_missing else "bool")
-    elif distinct.str.fullmatch(INTEGER).all():
-        values = pd.Series(distinct.astype("int64")).astype("Int64" if is_missing else "int64")
-    elif distinct.str.fullmatch(REAL).all():
-        values = pd.Series(distinct.astype("float64"))
-    else:
-        return words
-    return values.reindex(codes).set_axis(words.index).rename(words.name)  # position -1 is not there: missing
+def csv_options(names: list[str], separator: str, *, block_size: int | None = None) -> dict[str, Any]:
+    """Return how Arrow reads a CSV file as a table of strings, where an empty field is missing."""
+    return {
+        "read_options": pyarrow.csv.ReadOptions(use_threads=False, block_size=block_size),  # errors number the row
+        "parse_options": pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        "convert_options": pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
+        ),
+    }
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file, unpacking it if it is compressed."""
     return cast("IO[bytes]", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Turn what the parsers raise about a damaged file into one sentence."""
     try:
         yield

@@ -1,154 +1,35 @@
-"""The schema of a table of categories, and the codec between the table and integer codes."""
+"""The schema of a table, and the codec between the table and a tensor."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+import os
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
-from tessflow.tables.dtypes import dtype_from_name, dtype_name
+from tessflow.models.variables import Variable
+from tessflow.tables import declared
+from tessflow.tables.columns import Column
 from tessflow.tables.frames import as_frame
-from tessflow.tables.values import Interval, Value, factorize, show, value_type
+from tessflow.tables.numbers import NumberColumn, Scaling
+from tessflow.tables.tally import Tally, complete, infer
 
-__all__ = ["Categories", "Column", "TableSchema"]
+__all__ = ["AnyColumn", "TableSchema"]
 
-Kind: TypeAlias = Literal["categorical", "ordinal", "integer", "boolean"]
+AnyColumn: TypeAlias = Annotated[Column | NumberColumn, Field(discriminator="kind")]
 
-MISSING = {"None": None, "nan": np.nan, "NA": pd.NA}
 SHOWN = 10
 
 
-class Categories(BaseModel):
-    """A categorical dtype: all of its categories, whether seen or not, and whether they are ordered."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-    values: tuple[Value, ...]
-    dtype: str
-    ordered: bool
-
-    def to_pandas(self) -> pd.CategoricalDtype:
-        """Return the dtype."""
-        values = [value.to_pandas() if isinstance(value, Interval) else value for value in self.values]
-        return pd.CategoricalDtype(pd.Index(values, dtype=dtype_from_name(self.dtype)), ordered=self.ordered)
-
-
-class Column(BaseModel):
-    """One column: code k stands for `values[k]`, the code after the last for a missing value, if any came.
-
-    Args:
-        name: Name of the column.
-        kind: What it is: "categorical" (strings, or an unordered category), "ordinal" (an ordered category),
-            "integer" or "boolean".
-        dtype: Name of its pandas dtype.
-        values: Values seen, in the order of the categories, or ascending.
-        missing: How a missing value is written ("None", "nan" or "NA"); None: none was seen.
-        categories: The dtype of a categorical column; None for all others.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-    name: str | int
-    kind: Kind
-    dtype: str
-    values: tuple[Value, ...]
-    missing: Literal["None", "nan", "NA"] | None = None
-    categories: Categories | None = None
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
-        if self.cardinality == 0:
-            raise ValueError(f"column {self.name!r} has no values")
-        if len(set(self.values)) < len(self.values) or len({value_type(value) for value in self.values}) > 1:
-            raise ValueError(f"column {self.name!r} needs distinct values of one type")
-        if self.categories is not None and not set(self.values).issubset(self.categories.values):
-            raise ValueError(f"column {self.name!r} has values that are not among its categories")
-        return self
-
-    @property
-    def cardinality(self) -> int:
-        """Number of classes: the values seen, and one more if a missing value was."""
-        return len(self.values) + (self.missing is not None)
-
-    @property
-    def value_type(self) -> str | None:
-        """What the values are: "strings", "numbers", "booleans" or "intervals"; None if all are missing."""
-        return value_type(self.values[0]) if self.values else None
-
-    @classmethod
-    def infer(cls, name: str | int, series: pd.Series, *, max_categories: int) -> Self:
-        """Read the schema of a column off its rows; see `TableSchema.infer`."""
-        codes, distinct = factorize(series, name)
-        values = [distinct[code] for code in np.unique(codes[codes >= 0])]
-        kind: Kind = "categorical"
-        categories = None
-        if isinstance(series.dtype, pd.CategoricalDtype):
-            ordered = bool(series.dtype.ordered)
-            kind = "ordinal" if ordered else "categorical"
-            inner = dtype_name(series.dtype.categories.dtype)
-            categories = Categories(values=tuple(distinct), dtype=inner, ordered=ordered)
-        else:
-            _require_few(name, values, max_categories)
-            values = sorted(values)  # type: ignore[type-var]
-            is_boolean = isinstance(values[0], bool) if values else pd.api.types.is_bool_dtype(series.dtype)
-            is_number = isinstance(values[0], int) if values else pd.api.types.is_numeric_dtype(series.dtype)
-            kind = "boolean" if is_boolean else "integer" if is_number else "categorical"
-        return cls(
-            name=name,
-            kind=kind,
-            dtype=dtype_name(series.dtype),
-            values=tuple(values),
-            missing=_missing_name(series.iloc[np.argmin(codes)]) if codes.min() < 0 else None,
-            categories=categories,
-        )
-
-    def encode(self, series: pd.Series) -> NDArray[np.int64]:
-        """Return the codes of a column's rows, shape (rows,); see `TableSchema.encode`."""
-        positions, distinct = factorize(series, self.name)
-        known = {(value_type(value), value): code for code, value in enumerate(self.values)}
-        codes = [known.get((value_type(value), value), -1) for value in distinct]
-        codes.append(-1 if self.missing is None else len(self.values))
-        encoded = np.array(codes)[positions]  # position -1, a missing value, is the last
-        if encoded.size and encoded.min() < 0:
-            row = int(np.argmin(encoded))
-            self._refuse(None if positions[row] < 0 else distinct[positions[row]], row)
-        return encoded
-
-    def decode(self, codes: NDArray[np.int64]) -> pd.Series:
-        """Return the values of codes of shape (rows,), in the column's dtype."""
-        if self.categories is not None:
-            order = {value: position for position, value in enumerate(self.categories.values)}
-            positions = np.array([*(order[value] for value in self.values), -1])
-            return pd.Series(pd.Categorical.from_codes(positions[codes], dtype=self.categories.to_pandas()))
-        values: list[object] = list(self.values)
-        if self.missing is not None:
-            values.append(MISSING[self.missing] if self.dtype == "object" else None)
-        dtype = dtype_from_name(self.dtype)
-        return pd.Series(pd.Series(values, dtype=dtype).array.take(codes), dtype=dtype)
-
-    def _refuse(self, value: Value | None, row: int) -> None:
-        known = ", ".join(show(known) for known in self.values[:SHOWN])
-        known += f" and {len(self.values) - SHOWN} more" if len(self.values) > SHOWN else ""
-        if value is None:
-            problem = "a missing value, but none was seen in training"
-        elif self.values and value_type(value) != self.value_type:
-            problem = f"{show(value)}, but the training data held {self.value_type}, not {value_type(value)}"
-        else:
-            problem = f"the value {show(value)}, which was not seen in training"
-        raise ValueError(
-            f"column {self.name!r} has in row {row} (counted from 0) {problem}; "
-            f"known values: {known or 'none, all were missing'}"
-        )
-
-
 class TableSchema(BaseModel):
-    """The columns of a table, and the codec between the table and a tensor of codes.
+    """The columns of a table, and the codec between the table and a tensor of codes and numbers.
 
     Args:
         columns: The columns in order.
@@ -172,7 +53,7 @@ class TableSchema(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
-    columns: tuple[Column, ...]
+    columns: tuple[AnyColumn, ...]
     array_dtype: str | None = None
 
     @model_validator(mode="after")
@@ -196,77 +77,193 @@ class TableSchema(BaseModel):
         """Whether the schema was read off an array or a list of rows, so that `decode` returns an array."""
         return self.array_dtype is not None
 
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """What each column is to a model.
+
+        Raises:
+            ValueError: If the schema was declared, and not yet fitted to rows.
+        """
+        self._require_fitted()
+        return tuple(column.variable for column in self.columns)
+
     @classmethod
-    def infer(cls, table: object, *, max_categories: int = 1000) -> Self:
+    def infer(cls, table: object, *, max_levels: int = 64, scaling: Scaling = "quantile") -> Self:
         """Read the schema of a table off its rows.
 
-        A column is categorical, boolean, ordinal or of integers; floats that are all whole count as integers.
-        A missing value (None, NaN, NA) is a class of its own where one is seen.
+        Strings, booleans and categorical dtypes are classes. So are integers, and floats that are all whole, with at
+        most `max_levels` distinct values, and other floats with at most 20 that each come 20 times on average. All
+        other integers, floats, dates, datetimes and durations are numbers (`NumberColumn`). Numbers are whole if all
+        are multiples of 1; or, where at most half of the rows are distinct, of 0.1, 0.01, ..., 0.000001; times are
+        multiples of a day, hour, minute, second, millisecond or microsecond, to which what is finer is rounded.
+        A number that at least 5% of the rows hold, ten times as many as the median number, is an atom, and so are
+        infinities. A missing value (None, NaN, NaT, NA) is a class of its own where one is seen; a column of one
+        value, or none, is one of classes.
 
         Args:
-            table: DataFrame, 2-D array or list of rows.
-            max_categories: Largest number of distinct values in a column; a categorical dtype may have more.
+            table: DataFrame, 2-D array or list of rows; or an iterator or list of DataFrames with the same columns,
+                which is read once, in bounded memory: of a column with more than 100 000 distinct numbers, atoms and
+                quantiles are those of a random sample of 200 000 rows.
+            max_levels: Most distinct values of a column of integers that is one of classes.
+            scaling: How numbers are scaled: "quantile" or "standard".
 
         Returns:
             The schema.
 
         Raises:
-            TypeError: If a column holds real numbers, dates, nested or mixed values, or is no table at all.
-            ValueError: If the table is empty, its names repeat, or a column has too many distinct values.
+            TypeError: If a column holds complex, nested or mixed values, or the table is no table at all.
+            ValueError: If the table is empty or its names repeat.
 
         Example:
-            >>> TableSchema.infer(pd.DataFrame({"height": [1.71, 1.82]}))
-            Traceback (most recent call last):
-                ...
-            TypeError: column 'height' holds real numbers such as 1.71, ...
+            >>> schema = TableSchema.infer(pd.DataFrame({"height": [1.71, 1.82], "rooms": [2, 3]}))
+            >>> [column.kind for column in schema.columns]
+            ['number', 'integer']
         """
-        frame, array_dtype = as_frame(table)
-        if len(frame) == 0:
-            raise ValueError(f"0 sample(s) (shape={frame.shape}) while a minimum of 1 is required.")
-        columns = tuple(
-            Column.infer(_plain_name(name), series, max_categories=max_categories) for name, series in frame.items()
-        )
+        tallies, array_dtype = _tally(table)
+        columns = tuple(infer(tally, max_levels=max_levels, scaling=scaling) for tally in tallies.values())
         return cls(columns=columns, array_dtype=array_dtype)
 
+    def fitted(self, table: object) -> Self:
+        r"""Complete a declared schema with what rows must give: dtypes, knots and scores, and values left out.
+
+        Args:
+            table: As in `infer`.
+
+        Returns:
+            The schema, with its columns as declared.
+
+        Raises:
+            TypeError: If a column is of a kind that no schema takes.
+            ValueError: If columns are missing or unknown, or a column holds what the schema does not declare.
+
+        Example:
+            >>> schema = TableSchema.from_yaml("columns:\n- {name: price, kind: number, resolution: 0.01}")
+            >>> column = schema.fitted(pd.DataFrame({"price": [9.98, 10.02]})).columns[0]
+            >>> column.dtype, column.knots
+            ('float64', (998.0, 1002.0))
+        """
+        tallies, array_dtype = _tally(table, self)
+        columns = tuple(complete(column, tallies[column.name]) for column in self.columns)
+        return self.model_copy(update={"columns": columns, "array_dtype": array_dtype})
+
+    def to_yaml(self) -> str:
+        """Write the schema to be edited by hand, without what `fitted` reads off the rows.
+
+        Example:
+            >>> print(TableSchema.infer(pd.DataFrame({"wet": [True, False]})).to_yaml(), end="")
+            # Edit kind, resolution ...
+            columns:
+            - name: wet
+              kind: boolean
+              dtype: bool
+              values: [false, true]
+        """
+        return declared.to_yaml(self.columns)
+
+    @classmethod
+    def from_yaml(cls, source: str | os.PathLike[str]) -> Self:
+        """Read a schema that was declared in YAML; `fitted` completes it.
+
+        Args:
+            source: The text, or the path of a file (a `str` of one line is a path).
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it is no YAML, or declares no schema; the message names column and field.
+        """
+        return declared.from_yaml(cls, source)
+
+    def position(self, name: str | int) -> int:
+        """Return the place of a column among the columns, and so among the codes.
+
+        Raises:
+            ValueError: If there is no such column.
+        """
+        for place, known in enumerate(self.names):
+            if known == name or str(known) == name:
+                return place
+        known_names = ", ".join(map(repr, self.names[:SHOWN])) + (", ..." if len(self.names) > SHOWN else "")
+        raise ValueError(f"there is no column {name!r}: the columns are {known_names}")
+
     def encode(self, table: object) -> Tensor:
-        """Return the codes of a table, y[i, n] in {0..K_n-1}.
+        """Return the codes of a table, y[i, n] in {0..K_n-1}, followed by the numbers of its M numeric columns.
 
         Args:
             table: DataFrame with the schema's columns in any order, or an array or list with as many columns.
 
         Returns:
-            An int64 tensor of shape (rows, N).
+            An int64 tensor of shape (rows, N); if there are numeric columns, a float64 tensor of shape (rows, N + M),
+            whose last M columns are their numbers, in steps of the resolution if they have one, and 0 where the code
+            is not.
 
         Raises:
             TypeError: If the table, or a column of it, is of a kind that no schema takes.
-            ValueError: If columns are missing or unknown, or a value was not seen in training.
-        """
-        frame = self._align(table)
-        return torch.from_numpy(np.stack([column.encode(frame[column.name]) for column in self.columns], axis=1))
+            ValueError: If columns are missing or unknown, a value was not seen in training, a missing value or
+                infinity is the first, or a number is no multiple of the resolution.
 
-    def decode(self, codes: Tensor | ArrayLike) -> pd.DataFrame | NDArray[np.generic]:
-        """Return the table of codes of shape (rows, N), with the columns, dtypes and categories of training.
+        Example:
+            >>> frame = pd.DataFrame({"height": [1.71, 1.82], "rooms": [2, 3]})
+            >>> TableSchema.infer(frame).encode(frame).tolist()
+            [[0.0, 0.0, 1.71], [0.0, 1.0, 1.82]]
+        """
+        self._require_fitted()
+        frame = self._align(table)
+        codes, numbers = [], []
+        for column in self.columns:
+            if isinstance(column, Column):
+                codes.append(column.encode(frame[column.name]))
+            else:
+                code, number = column.encode(frame[column.name])
+                codes.append(code)
+                numbers.append(number)
+        if not numbers:
+            return torch.from_numpy(np.stack(codes, axis=1))
+        return torch.from_numpy(np.stack([*codes, *numbers], axis=1, dtype=np.float64))
+
+    def decode(self, rows: Tensor | ArrayLike) -> pd.DataFrame | NDArray[np.generic]:
+        """Return the table of encoded rows, with the columns, dtypes and categories of training.
+
+        Whole numbers are rounded, and numbers beyond the range of a dtype clipped to it.
 
         Args:
-            codes: Codes as from `encode`.
+            rows: Rows as from `encode`, of shape (rows, N + M).
 
         Returns:
             A DataFrame; if the schema was read off an array or list (`from_array`), an array.
 
         Raises:
-            ValueError: If the codes have the wrong shape or are out of range.
+            ValueError: If the rows have the wrong shape, codes are out of range, or a number is NaN.
         """
-        y = np.asarray(codes)
-        if y.ndim != 2 or y.shape[1] != len(self.columns) or y.dtype.kind not in "iu":
+        self._require_fitted()
+        y = np.asarray(rows)
+        width, numeric = len(self.columns), [isinstance(column, NumberColumn) for column in self.columns]
+        if y.ndim != 2 or y.shape[1] != width + sum(numeric) or y.dtype.kind not in ("iuf" if any(numeric) else "iu"):
             raise ValueError(
-                f"codes are integers of shape (rows, {len(self.columns)}), got {y.dtype} of shape {y.shape}"
+                f"codes are {'numbers' if any(numeric) else 'integers'} of shape (rows, {width + sum(numeric)}), "
+                f"got {y.dtype} of shape {y.shape}"
             )
-        if ((y < 0) | (y >= np.array(self.cardinalities))).any():
+        codes, numbers = y[:, :width], y[:, width:].astype(np.float64)
+        if not ((codes >= 0) & (codes < np.array(self.cardinalities)) & (codes == np.floor(codes))).all():
             raise ValueError(f"codes must lie between 0 and the cardinality less one, {self.cardinalities}")
-        frame = pd.DataFrame({n: column.decode(y[:, n]) for n, column in enumerate(self.columns)})
+        if np.isnan(numbers).any():
+            raise ValueError("the numbers beside the codes must not be NaN")
+        codes = codes.astype(np.int64)
+        series, place = {}, 0
+        for n, column in enumerate(self.columns):
+            if isinstance(column, Column):
+                series[n] = column.decode(codes[:, n])
+            else:
+                series[n] = column.decode(codes[:, n], numbers[:, place])
+                place += 1
+        frame = pd.DataFrame(series)
         if self.array_dtype is not None:
             return frame.to_numpy(dtype=np.dtype(self.array_dtype))
         return frame.set_axis(pd.Index(self.names), axis=1)
+
+    def _require_fitted(self) -> None:
+        for column in self.columns:
+            if not column.is_fitted:
+                raise ValueError(f"column {column.name!r} is declared only: complete the schema with fitted(table)")
 
     def _align(self, table: object) -> pd.DataFrame:
         """Return the table as a DataFrame that has the schema's columns, and no others."""
@@ -292,26 +289,35 @@ class TableSchema(BaseModel):
         return frame
 
 
-def _require_few(name: str | int, values: list[Value], max_categories: int) -> None:
-    """Raise unless the values of a column without a categorical dtype can be classes."""
-    if values and isinstance(values[0], Interval):
-        raise TypeError(f"column {name!r} holds intervals: convert it with astype('category')")
-    for value in values:
-        if isinstance(value, float):
-            raise TypeError(
-                f"column {name!r} holds real numbers such as {value!r}, which a table of categories does not "
-                "take: bin them with pandas.cut, or convert them with astype('int64') or astype('category')"
-            )
-    if len(values) > max_categories:
-        raise ValueError(
-            f"column {name!r} has {len(values)} distinct values, more than {max_categories}: drop it, group "
-            "its values, or convert it with astype('category') if each of them is a category"
-        )
+def _tally(table: object, schema: TableSchema | None = None) -> tuple[dict[str | int, Tally], str | None]:
+    """Read a table once; with a schema, its columns must be those of the schema."""
+    tallies: dict[str | int, Tally] = {}
+    array_dtype = None
+    for batch in _batches(table):
+        if schema is not None:
+            frame, array_dtype = schema._align(batch), as_frame(batch)[1]
+        else:
+            frame, array_dtype = as_frame(batch)
+        frame = frame.rename(columns=_plain_name)
+        if tallies and set(tallies) != set(frame.columns):
+            raise ValueError(f"batches differ in their columns: {list(tallies)} and {list(frame.columns)}")
+        for name, series in frame.items():
+            if name not in tallies:
+                tallies[name] = Tally(name)  # type: ignore[index, arg-type]
+            if len(frame):
+                tallies[name].add(series)  # type: ignore[index]
+    if not tallies or not next(iter(tallies.values())).rows:
+        raise ValueError(f"0 sample(s) (shape=(0, {len(tallies)})) while a minimum of 1 is required.")
+    return tallies, array_dtype
+
+
+def _batches(table: object) -> Iterable[object]:
+    if isinstance(table, Iterator):
+        return table
+    if isinstance(table, (list, tuple)) and table and all(isinstance(batch, pd.DataFrame) for batch in table):
+        return table
+    return (table,)
 
 
 def _plain_name(name: Any) -> str | int:
     return name if isinstance(name, str) else int(name)
-
-
-def _missing_name(value: object) -> Literal["None", "nan", "NA"]:
-    return "None" if value is None else "NA" if value is pd.NA else "nan"

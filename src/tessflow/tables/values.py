@@ -12,13 +12,32 @@ from numpy.typing import NDArray
 from pandas.api.types import infer_dtype
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Interval", "Value", "factorize", "value_type", "show"]
+from tessflow.tables.times import to_microseconds, word
+
+__all__ = [
+    "EXACT", "Interval", "Missing", "Value", "factorize", "family", "missing_name", "plain", "show", "to_floats",
+    "value_type",
+]  # fmt: skip
 
 EXACT = 2**53
 """Whole numbers below it are told apart by a float64."""
 
-SUPPORTED = ("boolean", "integer", "string", "floating", "mixed-integer-float", "interval", "empty")
-TEMPORAL = ("date", "time", "period")  # as in datetime64, timedelta, ...
+FAMILIES = {
+    "boolean": "booleans",
+    "integer": "numbers",
+    "floating": "numbers",
+    "mixed-integer-float": "numbers",
+    "string": "strings",
+    "interval": "intervals",
+    "date": "datetimes",
+    "datetime": "datetimes",
+    "datetime64": "datetimes",
+    "timedelta": "timedeltas",
+    "timedelta64": "timedeltas",
+    "empty": "nothing",
+}
+
+Missing: TypeAlias = Literal["None", "nan", "NA"]
 
 
 class Interval(BaseModel):
@@ -65,11 +84,22 @@ def value_type(value: Value) -> str:
     return "intervals" if isinstance(value, Interval) else "numbers"
 
 
+def missing_name(value: object) -> Missing:
+    """Name how a missing value is written.
+
+    Example:
+        >>> missing_name(None), missing_name(pd.NaT)
+        ('None', 'nan')
+    """
+    return "None" if value is None else "NA" if value is pd.NA else "nan"
+
+
 def factorize(series: pd.Series, name: Hashable) -> tuple[NDArray[np.int64], list[Value]]:
     """Split a column into its distinct values and the position of each row's value among them.
 
     Whole floats become integers, so a column of integers that pandas made float for a missing value reads as
-    integers again. Of a categorical column all categories are returned, seen or not, in their order.
+    integers again; times become words of ISO 8601, in UTC. Of a categorical column all categories are returned,
+    seen or not, in their order.
 
     Args:
         series: A column of a table.
@@ -79,24 +109,32 @@ def factorize(series: pd.Series, name: Hashable) -> tuple[NDArray[np.int64], lis
         Positions of shape (rows,), -1 where the value is missing, and the list of distinct values.
 
     Raises:
-        TypeError: If the column holds anything but booleans, numbers, strings or numeric intervals, or a mix.
+        TypeError: If the column holds anything but booleans, numbers, strings, times or numeric intervals, or a mix.
         ValueError: If it holds complex numbers.
 
     Example:
         >>> factorize(pd.Series([2.0, None, 5.0, 2.0]), "rooms")
         (array([ 0, -1,  1,  0]), [2, 5])
     """
+    found = family(series, name)
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes, distinct = series.cat.codes.to_numpy(), series.cat.categories
-        _require_supported(distinct, name)
+    elif found in ("datetimes", "timedeltas"):
+        counts, missing = to_microseconds(series, name)
+        codes, distinct = pd.factorize(pd.Series(counts).mask(missing))
+        return codes.astype(np.int64), [word(int(count), found.removesuffix("s")) for count in distinct]
     else:
-        _require_supported(series, name)
         codes, distinct = pd.factorize(series)
-    return codes.astype(np.int64), [_plain(value) for value in distinct.tolist()]
+    return codes.astype(np.int64), [plain(value) for value in distinct.tolist()]
 
 
-def _plain(value: object) -> Value:
-    """Return a value of NumPy or pandas as the plain Python value that JSON holds."""
+def plain(value: object) -> Value:
+    """Return a value of NumPy or pandas as the plain Python value that JSON holds.
+
+    Example:
+        >>> plain(np.float64(2)), plain(np.str_("a"))
+        (2, 'a')
+    """
     if isinstance(value, pd.Interval):
         return Interval(left=_number(value.left), right=_number(value.right), closed=value.closed)
     if isinstance(value, (bool, np.bool_)):
@@ -110,33 +148,55 @@ def _number(value: float | np.number) -> int | float:
     return int(value) if float(value).is_integer() and abs(value) < EXACT else float(value)
 
 
-def _require_supported(values: pd.Series | pd.Index, name: Hashable) -> None:
-    """Raise a TypeError that says what the column holds and what to do, unless it can be factorized."""
+def family(series: pd.Series, name: Hashable) -> str:
+    """Name what a column holds: "booleans", "numbers", "strings", "intervals", "datetimes", "timedeltas", "nothing".
+
+    Of a categorical column, its categories are meant. "nothing" is a column of missing values only.
+
+    Raises:
+        TypeError: If it holds anything else, or a mix; the message says what to do.
+        ValueError: If it holds complex numbers.
+
+    Example:
+        >>> family(pd.Series([None, 2.5]), "height")
+        'numbers'
+    """
+    is_categorical = isinstance(series.dtype, pd.CategoricalDtype)
+    values = series.cat.categories if is_categorical else series
     found, dtype = infer_dtype(values, skipna=True), values.dtype
-    is_sparse = isinstance(dtype, pd.SparseDtype)
-    is_temporal = isinstance(dtype, pd.IntervalDtype) and str(dtype).startswith(
-        ("interval[datetime", "interval[timedelta")
-    )
-    if found in SUPPORTED and not is_sparse and not is_temporal:
-        return
     where = f"column {name!r}"
-    if is_sparse:
+    if isinstance(dtype, pd.SparseDtype):
         raise TypeError(f"{where} is sparse: convert it with .sparse.to_dense()")
+    is_temporal = isinstance(dtype, pd.IntervalDtype) and np.dtype(dtype.subtype).kind in "mM"
+    if is_temporal or (is_categorical and FAMILIES.get(found) in ("datetimes", "timedeltas")):
+        raise TypeError(f"{where} holds categories of dates or times: convert them to strings, or to dates or times")
+    if found in FAMILIES:
+        return FAMILIES[found]
     if found == "complex":
         raise ValueError(f"Complex data not supported: {where} holds complex numbers")
     if found == "bytes":
         raise TypeError(f"{where} holds bytes: decode them to strings with .str.decode('utf-8')")
-    if any(word in found for word in TEMPORAL) or is_temporal:
-        raise TypeError(
-            f"{where} holds dates or times, which a table of categories does not take: "
-            "take parts of them, such as .dt.year and .dt.month, or convert them to strings"
-        )
+    if found == "decimal":
+        raise TypeError(f"{where} holds decimals: convert it with astype(float)")
+    if found == "period":
+        raise TypeError(f"{where} holds periods: convert it with .dt.to_timestamp()")
+    if found == "time":
+        raise TypeError(f"{where} holds times of day: convert them to durations with pandas.to_timedelta")
     if not found.startswith("mixed"):
         raise TypeError(
-            f"{where} has dtype {dtype} ({found}), which a table of categories does not take: "
-            "convert it to strings, integers or 'category'"
+            f"{where} has dtype {dtype} ({found}), which a table does not take: convert it to numbers or strings"
         )
     types = sorted({type(value).__name__ for value in values.dropna()})
     if {"list", "dict", "tuple", "set", "frozenset", "ndarray"}.intersection(types):
         raise TypeError(f"{where} holds nested values ({', '.join(types)}): give each of their parts a column")
     raise TypeError(f"{where} mixes values of types {', '.join(types)}: convert it to one, such as astype(str)")
+
+
+def to_floats(series: pd.Series) -> NDArray[np.float64]:
+    """Return a column of numbers in float64, with NaN for what is missing.
+
+    Example:
+        >>> to_floats(pd.Series([1, None], dtype="Int64"))
+        array([ 1., nan])
+    """
+    return series.to_numpy(dtype=np.float64, na_value=np.nan)

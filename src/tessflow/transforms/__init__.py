@@ -3,6 +3,7 @@
 from tessflow.transforms.actnorm import ActNorm
 from tessflow.transforms.cell import CellTransform
 from tessflow.transforms.cube import CubeCellTransform, GaussianToCube
+from tessflow.transforms.piecewise import PiecewiseLinear
 from tessflow.transforms.profiles import Profile, Softsign, TruncatedGaussian
 from tessflow.transforms.whitening import GroupWhitening
 
@@ -12,6 +13,7 @@ __all__ = [
     "CubeCellTransform",
     "GaussianToCube",
     "GroupWhitening",
+    "PiecewiseLinear",
     "Profile",
     "Softsign",
     "TruncatedGaussian",

@@ -1,0 +1,68 @@
+"""Rows of a table file, encoded batch by batch into files that are mapped, not read, into memory."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tessflow.estimators.options import TabularOptions
+from tessflow.tables import TableSchema, read_batches
+
+__all__ = ["encoded_file"]
+
+# More rows than this do not choose better weights.
+MOST_VALIDATION_ROWS = 100_000
+
+
+@contextmanager
+def encoded_file(
+    path: str | os.PathLike[str], schema: TableSchema | None, options: TabularOptions
+) -> Iterator[tuple[TableSchema, Tensor, Tensor]]:
+    """Read a table file twice, for its schema and for its rows, in bounded memory.
+
+    Args:
+        path: A Parquet or CSV file.
+        schema: What is declared of its columns, if anything.
+        options: How to scale numbers, and what share of the rows to set aside.
+
+    Yields:
+        The schema, and encoded rows to train on and to validate on. They are kept in a temporary directory for as long
+        as the context lasts.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is no table, or has fewer than two rows.
+    """
+    batches = read_batches(path, schema=schema)
+    if schema is None:
+        schema = TableSchema.infer(batches, max_levels=options.max_levels, scaling=options.scaling)
+    else:
+        schema = schema.fitted(batches)
+    choose = np.random.default_rng(options.random_state)
+    with tempfile.TemporaryDirectory(prefix="tessflow-") as directory:
+        files = [Path(directory) / name for name in ("train", "validation")]
+        counts, width, dtype = [0, 0], 0, torch.int64
+        with files[0].open("wb") as train, files[1].open("wb") as validation:
+            for batch in read_batches(path, schema=schema):
+                rows = schema.encode(batch)
+                aside = choose.random(len(rows)) < options.validation_fraction
+                if counts[1] >= MOST_VALIDATION_ROWS:
+                    aside[:] = False
+                for part, (file, chosen) in enumerate(((train, ~aside), (validation, aside))):
+                    counts[part] += int(chosen.sum())
+                    file.write(rows[torch.from_numpy(chosen)].numpy().tobytes())
+                width, dtype = rows.shape[1], rows.dtype
+        if min(counts) == 0:
+            raise ValueError(f"{path} has {sum(counts)} rows: too few to read in batches, so read it whole.")
+        mapped = [
+            torch.from_file(str(file), shared=True, size=count * width, dtype=dtype).view(count, width)
+            for file, count in zip(files, counts, strict=True)
+        ]
+        yield schema, mapped[0], mapped[1]
