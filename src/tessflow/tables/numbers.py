@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -195,18 +194,18 @@ class NumberColumn(BaseModel):
         least, most = self._range(low, high)
         return (0, *(code for code, atom in enumerate(self._raw_atoms, 1) if least <= atom <= most))
 
-    @cached_property
+    @property
     def _grid(self) -> Grid:
         """The grid of the values as `_values` returns them: microseconds of times."""
         return Grid(self.resolution if self.kind == "number" else round(self.resolution * 1e6))
 
-    @cached_property
+    @property
     def _raw_atoms(self) -> NDArray[np.float64]:
         """The atoms as `_values` returns values."""
         atoms = np.array(self.atoms, np.float64)
         return atoms if self.kind == "number" else np.rint(atoms * 1e6)
 
-    @cached_property
+    @property
     def _atoms(self) -> NDArray[np.float64]:
         """The atoms, encoded."""
         return self._grid.count(self._raw_atoms)
