@@ -32,7 +32,7 @@ class StandIn(BaseEstimator):
     lower_bound_ = False
     validation_score_ = -2.25
     history_ = pd.DataFrame({"step": [100, 200], "validation": [-2.25, -2.5], "seconds": [1.5, 3.0]})
-    max_categories = 1000
+    max_levels, scaling = 64, "quantile"
 
     def __init__(self, backbone="autoregressive", *, max_steps=200, random_state=None, verbose=False):
         self.backbone, self.max_steps = backbone, max_steps
@@ -187,8 +187,8 @@ def test_directories_of_others_are_left_alone(run):
 
 def test_a_refused_table_leaves_the_old_model(run):
     run("fit", "table.csv", "--out", "model")
-    Path("real.csv").write_text("height\n1.75\n1.8\n")
-    assert "'height' holds real numbers" in refusal(run, "fit", "real.csv", "--out", "model", "--force")
+    pd.DataFrame({"pair": [[1, 2], [3, 4]]}).to_parquet("nested.parquet")
+    assert "'pair' holds nested values" in refusal(run, "fit", "nested.parquet", "--out", "model", "--force")
     assert "red" in run("sample", "model", "-n", 50).stdout
 
 

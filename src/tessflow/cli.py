@@ -17,6 +17,8 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from tessflow import cli_models as models
+from tessflow import cli_tables
+from tessflow.cli_models import Delimiter, ModelDirectory, TableFile
 
 __all__ = ["app", "main"]
 
@@ -54,7 +56,7 @@ def _sentence(error: Exception) -> str:
 
 app = typer.Typer(
     cls=OneSentenceErrors,
-    help="Fit, score and sample tables with normalizing flows: of categories, or of real numbers.",
+    help="Fit, score, sample and complete tables of categories, numbers and times with normalizing flows.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -62,9 +64,6 @@ app = typer.Typer(
 data = typer.Typer(help="The paper's discrete tables, and data for continuous densities.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
-TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
-ModelDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fitted model.")]
-Delimiter = Annotated[str | None, typer.Option(help="What separates the fields of a CSV file; tab is '\\t'.")]
 DataDirectory = Annotated[Path | None, typer.Option(help="Directory of official files, searched first.")]
 
 
@@ -98,6 +97,11 @@ def fit(
     cells: Annotated[int | None, typer.Option(min=1, help="Of a mixture: number of cells.")] = None,
     layers: Annotated[int | None, typer.Option(min=1, help="Coupling layers.")] = None,
     profile: Annotated[str | None, typer.Option(help="truncated-gaussian or softsign; of a mixture also cube.")] = None,
+    order: Annotated[str | None, typer.Option(help="Of a table: any (every conditional) or fixed (faster).")] = None,
+    schema: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of a table: what its columns are, as `tessflow schema` writes.")
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Of a table: read it in batches; it may exceed memory.")] = False,
     steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
@@ -121,6 +125,7 @@ def fit(
         "n_cells": cells,
         "layers": layers,
         "profile": profile,
+        "order": order,
         "max_steps": steps,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -129,15 +134,20 @@ def fit(
     }
     options = {name: value for name, value in given.items() if value is not None}
     estimator = models.estimator_of(model, options)(random_state=seed, verbose=not quiet, **options)
-    frame = read_table(table, delimiter=_character(delimiter))
-    schema = models.infer_schema(estimator, frame)
+    declared = models.declared_schema(schema, model)
+    source: Any = table
+    if not stream:
+        source = read_table(table, delimiter=models.character(delimiter), schema=declared)
+    elif delimiter is not None or model != "table":
+        raise ValueError("--stream goes with --model table, and a file whose suffix says what separates its fields")
+    found = None if stream else models.infer_schema(estimator, source, declared)
     if force:
         for name in models.FILES:
             (out / name).unlink(missing_ok=True)
     elif all((out / name).exists() for name in models.MODEL):
-        models.require_same(out, estimator, schema)
+        models.require_same(out, estimator, found)
     try:
-        estimator.fit(frame, directory=out)
+        estimator.fit(source, directory=out, **({} if declared is None else {"schema": declared}))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted: the same command (without --force) goes on from the last checkpoint in {out}"
@@ -153,6 +163,8 @@ def score(
     directory: ModelDirectory,
     table: TableFile,
     *,
+    columns: Annotated[str | None, typer.Option(help="Score these columns only: names with commas between.")] = None,
+    given: Annotated[str | None, typer.Option(help="Score given these columns: names with commas between.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Importance samples a row, if it is a bound.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Table for the log-likelihood of each row, in order.")
@@ -169,9 +181,14 @@ def score(
     from tessflow.tables import read_table, write_table
 
     model = models.load_model(directory)
-    mixture = models.is_mixture(model)
-    frame = read_table(table, delimiter=_character(delimiter), schema=None if mixture else model.schema_)
-    scores = model.score_samples(frame) if mixture else model.score_samples(frame, samples=samples)
+    if models.is_mixture(model):
+        if columns is not None or given is not None:
+            raise ValueError("--columns and --given are for models of tables, and this one is a mixture")
+        scores = model.score_samples(read_table(table, delimiter=models.character(delimiter)))
+    else:
+        options = {"columns": models.listed(columns), "given": models.listed(given)}
+        named = {name: value for name, value in options.items() if value is not None}
+        scores = models.score_batches(model, table, delimiter=models.character(delimiter), samples=samples, **named)
     if out is not None:
         write_table(pd.DataFrame({"log_likelihood": scores}), out)
     spread = ""
@@ -191,17 +208,22 @@ def sample(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Table to write, instead of CSV on standard output.")
     ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="What is given: a=1, a=1..5, a=1.., a=red|blue; may be repeated."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of the draw; by default that of the fit.")
     ] = None,
 ) -> None:
-    """Draw rows from the model in DIR."""
+    """Draw rows from the model in DIR, perhaps of which something is given."""
     import pandas as pd
 
     from tessflow.tables import write_table
 
     model = models.load_model(directory)
-    drawn = pd.DataFrame(model.sample(rows, random_state=seed))  # an array, if the model was fitted to one
+    conditions = models.conditions(model, given or [])
+    drawn = pd.DataFrame(model.sample(rows, random_state=seed, **conditions))  # of an array, if it was fitted to one
     if out is not None:
         write_table(drawn, out)
     else:
@@ -252,6 +274,12 @@ def gallery(
         typer.echo(f"{name}, seed {seed}: done")
     Console().print(Markdown(write_page(config, out)))
     typer.echo(f"pictures and tables: {out / 'README.md'}")
+
+
+app.command()(cli_tables.schema)
+app.command()(cli_tables.impute)
+app.command()(cli_tables.check)
+app.command()(cli_tables.report)
 
 
 @data.command("list")
@@ -310,10 +338,6 @@ def show_data(
     sizes = (len(loaded.train), len(loaded.validation), len(loaded.test))
     typer.echo("rows: {} training, {} validation, {} test".format(*sizes))
     typer.echo(pd.DataFrame(loaded.train[:5]).to_string(index=False, max_cols=12))
-
-
-def _character(delimiter: str | None) -> str | None:
-    return "\t" if delimiter == "\\t" else delimiter
 
 
 def main() -> None:

@@ -8,22 +8,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
+ModelDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fitted model.")]
+Delimiter = Annotated[str | None, typer.Option(help="What separates the fields of a CSV file; tab is '\\t'.")]
+
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from tessflow import MixtureFlow, TabularFlow
     from tessflow.estimators.numeric import NumericSchema
-    from tessflow.tables import TableSchema
+    from tessflow.tables import Column, NumberColumn, TableSchema
 
 __all__ = [
-    "FILES", "MODEL", "WEIGHTS", "columns_of", "describe_cells", "echo_training", "estimator_of", "exactness",
-    "infer_schema", "is_mixture", "load_model", "nats", "require_own", "require_same",
+    "Delimiter", "FILES", "MODEL", "ModelDirectory", "TableFile", "WEIGHTS", "character", "columns_of", "conditions",
+    "declared_schema", "describe_cells", "echo_training", "estimator_of", "exactness",
+    "infer_schema", "is_mixture", "listed", "load_model", "nats", "require_own", "require_same", "score_batches",
 ]  # fmt: skip
 
 WEIGHTS, CHECKPOINT, HISTORY = "weights.safetensors", "checkpoint.safetensors", "history.csv"
@@ -31,7 +38,7 @@ MODEL = ("config.json", "schema.json", WEIGHTS)
 FILES = (*MODEL, HISTORY, CHECKPOINT)
 
 # Arguments that one kind of model has and the other has not, and the options that set them.
-OWN = {"table": {"backbone": "--backbone", "dimension": "--dimension"}, "mixture": {"n_cells": "--cells"}}
+OWN = {"table": {"backbone": "--backbone", "dimension": "--dimension", "order": "--order"}, "mixture": {"n_cells": "--cells"}}
 
 
 def estimator_of(kind: str, options: Mapping[str, Any]) -> Any:
@@ -76,14 +83,27 @@ def is_mixture(model: Any) -> bool:
     return isinstance(model, MixtureFlow)
 
 
-def infer_schema(model: Any, frame: pd.DataFrame) -> NumericSchema | TableSchema:
+def declared_schema(path: Path | None, kind: str) -> TableSchema | None:
+    """Read the schema that a file declares, if one is given."""
+    from tessflow.tables import TableSchema
+
+    if path is None:
+        return None
+    if kind != "table":
+        raise ValueError(f"--schema belongs to --model table, not to --model {kind}")
+    return TableSchema.from_yaml(path)
+
+
+def infer_schema(model: Any, frame: pd.DataFrame, declared: TableSchema | None) -> NumericSchema | TableSchema:
     """Read the schema that a model will make of a table, or refuse the table."""
     from tessflow.estimators.numeric import NumericSchema
     from tessflow.tables import TableSchema
 
     if is_mixture(model):
         return NumericSchema.infer(frame)
-    return TableSchema.infer(frame, max_categories=model.max_categories)
+    if declared is not None:
+        return declared.fitted(frame)
+    return TableSchema.infer(frame, max_levels=model.max_levels, scaling=model.scaling)
 
 
 def require_own(out: Path) -> None:
@@ -100,7 +120,8 @@ def require_own(out: Path) -> None:
 def require_same(out: Path, model: Any, schema: Any) -> None:
     """Refuse to overwrite a finished model of another kind, other options or another table.
 
-    Other rows of the same schema are found out by the training itself, which compares its checkpoint.
+    Other rows of the same schema, and another schema of a table that is not read whole (``None``), are found out by
+    the training itself, which compares its checkpoint.
     """
     try:
         finished = type(model).load(out)
@@ -108,7 +129,7 @@ def require_same(out: Path, model: Any, schema: Any) -> None:
         raise ValueError(f"{str(error).rstrip('.')}; --force deletes what is there") from error
     there, here = finished.get_params(), model.get_params()
     differences = [name for name in here if name != "verbose" and there.get(name) != here[name]]
-    if finished.schema_ != schema:
+    if schema is not None and finished.schema_ != schema:
         differences.append("table")
     if differences or not (out / CHECKPOINT).exists():
         other = f"of another {', '.join(differences)}" if differences else "without a checkpoint"
@@ -117,23 +138,113 @@ def require_same(out: Path, model: Any, schema: Any) -> None:
         )
 
 
+def character(delimiter: str | None) -> str | None:
+    """Return the delimiter that is meant; a shell hardly lets a tabulator through."""
+    return "\t" if delimiter == "\\t" else delimiter
+
+
+def listed(names: str | None) -> list[str] | None:
+    """Split names at commas.
+
+    Example:
+        >>> listed("age, income")
+        ['age', 'income']
+    """
+    return None if names is None else [name.strip() for name in names.split(",")]
+
+
+def score_batches(model: TabularFlow, table: Path, *, delimiter: str | None, **options: Any) -> NDArray[np.float64]:
+    """Score the rows of a table file, which need not fit into memory."""
+    import numpy as np
+
+    from tessflow.tables import read_batches
+
+    scores: list[NDArray[np.float64]] = []
+    for batch in read_batches(table, delimiter=delimiter, schema=model.schema_):
+        try:
+            scores.append(model.score_samples(batch, **options))
+        except (ValueError, TypeError) as error:
+            if not scores:
+                raise
+            first = sum(map(len, scores))
+            raise type(error)(f"in the rows from number {first} on, which count from 0 here: {error}") from error
+    return np.concatenate(scores)
+
+
+def conditions(model: Any, texts: list[str]) -> dict[str, Any]:
+    """Read what is given of rows to be drawn: arguments of ``sample``.
+
+    Args:
+        model: The model.
+        texts: Each ``column=value``, ``column=low..high`` with either end left out, ``column=a|b``, or ``column=`` for
+            a missing value.
+
+    Raises:
+        ValueError: If a text is none of these, or there is no such column.
+    """
+    if not texts:
+        return {}
+    if is_mixture(model):
+        raise ValueError("--given is for models of tables, and this one is a mixture")
+    given = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--given takes COLUMN=VALUE, got {text!r}")
+        column = model.schema_.columns[model.schema_.position(name)]
+        given[column.name] = _condition(column, value)
+    return {"given": given}
+
+
+def _condition(column: Column | NumberColumn, text: str) -> Any:
+    values = {str(value): value for value in getattr(column, "values", ())}
+    if text in values or not text:
+        return values.get(text)
+    low, between, high = text.partition("..")
+    if between:
+        return tuple(_value(column, values, end) if end else None for end in (low, high))
+    if "|" in text:
+        return [_value(column, values, part) for part in text.split("|")]
+    return _value(column, values, text)
+
+
+def _value(column: Column | NumberColumn, values: Mapping[str, Any], text: str) -> Any:
+    """Return the value that a text means in a column; the text itself, if it means none, for the column to refuse."""
+    if text in values:
+        return values[text]
+    if column.kind in ("number", "integer"):
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"column {column.name!r} holds numbers, got {text!r}") from None
+    return text
+
+
 def columns_of(model: TabularFlow | MixtureFlow) -> Table:
     """Tabulate the columns of a model: their values, or their means and scales."""
-    from tessflow.tables.values import show
-
     if is_mixture(model):
         columns = Table("column", "mean", "scale")
         for column in model.schema_.columns:
             columns.add_row(*map(Text, (str(column.name), f"{column.mean:.6g}", f"{column.scale:.6g}")))
         return columns
-    columns = Table("column", "kind", "dtype", "classes", "values")
+    columns = Table("column", "kind", "dtype", "values")
     for column in model.schema_.columns:
-        values = [show(value) for value in column.values]
-        values += [] if column.missing is None else ["missing"]
-        listed = ", ".join(values[:5]) + (", ..." if len(values) > 5 else "")
-        cells = (str(column.name), column.kind, column.dtype, str(column.cardinality), listed)
-        columns.add_row(*map(Text, cells))
+        columns.add_row(*map(Text, (str(column.name), column.kind, column.dtype, _listed(column))))
     return columns
+
+
+def _listed(column: Column | NumberColumn) -> str:
+    """List the first values of a column, or say what numbers it holds."""
+    from tessflow.tables import NumberColumn
+    from tessflow.tables.values import show
+
+    missing = [] if column.missing is None else ["missing"]
+    if isinstance(column, NumberColumn):
+        unit = "" if column.kind == "number" else " s"
+        numbers = f"multiples of {column.resolution:g}{unit}" if column.whole else "real numbers"
+        return ", ".join([numbers, *(f"{atom:g}" for atom in column.atoms), *missing])
+    values = [show(value) for value in column.values] + missing
+    return f"{column.cardinality}: " + ", ".join(values[:5]) + (", ..." if len(values) > 5 else "")
 
 
 def describe_cells(model: MixtureFlow) -> str:

@@ -48,7 +48,7 @@ def support(variable: Variable) -> tuple[Tensor, Tensor, Tensor]:
     if variable.number is None:
         return codes, numbers.double(), weights.double()
     if variable.number.whole:
-        x = torch.arange(-60.0, 71.0, dtype=torch.float64)
+        x = torch.arange(-45.0, 55.0, dtype=torch.float64)
         w = torch.ones_like(x)
     else:
         x, w = nodes(variable.number)
@@ -79,16 +79,10 @@ def every_row(variables=FEW) -> tuple[Tensor, Tensor]:
 def some_rows(n: int, variables=KINDS) -> Tensor:
     """Rows with numbers and atoms of each kind."""
     codes = torch.stack([torch.randint(v.classes, (n,)) for v in variables], -1)
-    numbers = [
-        torch.where(
-            codes[:, i] > 0,
-            0,
-            (number := 6 * torch.randn(n, dtype=torch.float64)).round() if v.number.whole else number,
-        )
-        for i, v in enumerate(variables)
-        if v.number is not None
-    ]
-    return torch.cat([codes.double(), *(x[:, None] for x in numbers)], -1)
+    numbers = 6 * torch.randn(n, len(numeric(variables)), dtype=torch.float64)
+    whole = torch.tensor([variables[i].number.whole for i in numeric(variables)])
+    numbers = torch.where(whole, numbers.round(), numbers)
+    return torch.cat([codes.double(), torch.where(codes[:, numeric(variables)] == 0, numbers, 0)], -1)
 
 
 def numeric(variables) -> list[int]:

@@ -22,6 +22,7 @@ from tessflow.estimators.partial import Conditions, encode_known
 from tessflow.estimators.storage import TabularConfig
 from tessflow.estimators.stream import encoded_file
 from tessflow.models import MatchedFlow
+from tessflow.models.mixed import MixedFlow
 from tessflow.tables import TableSchema
 from tessflow.training.evaluation import seeded
 
@@ -436,8 +437,6 @@ class TabularFlow(FlowEstimator):
         hidden_features = options.hidden_features or _DEFAULTS[kind].hidden_features
         with seeded(options.random_state, torch.device("cpu")):
             if kind == "coupling":
-                from tessflow.models.mixed import MixedFlow
-
                 return MixedFlow(
                     schema.variables,
                     dim=options.dimension,

@@ -7,13 +7,14 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessflow.dequantization import StandardNoise, VoronoiDequantizer
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.flows import IntervalMixture, coupling_flow
 from tessflow.models.dequantized import DequantizedFlow, importance_bound
-from tessflow.models.variables import Restriction, Variable
+from tessflow.models.variables import Restriction, Variable, stack_scales
 from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["Conditionals"]
@@ -87,9 +88,8 @@ class Conditionals(nn.Module):
 
     def _add_lines(self, logits: Sequence[int]) -> None:
         numbers = [variable.number for variable in self.variables if variable.number is not None]
-        pieces = max(len(number.knots) for number in numbers)
-        self._buffer("_knots", torch.stack([_continued(number.knots, pieces) for number in numbers]))
-        self._buffer("_scores", torch.stack([_continued(number.scores, pieces) for number in numbers]))
+        for name, values in zip(("_knots", "_scores"), stack_scales(numbers), strict=True):
+            self._buffer(name, values)
         levels = torch.arange(1, CELLS, dtype=torch.float64) / CELLS
         self._buffer("_walls", torch.special.ndtri(levels).float())
         starts = torch.tensor([self._starts[n] + logits[n] for n in self.numeric])
@@ -176,11 +176,11 @@ class Conditionals(nn.Module):
         """
         parts = []
         for classes, group in self._groups.items():
-            logits = output[..., getattr(self, f"_slots_{classes}")].unflatten(-1, (len(group), classes))
+            logits = output.index_select(-1, getattr(self, f"_slots_{classes}")).unflatten(-1, (len(group), classes))
             parts.append(logits.log_softmax(-1).gather(-1, codes[..., group, None]).squeeze(-1))
         for n in self.many:
             parts.append(self._log_prob_of_many(n, output[..., self.block(n)], codes[..., n, None], samples)[..., None])
-        log_prob = torch.cat(parts, -1)[..., self._place]
+        log_prob = torch.cat(parts, -1).index_select(-1, self._place)
         if self.numeric:
             density = self._log_prob_of_numbers(output, numbers)
             density = torch.where(codes[..., self._numeric] == 0, density, 0)
@@ -198,7 +198,7 @@ class Conditionals(nn.Module):
         return elbo(code) if samples == 1 else importance_bound(elbo, code, samples)
 
     def _log_prob_of_numbers(self, output: Tensor, numbers: Tensor) -> Tensor:
-        lines = output[..., self._lines].unflatten(-1, (len(self.numeric), -1))
+        lines = output.index_select(-1, self._lines).unflatten(-1, (len(self.numeric), -1))
         scale, whole = self._scale(), self._whole
         if not whole.any():
             z, log_slope = scale.call_and_ladj(numbers)
@@ -319,15 +319,9 @@ def _interpolated(embedding: Tensor, scores: Tensor) -> Tensor:
     """Look scores, ``(..., M)``, up in embeddings, ``(M, places, D)``: between the nearest two places, ``(..., M, D)``."""
     place = (scores.to(embedding.dtype).clamp(-_LAST, _LAST) + _LAST) / _STEP
     low = place.long().clamp_max(embedding.shape[1] - 2)
-    part, lines = (place - low)[..., None], torch.arange(len(embedding), device=embedding.device)
-    return embedding[lines, low] * (1 - part) + embedding[lines, low + 1] * part
-
-
-def _continued(values: Sequence[float], count: int) -> Tensor:
-    """Add values beyond the last, as far apart as the last two, until there are as many as asked for."""
-    start = torch.tensor(values, dtype=torch.float64)
-    beyond = torch.arange(1, count - len(start) + 1, dtype=torch.float64)
-    return torch.cat([start, start[-1] + (start[-1] - start[-2]) * beyond])
+    part, places = (place - low)[..., None], embedding.flatten(0, 1)
+    low = low + embedding.shape[1] * torch.arange(len(embedding), device=embedding.device)
+    return F.embedding(low, places) * (1 - part) + F.embedding(low + 1, places) * part
 
 
 def _nearest_anchor(classes: int, dim: int = 8) -> DequantizedFlow:

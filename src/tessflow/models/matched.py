@@ -37,7 +37,7 @@ class MatchedFlow(nn.Module):
         variables: The variables, or, for one of classes only, their number ``K_n``.
         dim: The dimension ``D`` of a variable's space.
         hidden_features: The widths of the hidden layers: of a masked network (a layer has at least N - 1 units); for
-            ``order="any"`` the equal widths of a transformer's blocks, multiples of 16.
+            ``order="any"`` the equal widths of a transformer's blocks.
         dropout: The share of hidden units dropped in training.
         order: The order of the variables: ``"natural"``, ``"random"`` (from torch's generator), or a permutation of
             ``0, ..., N-1`` that lists the variables from first to last. With ``"any"``, every row of a training batch

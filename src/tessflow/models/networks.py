@@ -86,9 +86,6 @@ class AnyOrderNetwork(nn.Module):
         blocks: The number of its blocks.
         dropout: The share of units dropped in training.
 
-    Raises:
-        ValueError: If the width is no multiple of 16.
-
     Example:
         >>> network = AnyOrderNetwork(dim=2, sizes=(3, 4), width=16, blocks=1, dropout=0.0)
         >>> network(torch.zeros(5, 2, 2), torch.tensor([1, 0])).shape
@@ -97,8 +94,6 @@ class AnyOrderNetwork(nn.Module):
 
     def __init__(self, dim: int, sizes: Sequence[int], *, width: int, blocks: int, dropout: float) -> None:
         super().__init__()
-        if width % 16:
-            raise ValueError(f"the widths of an any-order network are equal multiples of 16, got {width}.")
         n = len(sizes)
         self.seen = nn.Parameter(torch.randn(n, dim, width) / dim**0.5)
         self.variable = nn.Parameter(torch.randn(n + 1, width))  # the last stands before the first variable
@@ -133,7 +128,7 @@ class AnyOrderNetwork(nn.Module):
         values = torch.einsum("bnd,ndw->bnw", x, self.seen) + self.variable[:-1]
         first = self.variable[-1].expand(len(x), 1, -1)
         before = _take(values, order[:, :-1])
-        h = torch.cat([first, before], 1) + self.next[order]
+        h = torch.cat([first, before], 1) + F.embedding(order, self.next)
         for block in self.blocks:
             h = block(h)
         by_variable = h.new_zeros(values.shape).scatter(1, order[..., None].expand_as(h), h)
@@ -154,7 +149,7 @@ class AnyOrderNetwork(nn.Module):
             torch.einsum("bnw,nwp->bnp", h[:, group], self.heads[str(size)]).flatten(-2)
             for size, group in self._groups.items()
         ]
-        return torch.cat(parts, -1)[:, self._place]
+        return torch.cat(parts, -1).index_select(-1, self._place)
 
 
 class _AnyOrderWalk:
@@ -181,7 +176,7 @@ class _Block(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.heads = max(1, width // 32)
+        self.heads = next(heads for heads in range(max(1, width // 32), 0, -1) if width % heads == 0)
         self.dropout = nn.Dropout(dropout)
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
         self.attention = nn.Linear(width, 3 * width)
@@ -201,4 +196,6 @@ class _Block(nn.Module):
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:
-    return values.gather(1, index[..., None].expand(*index.shape, values.shape[-1]))
+    """Take places ``(B, L)`` of values ``(B, N, width)``; the gradient is the same in every run, unlike gather's."""
+    first = torch.arange(len(values), device=index.device)[:, None] * values.shape[1]
+    return values.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Number", "Restriction", "Variable"]
+import torch
+from torch import Tensor
+
+__all__ = ["Number", "Restriction", "Variable", "stack_scales"]
 
 
 @dataclass(frozen=True)
@@ -88,3 +92,28 @@ class Restriction:
             raise ValueError("a restriction needs at least one class.")
         if not self.low < self.high:
             raise ValueError(f"the range from {self.low} to {self.high} is empty.")
+
+
+def stack_scales(numbers: Sequence[Number]) -> tuple[Tensor, Tensor]:
+    """Return the knots and the scores of scales, ``(M, Q)`` each, float64: all with as many as the longest has.
+
+    Those that a scale lacks lie where it continues, far beyond its last knot.
+
+    Example:
+        >>> knots, scores = stack_scales([Number((0.0, 1.0), (-1.0, 1.0)), Number((0.0, 1.0, 5.0), (-1.0, 0.0, 1.0))])
+        >>> knots.shape, scores.dtype
+        (torch.Size([2, 3]), torch.float64)
+    """
+    count = max(len(number.knots) for number in numbers)
+
+    def stacked(rows: Sequence[tuple[float, ...]]) -> Tensor:
+        return torch.stack([_continued(torch.tensor(row, dtype=torch.float64), count) for row in rows])
+
+    return stacked([number.knots for number in numbers]), stacked([number.scores for number in numbers])
+
+
+def _continued(values: Tensor, count: int) -> Tensor:
+    """Add values beyond the last until there are as many as asked for."""
+    # Far apart: next to each other they could be rounded to the same number.
+    beyond = 1024 * torch.arange(1, count - len(values) + 1, dtype=torch.float64)
+    return torch.cat([values, values[-1] + (values[-1] - values[-2]) * beyond])

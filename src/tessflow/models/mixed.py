@@ -1,0 +1,158 @@
+"""A flow over rows of classes and numbers: one joint density of cells and scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from tessflow.dequantization import VoronoiDequantizer
+from tessflow.dequantization.voronoi import ProfileName
+from tessflow.flows import coupling_flow
+from tessflow.models.dequantized import importance_bound
+from tessflow.models.variables import Variable, stack_scales
+from tessflow.transforms import PiecewiseLinear
+
+__all__ = ["MixedFlow"]
+
+
+class MixedFlow(nn.Module):
+    r"""Model rows of classes and numbers by one coupling flow p over R^(C D + M).
+
+    Classes are points in Voronoi cells of R^D, as in :class:`~tessflow.models.DequantizedFlow`; each number adds a
+    coordinate, its score :math:`z = s(x)`. With :math:`q` the density of the points that stand for a row,
+
+    .. math:: \log p(y, x) \ge E_q \Big[ \log p(\text{points}, z) - \log q(\text{points} \mid y)
+              + \sum_m \log s_m'(x_m) \Big].
+
+    Numbers take nothing from the bound. Whole numbers do: they are dequantized by :math:`x + u`, u uniform between
+    -1/2 and 1/2. Beside an atom the score is drawn from N(0, 1), which is part of q.
+
+    Rows are int64 codes ``(B, N)``; with M numeric variables, float64 ``(B, N + M)``: all codes, then the numbers.
+    Without numbers this is the :class:`~tessflow.models.DequantizedFlow` of a coupling flow and Voronoi cells.
+
+    Args:
+        variables: The variables, or, for one of classes only, their number. The C with two classes or more have cells.
+        dim: The dimension ``D`` of a variable's cells.
+        profile: How noise is pushed into cells.
+        hidden_features: The widths of the hidden layers of every network.
+        layers: The number of coupling layers.
+
+    Attributes:
+        lower_bound: Whether log-probabilities are lower bounds: always, unless all variables are numbers without atoms
+            that are not whole.
+
+    Raises:
+        ValueError: If an option is out of its range.
+
+    Example:
+        >>> from tessflow.models import Number, Variable
+        >>> height = Variable(classes=2, number=Number(knots=(150.0, 190.0), scores=(-2.0, 2.0)))  # or missing
+        >>> model = MixedFlow((Variable(3), height), dim=2, layers=4, hidden_features=(16,))
+        >>> rows = model.sample(5)  # class of the first, class of the height, height
+        >>> rows.shape, model.log_prob(rows, samples=10).shape
+        (torch.Size([5, 3]), torch.Size([5]))
+    """
+
+    knots: Tensor
+    scores: Tensor
+    whole: Tensor
+
+    def __init__(
+        self,
+        variables: Sequence[Variable | int],
+        *,
+        dim: int = 4,
+        profile: ProfileName = "truncated-gaussian",
+        hidden_features: Sequence[int] = (256, 256),
+        layers: int = 16,
+    ) -> None:
+        super().__init__()
+        self.variables = tuple(Variable(classes=v) if isinstance(v, int) else v for v in variables)
+        self.numeric = [n for n, variable in enumerate(self.variables) if variable.number is not None]
+        # A flow needs a coordinate: with nothing else to model there are cells of one class.
+        several = [n for n, variable in enumerate(self.variables) if variable.classes > 1]
+        self.classed = several or ([] if self.numeric else [0])
+        self.dequantizer: VoronoiDequantizer | None = None
+        if self.classed:
+            cardinalities = [self.variables[n].classes for n in self.classed]
+            self.dequantizer = VoronoiDequantizer(cardinalities, dim, profile=profile, hidden_features=hidden_features)
+        numbers = [variable.number for variable in self.variables if variable.number is not None]
+        if numbers:
+            for name, values in zip(("knots", "scores"), stack_scales(numbers), strict=True):
+                self.register_buffer(name, values, persistent=False)
+            self.register_buffer("whole", torch.tensor([number.whole for number in numbers]), persistent=False)
+        self._cells = len(self.classed) * dim
+        self.flow = coupling_flow(self._cells + len(numbers), layers=layers, hidden_features=hidden_features)
+
+    @property
+    def lower_bound(self) -> bool:
+        """Whether log-probabilities are lower bounds rather than exact."""
+        return bool(self.classed) or any(variable.number and variable.number.whole for variable in self.variables)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """The number of classes of each variable."""
+        return tuple(variable.classes for variable in self.variables)
+
+    def elbo(self, rows: Tensor) -> Tensor:
+        """Return a one-sample estimate of the bound: ``(B,)``, nats, differentiable.
+
+        Raises:
+            ValueError: If a code is no class of its variable.
+        """
+        codes, numbers = rows[..., : len(self.variables)].long(), rows[..., len(self.variables) :].double()
+        parts: list[Tensor] = []
+        log_q = torch.zeros((), device=rows.device)
+        if self.dequantizer is not None:
+            points, log_q = self.dequantizer(codes[..., self.classed]).rsample_with_log_prob()
+            parts.append(points.flatten(-2))
+        if self.numeric:
+            z, log_q_of_scores = self._scores(numbers, codes[..., self.numeric] == 0)
+            dtype = next(self.parameters()).dtype
+            parts.append(z.to(dtype))
+            log_q = log_q + log_q_of_scores.sum(-1).to(dtype)
+        return self.flow().log_prob(torch.cat(parts, -1)) - log_q
+
+    @torch.no_grad()
+    def log_prob(self, rows: Tensor, *, samples: int = 100) -> Tensor:
+        """Return the importance-weighted bound on the log-likelihood of rows.
+
+        Args:
+            rows: Shape ``(B, N)`` or ``(B, N + M)``.
+            samples: The number of importance samples a row; more give a tighter bound.
+
+        Returns:
+            Nats, shape ``(B,)``; of numbers that are not whole, with respect to their unit.
+
+        Raises:
+            ValueError: If ``samples`` is below 1, or a code is no class of its variable.
+        """
+        return importance_bound(self.elbo, rows, samples if self.lower_bound else min(samples, 1))
+
+    @torch.no_grad()
+    def sample(self, n: int) -> Tensor:
+        """Draw ``n`` rows, ``(n, N)`` int64 or ``(n, N + M)`` float64."""
+        x = self.flow().sample((n,))
+        codes = torch.zeros(n, len(self.variables), dtype=torch.int64, device=x.device)
+        if self.dequantizer is not None:
+            points = x[:, : self._cells].unflatten(-1, (len(self.classed), self.dequantizer.dim))
+            codes[:, self.classed] = self.dequantizer.quantize(points)
+        if not self.numeric:
+            return codes
+        numbers = self._scale().inv(x[:, self._cells :].double())
+        numbers = torch.where(self.whole, numbers.round(), numbers)
+        return torch.cat([codes.double(), torch.where(codes[:, self.numeric] == 0, numbers, 0.0)], -1)
+
+    def _scores(self, numbers: Tensor, is_number: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw scores of numbers and atoms, ``(..., M)``; also return the log-densities they have, given the row."""
+        noise = torch.randn_like(numbers)
+        z, log_slope = self._scale().call_and_ladj(numbers + self.whole * (torch.rand_like(numbers) - 0.5))
+        return torch.where(is_number, z, noise), torch.where(
+            is_number, -log_slope, -(noise**2 + math.log(2 * math.pi)) / 2
+        )
+
+    def _scale(self) -> PiecewiseLinear:
+        return PiecewiseLinear(self.knots, self.scores)

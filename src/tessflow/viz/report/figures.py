@@ -1,0 +1,135 @@
+"""The figures of the report, drawn as inline SVG: their colours are those of the page, light or dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from tessflow.tables import NumberColumn
+from tessflow.viz.report.compare import Marginal, Shares
+from tessflow.viz.report.svg import Scale, element, figure, shorten, text, ticks, time_ticks
+
+__all__ = ["draw_bars", "draw_heat_map", "draw_history", "draw_histogram"]
+
+_WIDTH = 360
+# Most bars; classes beyond are "other".
+_BARS = 12
+
+
+def draw_history(history: pd.DataFrame) -> Markup:
+    """Draw training and validation loss, in nats a row, against steps."""
+    steps = history["step"].to_numpy(np.float64)
+    losses = {"train": history["train_loss"].to_numpy(np.float64), "held": -history["validation"].to_numpy(np.float64)}
+    finite = np.concatenate([loss[np.isfinite(loss)] for loss in losses.values()])
+    # The first evaluations may be far above all others.
+    low, high = float(finite.min()), float(min(finite.max(), 2 * np.quantile(finite, 0.9) - finite.min()))
+    high = high if high > low else low + 1.0
+    margin = 0.05 * (high - low)
+    height = 220
+    x = Scale(min(0.0, steps.min()), steps.max(), 52, _WIDTH - 12)
+    y = Scale(low - margin, high + margin, height - 36, 8)
+    parts = [_axes(x, y, ticks(x.low, x.high), ticks(y.low, y.high)), text(_WIDTH / 2, height - 4, "step", "middle")]
+    for name, loss in losses.items():
+        points = " ".join(
+            f"{x(a):.1f},{max(y(b), y.end):.1f}" for a, b in zip(steps, loss, strict=True) if np.isfinite(b)
+        )
+        parts.append(element("polyline", points=points, class_=f"line {name}"))
+        dots = [(x(a), max(y(b), y.end)) for a, b in zip(steps, loss, strict=True) if np.isfinite(b)]
+        if len(dots) < 30:
+            parts += [element("circle", cx=float(a), cy=float(b), r=2.5, class_=name) for a, b in dots]
+    return figure(_WIDTH, height, "Negative log-likelihood of training and held-out rows over training steps", *parts)
+
+
+def draw_bars(marginal: Marginal, title: str) -> Markup:
+    """Draw the shares of classes: the most frequent, and all others together."""
+    order = np.argsort(-marginal.classes.first, kind="stable")
+    shown, others = order[:_BARS], order[_BARS:]
+    if len(others) == 1:
+        shown, others = order, order[:0]
+    labels = [marginal.labels[k] for k in shown] + [f"other ({len(others)})"] * bool(len(others))
+    series = {
+        name: [*shares[shown], *([shares[others].sum()] if len(others) else [])]
+        for name, shares in (("real", marginal.classes.real), ("drawn", marginal.classes.drawn))
+        if shares is not None
+    }
+    left, tall, bar = 112, 26 if len(series) > 1 else 18, 9
+    x = Scale(0.0, max(max(values) for values in series.values()) or 1.0, left, _WIDTH - 50)
+    parts = []
+    for i, label in enumerate(labels):
+        top = 4 + i * tall
+        words = shorten(label, 17)
+        parts.append(element("g", element("title", label), text(left - 6, top + tall / 2, words, "end")))
+        for s, (name, values) in enumerate(series.items()):
+            y, end = float(top + s * bar), float(x(values[i]))
+            parts.append(element("rect", x=float(left), y=y, width=end - left, height=float(bar - 1), class_=name))
+            parts.append(text(end + 4, y + bar - 1.5, f"{values[i]:.1%}", class_="small"))
+    return figure(_WIDTH, 8 + len(labels) * tall, title, *parts)
+
+
+def draw_histogram(marginal: Marginal, column: NumberColumn, title: str) -> Markup:
+    """Draw the shares of rows in the bins of their numbers: real rows filled, drawn rows a line."""
+    edges, bins = marginal.edges, marginal.bins
+    assert edges is not None and bins is not None
+    height = 170
+    highest = max(float(shares.max()) for shares in (bins.drawn, bins.real) if shares is not None) or 1.0
+    x, y = Scale(edges[0], edges[-1], 44, _WIDTH - 12), Scale(0.0, 1.08 * highest, height - 34, 8)
+    places, unit = time_ticks(column, edges[0], edges[-1])
+    percents = [(place, f"{100 * place:.3g}%") for place, _ in ticks(0.0, y.high, 3)]
+    parts = [_axes(x, y, places, percents)]
+    if unit:
+        parts.append(text(_WIDTH / 2, height - 3, unit, "middle"))
+    if bins.real is not None:
+        parts.append(element("polygon", points=_steps(edges, bins.real, x, y), class_="real"))
+    parts.append(element("polyline", points=_steps(edges, bins.drawn, x, y), class_="line drawn"))
+    return figure(_WIDTH, height, title, *parts)
+
+
+def draw_heat_map(values: NDArray[np.float64], names: Sequence[str], title: str, *, limit: float = 1.0) -> Markup:
+    """Draw a square table of numbers from ``-limit`` to ``limit``; those of neither sign leave a gap."""
+    count = len(names)
+    left, top = 88, 70
+    side = min(44.0, (_WIDTH - left - 4) / count)
+    font = f"font-size:{min(10.0, max(6.5, side - 1)):.1f}px"
+    parts = []
+    for i, name in enumerate(names):
+        middle = (i + 0.5) * side
+        parts.append(text(left - 4, top + middle + 3, shorten(name, 15), "end", style=font))
+        turn = f"translate({left + middle + 3:.1f} {top - 4}) rotate(-60)"
+        parts.append(element("text", shorten(name, 13), transform=turn, style=font))
+    for i, j in np.ndindex(count, count):
+        value, place = values[i, j], {"x": left + j * side, "y": top + i * side}
+        if np.isnan(value):
+            continue
+        kind = "less" if value < 0 else "more"
+        words = element("title", f"{names[i]}, {names[j]}: {value:.2f}")
+        shade = f"{min(1.0, abs(value) / limit):.3f}"
+        size = {"width": side - 0.5, "height": side - 0.5}
+        parts.append(element("rect", words, class_=f"heat {kind}", fill_opacity=shade, **place, **size))
+        if side >= 26:
+            parts.append(text(place["x"] + side / 2, place["y"] + side / 2 + 4, f"{value:.2f}", "middle", class_="small"))
+    return figure(_WIDTH, top + count * side + 4, title, *parts)
+
+
+def _axes(x: Scale, y: Scale, below: list[tuple[float, str]], beside: list[tuple[float, str]]) -> Markup:
+    parts = [element("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="axis")]
+    for place, words in beside:
+        level = float(y(place))
+        parts.append(element("line", x1=x.start, x2=x.end, y1=level, y2=level, class_="grid"))
+        parts.append(text(x.start - 5, level + 4, words, "end"))
+    for place, words in below:
+        at = float(x(place))
+        # Words at the end of the axis would be cut off.
+        anchor = "end" if at > x.end - 14 else "middle"
+        parts.append(element("line", x1=at, x2=at, y1=y.start, y2=y.start + 4, class_="axis"))
+        parts.append(text(min(at, x.end + 8) if anchor == "middle" else x.end + 8, y.start + 16, words, anchor))
+    return element("g", *parts)
+
+
+def _steps(edges: NDArray[np.float64], shares: NDArray[np.float64], x: Scale, y: Scale) -> str:
+    across = np.repeat(edges, 2)
+    up = np.concatenate([[0.0], np.repeat(shares, 2), [0.0]])
+    return " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(across, up, strict=True))

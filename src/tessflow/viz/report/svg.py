@@ -1,0 +1,97 @@
+"""Inline SVG: elements, axes and ticks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.ticker import MaxNLocator
+
+from tessflow.tables import NumberColumn
+
+__all__ = ["Scale", "element", "figure", "shorten", "text", "ticks", "time_ticks"]
+
+
+def element(name: str, *children: object, **attributes: object) -> Markup:
+    """Return an element, with its children and the values of its attributes escaped.
+
+    Args:
+        name: Its name.
+        children: Elements or text.
+        attributes: Names, with ``_`` for ``-`` and a last one ignored, and values.
+
+    Example:
+        >>> element("text", "<a>", x=1 / 3, class_="mute")
+        Markup('<text x="0.33" class="mute">&lt;a&gt;</text>')
+    """
+    pairs = Markup("").join(
+        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), f"{value:.2f}" if isinstance(value, float) else value)
+        for key, value in attributes.items()
+    )
+    return Markup("<{0}{1}>{2}</{0}>").format(name, pairs, Markup("").join(children))  # type: ignore[arg-type]
+
+
+def figure(width: int, height: float, label: str, *children: Markup) -> Markup:
+    """Return a picture that is as wide as there is room, and read out as ``label``."""
+    box = f"0 0 {width} {height:g}"
+    return element("svg", element("title", label), *children, viewBox=box, role="img", style=f"max-width:{width * 1.5:g}px")
+
+
+def text(x: float, y: float, words: str, anchor: str = "start", **attributes: object) -> Markup:
+    """Return words at a place: their ``start``, ``middle`` or ``end`` is there."""
+    return element("text", words, x=float(x), y=float(y), text_anchor=anchor, **attributes)
+
+
+def shorten(words: str, length: int) -> str:
+    """Cut words that are too long.
+
+    Example:
+        >>> shorten("evergreen oak", 9)
+        'evergree…'
+    """
+    return words if len(words) <= length else f"{words[: length - 1]}…"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear map from numbers, ``low`` to ``high``, to pixels, ``start`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return the pixel of a number."""
+        return self.start + (self.end - self.start) * (value - self.low) / ((self.high - self.low) or 1.0)
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[tuple[float, str]]:
+    """Return round numbers in a range, and the words for them.
+
+    Example:
+        >>> ticks(0.0, 1.1)
+        [(0.0, '0'), (0.4, '0.4'), (0.8, '0.8')]
+    """
+    places = [float(place) for place in MaxNLocator(count).tick_values(low, high) if low <= place <= high]
+    if len(places) < 2:
+        return [(place, f"{place:.4g}") for place in places]
+    size = max(map(abs, places))
+    digits = max(3, math.ceil(math.log10(size / (places[1] - places[0]))) + 1)
+    return [(place, f"{place if abs(place) > 1e-9 * size else 0.0:.{digits}g}") for place in places]
+
+
+def time_ticks(column: NumberColumn, low: float, high: float) -> tuple[list[tuple[float, str]], str]:
+    """Return the ticks of a numeric column, and the unit that their words are in, or "" for its own."""
+    if column.kind == "timedelta":
+        units = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+        name, unit = next((u for u in units if high - low >= 2 * u[1]), units[-1])
+        return [(place * unit, words) for place, words in ticks(low / unit, high / unit)], name
+    if column.kind == "datetime":
+        by_day = high - low > 2 * 86400
+        places = [low + (high - low) * share for share in (1 / 6, 1 / 2, 5 / 6)]
+        words = [str(np.datetime64(round(place), "s")) for place in places]
+        return [(p, w[:-9] if by_day else w[-8:]) for p, w in zip(places, words, strict=True)], "" if by_day else words[1][:-9]
+    return ticks(low, high), ""

@@ -1,0 +1,260 @@
+"""Distributions of single variables: masses, draws, restrictions, medians, and values of any size."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from row_cases import KINDS, REAL, TWO_KNOTS, WHOLE, every_row, some_rows, support
+from torch.testing import assert_close
+
+from tessflow.models import MatchedFlow, Number, Restriction, Variable
+from tessflow.models.conditionals import Conditionals
+
+NUMERIC = [n for n, variable in enumerate(KINDS) if variable.number is not None]
+INF = math.inf
+
+
+def make(variables=KINDS, *, rows=1, seed=0, **options):
+    """Distributions, and a block of the network's output for each variable."""
+    torch.manual_seed(seed)
+    parts = Conditionals(variables, 3, **options).double()
+    return parts, parts.start().double() + 0.5 * torch.randn(rows, sum(parts.sizes), dtype=torch.float64)
+
+
+def values(parts, output, n):
+    """All values of variable n, and the log-probability and the weight of each."""
+    codes, numbers, weight = support(parts.variables[n])
+    rows_codes = torch.zeros(len(codes), len(parts.variables), dtype=torch.int64)
+    rows_numbers = torch.zeros(len(codes), len(parts.numeric), dtype=torch.float64)
+    rows_codes[:, n] = codes
+    if n in parts.numeric:
+        rows_numbers[:, parts.numeric.index(n)] = numbers
+    log_prob = parts.log_prob(output.expand(len(codes), -1), rows_codes, rows_numbers)[:, n]
+    return codes, numbers, log_prob, weight
+
+
+@pytest.mark.parametrize("n", range(len(KINDS)))
+def test_each_variable_sums_to_one(n):
+    parts, output = make()
+    _, _, log_prob, weight = values(parts, output, n)
+    assert (log_prob.exp() * weight).sum().item() == pytest.approx(1, abs=1e-6)
+
+
+RESTRICTIONS = [
+    (0, Restriction((0, 2))),
+    (1, Restriction((0,), low=-0.3, high=2.0)),
+    (1, Restriction((0,), low=5.0)),
+    (3, Restriction((0,), low=1.5, high=6.5)),
+    (3, Restriction((0, 2), high=2.5)),
+    (3, Restriction((1,))),
+    (3, Restriction((0,), low=3.5, high=4.5)),
+    (4, Restriction((1, 0), low=12.0, high=14.5)),
+]
+
+
+@pytest.mark.parametrize(("n", "allowed"), RESTRICTIONS, ids=str)
+def test_mass_is_that_of_what_is_allowed(n, allowed):
+    parts, output = make()
+    block = output[:, parts.block(n)]
+    mass = parts.log_mass(n, block, allowed).exp()
+    assert mass.shape == (1,)
+    classes = parts.class_log_probs(n, block).exp()[0]
+    expected = sum(classes[code] for code in allowed.codes)
+    if 0 in allowed.codes and n in NUMERIC:
+        ends = torch.tensor([allowed.low, allowed.high], dtype=torch.float64).clamp(-1e9, 1e9)
+        below, above = parts.cdf(n, block.expand(2, -1), ends)
+        expected = expected + classes[0] * (above - below - 1)
+    assert_close(mass[0], expected)
+    if KINDS[n].number is None or KINDS[n].number.whole:
+        codes, numbers, log_prob, _ = values(parts, output, n)
+        inside = torch.isin(codes, torch.tensor(allowed.codes))
+        inside &= (codes > 0) | (KINDS[n].number is None) | ((numbers > allowed.low) & (numbers < allowed.high))
+        assert mass.item() == pytest.approx(log_prob[inside].exp().sum().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "allowed"), RESTRICTIONS, ids=str)
+def test_draws_are_inside_and_follow_the_renormalised_distribution(n, allowed):
+    size = 20_000
+    parts, output = make()
+    block = output[:, parts.block(n)].expand(size, -1)
+    codes, numbers = parts.draw(n, block, allowed)
+    assert torch.isin(codes, torch.tensor(allowed.codes)).all()
+    assert (numbers[codes > 0] == 0).all()
+    is_number = (codes == 0) & (n in NUMERIC)
+    drawn = numbers[is_number]
+    assert ((drawn >= allowed.low) & (drawn <= allowed.high)).all()
+    # Classes ...
+    mass = parts.log_mass(n, block[:1], allowed)
+    for code in allowed.codes:
+        part = Restriction((code,), allowed.low, allowed.high) if code == 0 else Restriction((code,))
+        p = (parts.log_mass(n, block[:1], part) - mass).exp().item()
+        assert abs((codes == code).double().mean().item() - p) < 5 * math.sqrt(p * (1 - p) / size) + 1e-9
+    if not is_number.any():
+        return
+    # ... and numbers: the statistic of Kolmogorov and Smirnov, at halves for whole ones.
+    half = 0.5 if KINDS[n].number.whole else 0.0
+    ends = torch.tensor([allowed.low, allowed.high], dtype=torch.float64).clamp(-1e9, 1e9)
+    low, high = parts.cdf(n, block[:2], ends)
+    x = drawn.sort().values
+    u = (parts.cdf(n, block[: len(x)], x + half) - low) / (high - low)
+    share = torch.searchsorted(x, x, right=True) / len(x)
+    assert (u - share).abs().max() < 1.7 / math.sqrt(len(x))
+    if half:
+        assert drawn.equal(drawn.round())
+
+
+@pytest.mark.parametrize("n", NUMERIC)
+def test_cdf_is_the_sum_of_what_is_below(n):
+    parts, output = make()
+    codes, numbers, log_prob, weight = values(parts, output, n)
+    is_number = codes == 0
+    share = (log_prob.exp() * weight)[is_number] / parts.class_log_probs(n, output[:, parts.block(n)])[0, 0].exp()
+    for x in (REAL.knots[1], 2.5, 12.5, TWO_KNOTS.knots[1] + 0.5):
+        if not KINDS[n].number.whole and x not in KINDS[n].number.knots:
+            continue  # quadrature ends at knots
+        below = share[numbers[is_number] < x].sum().item()
+        cdf = parts.cdf(n, output[:, parts.block(n)], torch.tensor([x], dtype=torch.float64))
+        assert cdf.item() == pytest.approx(below, abs=1e-6)
+
+
+def test_typical_values_are_the_likeliest_class_and_the_median():
+    parts, output = make(rows=200)
+    for n, variable in enumerate(KINDS):
+        block = output[:, parts.block(n)]
+        allowed = Restriction(tuple(range(variable.classes)))
+        codes, numbers = parts.typical(n, block, allowed)
+        assert codes.equal(parts.class_log_probs(n, block).argmax(-1))
+        if n not in NUMERIC:
+            continue
+        assert (numbers[codes > 0] == 0).all()
+        x, block = numbers[codes == 0], block[codes == 0]
+        if variable.number.whole:
+            assert x.equal(x.round())
+            assert (parts.cdf(n, block, x + 0.5) >= 0.5).all()
+            assert (parts.cdf(n, block, x - 0.5) <= 0.5).all()
+        else:
+            assert_close(parts.cdf(n, block, x), torch.full_like(x, 0.5))
+
+
+def test_typical_values_are_allowed():
+    parts, output = make(rows=50)
+    codes, numbers = parts.typical(3, output[:, parts.block(3)], Restriction((1, 2)))
+    assert (codes > 0).all()
+    assert (numbers == 0).all()
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    real=finite,
+    whole=st.integers(-(10**18), 10**18).map(float) | st.integers(-50, 50).map(float),
+    codes=st.tuples(st.integers(0, 1), st.integers(0, 2)),
+    spread=st.floats(0, 30),
+    order=st.sampled_from(["natural", "any"]),
+)
+def test_no_finite_row_gives_nan(real, whole, codes, spread, order):
+    torch.manual_seed(0)
+    model = MatchedFlow((Variable(2, REAL), Variable(3, WHOLE), 2), order=order, dim=2, hidden_features=(16,))
+    with torch.no_grad():
+        model.bias += spread * torch.randn_like(model.bias)
+    y = torch.tensor([[*codes, 1, 0 if codes[0] else real, 0 if codes[1] else whole]], dtype=torch.float64)
+    elbo = model.elbo(y)
+    assert not elbo.isnan().any()
+    assert elbo < 100
+    if elbo.isfinite():
+        elbo.sum().backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is None or not parameter.grad.isnan().any(), name
+    for n in range(3):
+        block = model.outputs(y)[:, model.conditionals.block(n)]
+        code, number = model.conditionals.draw(n, block)
+        assert number.isfinite().all()
+        assert ((code >= 0) & (code < 3)).all()
+
+
+@given(knot=st.floats(-1e12, 1e12), width=st.floats(1e-3, 1e9), seed=st.integers(0, 5))
+def test_densities_of_scales_of_any_size_integrate_to_one(knot, width, seed):
+    scale = Number((knot, knot + width), (-1.0, 1.0))
+    parts, output = make((Variable(1, scale), Variable(1, REAL)), seed=seed)
+    _, _, log_prob, weight = values(parts, output, 0)
+    assert (log_prob.exp() * weight).sum().item() == pytest.approx(1, abs=1e-3)
+
+
+def test_scales_of_different_numbers_of_knots_do_not_disturb_each_other():
+    together, output = make()
+    y = some_rows(40)
+    codes, numbers = together.split(y)
+    log_prob = together.log_prob(output.expand(40, -1), codes, numbers)
+    for m, n in enumerate(NUMERIC):
+        alone = Conditionals((KINDS[n],), 3).double()
+        of_one = alone.log_prob(output[:, together.block(n)].expand(40, -1), codes[:, n, None], numbers[:, m, None])
+        assert_close(of_one[:, 0], log_prob[:, n])
+
+
+def test_adjacent_knots_continue():
+    """Knots one step of float64 apart, beside a longer scale."""
+    near = Number((2.0**53 - 1, 2.0**53), (-1.0, 1.0))
+    parts, output = make((Variable(1, near), Variable(1, REAL)))
+    numbers = torch.tensor([[2.0**53, 0.0], [2.0**54, 0.0], [0.0, 0.0], [2.0**60, 0.0]], dtype=torch.float64)
+    log_prob = parts.log_prob(output.expand(4, -1), torch.zeros(4, 2, dtype=torch.int64), numbers)
+    assert not log_prob.isnan().any()
+    assert (log_prob < 10).all()
+
+
+def test_what_is_seen_of_one_variable_is_what_is_seen_of_rows():
+    parts, _ = make((*KINDS, Variable(9)), most_logits=5)
+    y = some_rows(30)
+    codes = torch.cat([y[:, :5], torch.randint(9, (30, 1))], 1).long()
+    numbers = y[:, 5:]
+    seen = parts.represent(codes, numbers)
+    assert seen.shape == (30, 6, 3)
+    for n in range(6):
+        assert_close(parts.represent_one(n, codes, numbers), seen[:, n])
+    # Numbers differ in what is seen of them, and from atoms.
+    at = torch.where(codes[:, 1] == 0)[0]
+    assert len(seen[at, 1].unique(dim=0)) == len(at)
+
+
+def test_rows_are_joined_from_codes_and_numbers():
+    parts, _ = make()
+    y = some_rows(5)
+    codes, numbers = parts.split(y)
+    assert codes.dtype == torch.int64
+    assert parts.join(codes, numbers).equal(y)
+    classes = Conditionals((Variable(2), Variable(3)), 3)
+    codes = torch.tensor([[1, 2]])
+    assert classes.join(*classes.split(codes)).equal(codes)
+
+
+def test_many_classes_have_no_single_probabilities():
+    parts, output = make((Variable(7), Variable(2)), most_logits=5, rows=10)
+    block = output[:, parts.block(0)]
+    with pytest.raises(ValueError, match="variable 0 has too many classes for each to have a probability"):
+        parts.class_log_probs(0, block)
+    with pytest.raises(ValueError, match="variable 0 has too many classes for a choice of them"):
+        parts.draw(0, block, Restriction((0, 1)))
+    codes, numbers = parts.draw(0, block)
+    assert ((codes >= 0) & (codes < 7)).all()
+    assert (numbers == 0).all()
+
+
+def test_ranges_of_hardly_any_probability_are_drawn_from():
+    parts, output = make(rows=100)
+    for n, low, high in [(1, 1e3, 1.001e3), (3, 499.5, 502.5), (4, -INF, -1e4), (1, 1e8, INF)]:
+        codes, numbers = parts.draw(n, output[:, parts.block(n)], Restriction((0,), low, high))
+        assert (codes == 0).all()
+        assert ((numbers >= low) & (numbers <= high)).all()
+        if KINDS[n].number.whole:
+            assert numbers.equal(numbers.round())
+
+
+def test_the_sum_over_rows_is_the_product_of_independent_columns():
+    variables = (Variable(2), Variable(2, WHOLE))
+    parts, output = make(variables)
+    rows, weight = every_row(variables)
+    log_prob = parts.log_prob(output.expand(len(rows), -1), *parts.split(rows))
+    assert log_prob.shape == (len(rows), 2)
+    assert (log_prob.sum(-1).exp() * weight).sum().item() == pytest.approx(1, abs=1e-6)
