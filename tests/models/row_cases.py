@@ -41,14 +41,14 @@ def perturbed(variables=FEW, *, seed=0, **options) -> MatchedFlow:
     return model
 
 
-def support(variable: Variable) -> tuple[Tensor, Tensor, Tensor]:
-    """All values of a variable: codes, numbers, and the weights that sum or integrate over them."""
+def support(variable: Variable, *, reach: int = 50) -> tuple[Tensor, Tensor, Tensor]:
+    """All values of a variable, of whole numbers those within reach: codes, numbers, and weights to sum them with."""
     codes = torch.arange(variable.classes)
     numbers, weights = torch.zeros(len(codes)), torch.ones(len(codes))
     if variable.number is None:
         return codes, numbers.double(), weights.double()
     if variable.number.whole:
-        x = torch.arange(-45.0, 55.0, dtype=torch.float64)
+        x = torch.arange(-reach, reach + 1, dtype=torch.float64)
         w = torch.ones_like(x)
     else:
         x, w = nodes(variable.number)

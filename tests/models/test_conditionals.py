@@ -19,13 +19,14 @@ INF = math.inf
 def make(variables=KINDS, *, rows=1, seed=0, **options):
     """Distributions, and a block of the network's output for each variable."""
     torch.manual_seed(seed)
-    parts = Conditionals(variables, 3, **options).double()
-    return parts, parts.start().double() + 0.5 * torch.randn(rows, sum(parts.sizes), dtype=torch.float64)
+    parts = Conditionals(variables, 3, **options)
+    output = parts.start().double() + 0.5 * torch.randn(rows, sum(parts.sizes), dtype=torch.float64)
+    return parts.double(), output
 
 
 def values(parts, output, n):
     """All values of variable n, and the log-probability and the weight of each."""
-    codes, numbers, weight = support(parts.variables[n])
+    codes, numbers, weight = support(parts.variables[n], reach=300)
     rows_codes = torch.zeros(len(codes), len(parts.variables), dtype=torch.int64)
     rows_numbers = torch.zeros(len(codes), len(parts.numeric), dtype=torch.float64)
     rows_codes[:, n] = codes
@@ -111,9 +112,9 @@ def test_cdf_is_the_sum_of_what_is_below(n):
     codes, numbers, log_prob, weight = values(parts, output, n)
     is_number = codes == 0
     share = (log_prob.exp() * weight)[is_number] / parts.class_log_probs(n, output[:, parts.block(n)])[0, 0].exp()
-    for x in (REAL.knots[1], 2.5, 12.5, TWO_KNOTS.knots[1] + 0.5):
-        if not KINDS[n].number.whole and x not in KINDS[n].number.knots:
-            continue  # quadrature ends at knots
+    for x in (REAL.knots[1], REAL.knots[2], 2.5, 12.5, TWO_KNOTS.knots[1]):
+        if x % 1 != 0.5 if KINDS[n].number.whole else x not in KINDS[n].number.knots:
+            continue  # sums end at halves, quadrature at knots
         below = share[numbers[is_number] < x].sum().item()
         cdf = parts.cdf(n, output[:, parts.block(n)], torch.tensor([x], dtype=torch.float64))
         assert cdf.item() == pytest.approx(below, abs=1e-6)
@@ -175,9 +176,9 @@ def test_no_finite_row_gives_nan(real, whole, codes, spread, order):
         assert ((code >= 0) & (code < 3)).all()
 
 
-@given(knot=st.floats(-1e12, 1e12), width=st.floats(1e-3, 1e9), seed=st.integers(0, 5))
+@given(knot=st.floats(-1e12, 1e12), width=st.floats(1e-6, 1e3), seed=st.integers(0, 5))
 def test_densities_of_scales_of_any_size_integrate_to_one(knot, width, seed):
-    scale = Number((knot, knot + width), (-1.0, 1.0))
+    scale = Number((knot, knot + width * max(1.0, abs(knot))), (-1.0, 1.0))
     parts, output = make((Variable(1, scale), Variable(1, REAL)), seed=seed)
     _, _, log_prob, weight = values(parts, output, 0)
     assert (log_prob.exp() * weight).sum().item() == pytest.approx(1, abs=1e-3)
@@ -213,9 +214,10 @@ def test_what_is_seen_of_one_variable_is_what_is_seen_of_rows():
     assert seen.shape == (30, 6, 3)
     for n in range(6):
         assert_close(parts.represent_one(n, codes, numbers), seen[:, n])
-    # Numbers differ in what is seen of them, and from atoms.
-    at = torch.where(codes[:, 1] == 0)[0]
-    assert len(seen[at, 1].unique(dim=0)) == len(at)
+    # Numbers differ in what is seen of them.
+    near = (numbers[:, 0] > -3) & (numbers[:, 0] < 10)
+    assert near.sum() > 5
+    assert len(seen[near, 1].unique(dim=0)) == near.sum()
 
 
 def test_rows_are_joined_from_codes_and_numbers():
@@ -249,6 +251,34 @@ def test_ranges_of_hardly_any_probability_are_drawn_from():
         assert ((numbers >= low) & (numbers <= high)).all()
         if KINDS[n].number.whole:
             assert numbers.equal(numbers.round())
+
+
+@pytest.mark.parametrize("most", [1e9, 1e12, 1e15, 1e18])
+def test_whole_numbers_beyond_those_that_float64_tells_apart_have_probabilities(most):
+    parts, output = make((Variable(1, Number((0.0, 1.0, most), (-1.0, 0.0, 2.0), whole=True)), Variable(1, WHOLE)))
+    x = most * torch.tensor([0.1, 0.4, 0.77, 1.1], dtype=torch.float64).round(decimals=2)
+    numbers = torch.stack([x.round(), 0 * x], -1)
+    codes = torch.zeros(4, 2, dtype=torch.int64)
+    log_prob = parts.log_prob(output.expand(4, -1), codes, numbers)[:, 0]
+    wide = most * 1e-5
+    block = output[:, parts.block(0)].expand(4, -1)
+    below, above = (parts.cdf(0, block, numbers[:, 0] + end) for end in (-wide, wide))
+    assert_close(log_prob, ((above - below) / (2 * wide)).log(), rtol=0, atol=1e-3)
+    few = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    below, above = (parts.cdf(0, block[:2], few[:, 0] + end) for end in (-0.5, 0.5))
+    assert_close(parts.log_prob(output.expand(2, -1), codes[:2], few)[:, 0], (above - below).log())
+
+
+@pytest.mark.parametrize("end", [-1e12 - 0.5, -1e12 + 0.5, -1e3 - 0.5, 1e12 + 0.5, 1e12 + 1.5])
+@pytest.mark.parametrize("count", [1, 2, INF])
+def test_whole_numbers_drawn_next_to_a_bound_are_whole(end, count):
+    """Where the density piles up at a bound, quantiles are rounded to the half itself."""
+    parts, output = make(rows=5000)
+    block = output[:, parts.block(3)]
+    allowed = Restriction((0,), end - count, end) if end < 0 else Restriction((0,), end, end + count)
+    _, numbers = parts.draw(3, block, allowed)
+    assert numbers.equal(numbers.round())
+    assert ((numbers > allowed.low) & (numbers < allowed.high)).all()
 
 
 def test_the_sum_over_rows_is_the_product_of_independent_columns():

@@ -7,7 +7,7 @@ import torch
 from row_cases import FEW, KINDS, ORDERS, REAL, WHOLE, every_row, numeric, perturbed, some_rows, support
 from torch.testing import assert_close
 
-from tessflow.models import MatchedFlow, Number, Variable
+from tessflow.models import MatchedFlow, Number, Restriction, Variable
 
 every_order = pytest.mark.parametrize("order", ORDERS, ids=str)
 
@@ -83,6 +83,65 @@ def test_numbers_drawn_have_the_distribution_of_their_cdf(order):
     u = parts.cdf(1, model.outputs(y)[:, parts.block(1)], y[:, 3]).sort().values
     # The statistic of Kolmogorov and Smirnov.
     assert (u - torch.arange(1, len(u) + 1) / len(u)).abs().max() < 1.7 / math.sqrt(len(u))
+
+
+CONDITIONS = [
+    {"allowed": {1: Restriction((0,), low=-1.0, high=0.5)}},
+    {"allowed": {0: Restriction((1,))}},
+    {"allowed": {0: Restriction((1,)), 2: Restriction((0,), low=1.5, high=6.5)}},
+    {"allowed": {2: Restriction((0, 1), high=4.5), 1: Restriction((0,), low=0.0)}},
+    {"known": [0]},
+    {"known": [2]},
+    {"known": [0, 2], "allowed": {1: Restriction((1, 0), low=0.5)}},
+    {"known": [1], "allowed": {2: Restriction((0,), low=1.5, high=6.5), 0: Restriction((0, 1))}},
+]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=str)
+def test_conditional_samples_follow_the_renormalised_probabilities(condition):
+    model, n = perturbed(order="any"), 5000
+    known, allowed = condition.get("known", []), condition.get("allowed", {})
+    row = torch.tensor([1, 0, 0, 0.3, 2], dtype=torch.float64)
+    y = model.sample(n, given=row, known=known, allowed=allowed)
+    # What is drawn from: the variables known, then those restricted, then the others.
+    begin, columns = sorted(allowed), {0: [0], 1: [1, 3], 2: [2, 4]}
+    rows, weight = every_row([Variable(1) if v in known else FEW[v] for v in range(3)])
+    if known:
+        numbers = [v for v in numeric(FEW) if v not in known]
+        full = row.repeat(len(rows), 1)
+        full[:, [v for v in range(3) if v not in known]] = rows[:, [v for v in range(3) if v not in known]]
+        full[:, [columns[v][1] for v in numbers]] = rows[:, 3:]
+        rows = full
+    log_prob = model.log_prob_of(rows, begin, given=known).sum(-1) if begin else 0
+    rest = [v for v in range(3) if v not in known and v not in begin]
+    if rest:
+        log_prob = log_prob + model.log_prob_of(rows, rest, given=[*known, *begin]).sum(-1)
+    probability = log_prob.exp() * weight
+    for rows_of in (rows, y):
+        inside = torch.ones(len(rows_of), dtype=torch.bool)
+        for v, restriction in allowed.items():
+            code = rows_of[:, v]
+            inside &= torch.isin(code, torch.tensor(restriction.codes).double())
+            if v in numeric(FEW):
+                x = rows_of[:, columns[v][1]]
+                inside &= (code > 0) | ((x > restriction.low) & (x <= restriction.high))
+        if rows_of is rows:
+            probability = probability * inside / (probability * inside).sum()
+        else:
+            assert inside.all()
+    for variable in known:
+        assert (y[:, columns[variable]] == row[columns[variable]]).all()
+    # Bounds are knots of the scale, where pieces of quadrature end.
+    ends = torch.tensor([-1.0, 0.0, 0.5, 4.0], dtype=torch.float64)
+
+    def cell(y):
+        real = torch.where(y[:, 1] > 0, -1, torch.bucketize(y[:, 3].contiguous(), ends))
+        whole = torch.where(y[:, 2] > 0, -1, y[:, 4].clamp(-1, 8) + 1)
+        return ((y[:, 0] * 6 + real + 1) * 11 + whole + 1).long()
+
+    expected = torch.zeros(132, dtype=torch.float64).index_add(0, cell(rows), probability)
+    error = (expected * (1 - expected) / n).sqrt()
+    assert ((cell(y).bincount(minlength=132) / n - expected).abs() < 5 * error + 1e-3).all()
 
 
 @pytest.mark.parametrize("order", ["natural", "random", (4, 2, 0, 3, 1)], ids=str)

@@ -43,14 +43,14 @@ def learned():
 def test_bound_of_all_rows_sums_to_at_most_one_and_nearly_to_it(learned):
     model, _ = learned
     rows, weight = every_row(model.variables)
-    near = (rows[:, 4] > -10) & (rows[:, 4] < 14) & (rows[:, 3].abs() < 100)
+    near = (rows[:, 4] > -6) & (rows[:, 4] < 10) & (rows[:, 3].abs() < 100)
     rows, weight = rows[near], weight[near]
     # An average of ratios has no bias: many approach 1, and their logarithm stays below it.
-    many = torch.stack([(model.log_prob(rows, samples=10).double().exp() * weight).sum() for _ in range(20)])
+    many = torch.stack([(model.log_prob(rows, samples=10).double().exp() * weight).sum() for _ in range(12)])
     error = many.std().item() / math.sqrt(len(many))
     assert error < 0.02
     assert many.mean().item() == pytest.approx(1, abs=3 * error)
-    few = torch.stack([model.log_prob(rows, samples=1).double() for _ in range(50)]).mean(0).exp()
+    few = torch.stack([model.log_prob(rows, samples=1).double() for _ in range(20)]).mean(0).exp()
     assert 0.5 < (few * weight).sum() < 1
 
 

@@ -3,202 +3,47 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from tessflow.estimators.conditional import Conditional
-from tessflow.estimators.copies import LEVEL, CopyCheck, compare_copies
+from tessflow.estimators.check_result import CheckResult, ClassCheck, ColumnCheck, NumberCheck, SumCheck
+from tessflow.estimators.conditional import Conditional, block_of
+from tessflow.estimators.copies import LEVEL, compare_copies
 from tessflow.estimators.tabular import TabularFlow
 from tessflow.models import MatchedFlow
 from tessflow.training.evaluation import seeded
 
-__all__ = ["CheckResult", "ClassCheck", "ColumnCheck", "NumberCheck", "SumCheck", "check"]
+__all__ = ["CheckResult", "check"]
 
 BINS = 10
 # Sums are over at most so many classes, and over the numbers in the middles of so many intervals of equal probability.
 MOST_CLASSES, STRATA = 50, 32
 # They are of at most so many rows: fewer, if more likelihoods than this would be needed.
-SUMMED_ROWS, SCORED = 200, 50_000
+SUMMED_ROWS, SCORED = 200, 25_000
 # With fewer rows a mean has no z-test.
 FEW = 30
 # Sums of exact probabilities differ from 1 by rounding.
 ROUNDING = 1e-3
-BARS = "▁▂▃▄▅▆▇█"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-
-class SumCheck(_Record):
-    """What the probabilities of all values of a column sum to, each row's given the rest of the row; 1 is right.
-
-    Args:
-        rows: Rows it was taken of.
-        mean: Mean over rows.
-        low: Their 5% quantile.
-        high: Their 95% quantile.
-        gap: Mean logarithm, in nats: what the order of the columns changes in the mean log-likelihood.
-        limit: Its limit: half the 99% confidence interval of the mean log-likelihood of these rows.
-    """
-
-    rows: int
-    mean: float
-    low: float
-    high: float
-    gap: float
-    limit: float
-
-
-class ClassCheck(_Record):
-    """Probabilities of the classes of a column: for a numeric one "a number", its atoms, and "missing".
-
-    Args:
-        classes: Number of classes.
-        error: Expected calibration error: the mean difference of probability and frequency, over 10 bins of
-            probability, of all classes one against the rest.
-        error_limit: What it exceeds with a probability of 1%, shared among all tests, if the probabilities are right.
-        log_loss: Mean negative log-probability of the classes that came, in nats.
-        frequency_log_loss: That by the frequencies of the classes among the other rows checked.
-    """
-
-    classes: int
-    error: float
-    error_limit: float
-    log_loss: float
-    frequency_log_loss: float
-
-
-class NumberCheck(_Record):
-    """Probability integral transforms of a column's numbers: uniform between 0 and 1 if its distributions are right.
-
-    Args:
-        numbers: How many rows hold a number.
-        shares: Their share in each of 10 bins from 0 to 1.
-        distance: Kolmogorov-Smirnov distance to the uniform distribution.
-        distance_limit: What it exceeds with a probability of at most 1%, shared among all tests, if they are right.
-    """
-
-    numbers: int
-    shares: tuple[float, ...]
-    distance: float
-    distance_limit: float
-
-
-class ColumnCheck(_Record):
-    """What was measured of one column; ``skipped`` says why something was not."""
-
-    name: str | int
-    kind: str
-    sums: SumCheck | None = None
-    classes: ClassCheck | None = None
-    numbers: NumberCheck | None = None
-    skipped: tuple[str, ...] = ()
-
-
-class CheckResult(_Record):
-    """What :func:`check` measured; ``str`` gives it as text, ``model_dump_json`` as JSON.
-
-    Args:
-        rows: Rows checked.
-        table_rows: Rows of the table they were drawn from.
-        seed: Seed of the draw.
-        given: What conditionals are given: "the other columns" or "the columns before it".
-        lower_bound: Whether log-likelihoods are lower bounds.
-        columns: By column.
-        copies: How near samples come to the training rows, if those were given.
-        warnings: What speaks against the model, one sentence each.
-    """
-
-    rows: int
-    table_rows: int
-    seed: int
-    given: Literal["the other columns", "the columns before it"]
-    lower_bound: bool
-    columns: tuple[ColumnCheck, ...]
-    copies: CopyCheck | None = None
-    warnings: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines())
-
-    def lines(self) -> list[str]:
-        """Return the text, of lines of at most 100 characters but for warnings and reasons, which are one line each."""
-        return [line for part in (self._head, self._sums, self._classes, self._numbers, self._rest) for line in part()]
-
-    def _head(self) -> Iterator[str]:
-        kind = "lower bounds" if self.lower_bound else "exact"
-        yield f"{self.rows:,} of {self.table_rows:,} rows, drawn with seed {self.seed}; log-likelihoods are {kind}."
-
-    def _sums(self) -> Iterator[str]:
-        rows = [(column.name, column.sums) for column in self.columns if column.sums]
-        if rows:
-            counts = sorted({sums.rows for _, sums in rows})
-            yield from ("", f"Sums of the probabilities of a column's values, given the rest of the row ({counts[0]} rows).")
-            yield "1 is right. Elsewhere, the likelihood of a row depends on the order of the columns."
-            yield f"{'column':24} {'mean':>8} {'5%':>8} {'95%':>8}"
-            for name, sums in rows:
-                yield f"{_short(name)} {sums.mean:8.3f} {sums.low:8.3f} {sums.high:8.3f}"
-
-    def _classes(self) -> Iterator[str]:
-        rows = [(column.name, column.classes) for column in self.columns if column.classes]
-        if rows:
-            yield from ("", f"Probabilities of classes, given {self.given}.")
-            yield "Error: mean difference of probability and frequency; up to the limit it can be chance."
-            yield "Log-loss: of the model, and of the column's frequencies alone, in nats; less is better."
-            yield f"{'column':24} {'classes':>8} {'error':>8} {'limit':>8} {'log-loss':>9} {'frequencies':>12}"
-            for name, c in rows:
-                figures = f"{c.error:8.4f} {c.error_limit:8.4f} {c.log_loss:9.3f} {c.frequency_log_loss:12.3f}"
-                yield f"{_short(name)} {c.classes:8} {figures}"
-
-    def _numbers(self) -> Iterator[str]:
-        rows = [(column.name, column.numbers) for column in self.columns if column.numbers]
-        if rows:
-            yield from ("", f"Where numbers fall in their distributions, given {self.given}: evenly, if these are right.")
-            yield "A hump: distributions too wide; a valley: too narrow; a slope: shifted."
-            yield "Distance: Kolmogorov-Smirnov, to even bars; up to the limit it can be chance."
-            yield f"{'column':24} {'numbers':>8}  {'0% to 100%':10} {'distance':>9} {'limit':>8}"
-            for name, n in rows:
-                bars = "".join(BARS[min(7, int(4 * share * BINS))] for share in n.shares)
-                yield f"{_short(name)} {n.numbers:8}  {bars} {n.distance:9.4f} {n.distance_limit:8.4f}"
-
-    def _rest(self) -> Iterator[str]:
-        c = self.copies
-        if c is not None:
-            part = "" if c.compared == c.train_rows else f" {c.compared:,} at random of"
-            yield from ("", f"Nearness to{part} {c.train_rows:,} training rows.")
-            yield f"{'':24} {'equal to one':>14} {'median distance':>16}"
-            yield f"{f'{c.rows:,} sampled rows':24} {c.sample_copies:14.1%} {c.sample_distance:16.4f}"
-            yield f"{f'{c.rows:,} held-out rows':24} {c.table_copies:14.1%} {c.table_distance:16.4f}"
-        reasons = [f"  {_short(column.name).strip()}: {why}" for column in self.columns for why in column.skipped]
-        if reasons:
-            yield from ("", "Not checked:", *reasons)
-        yield ""
-        if self.warnings:
-            yield from ("Warnings:", *(f"  {warning}" for warning in self.warnings))
-        else:
-            yield "No warnings."
-
-
-def check(
-    model: TabularFlow, table: Any, *, train: Any = None, rows: int = 1000, seed: int = 0
-) -> CheckResult:
+def check(model: TabularFlow, table: Any, *, train: Any = None, rows: int = 1000, seed: int = 0) -> CheckResult:
     """Measure whether the likelihoods of a fitted model can be trusted, on rows it was not fitted to.
 
     * Sums: the probabilities of all values of a column, given the rest of the row, by the natural order of the columns
       and by an order that leaves the column out. Over numbers the sum is an integral, in 32 steps.
-    * Calibration of each column's conditional: reliability and log-loss of classes (Bröcker & Smith, 2007, whose
-      resampling gives the limit), probability integral transforms of numbers (limit: Massart, 1990). Without
-      ``order="any"`` it is given the columns before it. Missing values are a class of their own.
-    * Copies: how near samples and held-out rows come to training rows (:func:`~tessflow.estimators.copies.compare_copies`).
+    * Calibration of each column's conditional: reliability and log-loss of classes (limit by the resampling of
+      Bröcker & Smith, 2007), probability integral transforms of numbers (limit: Massart, 1990). Without
+      ``order="any"`` it is given the columns before it. Missing values are a class of their own. A model that knows
+      less than it could can be calibrated all the same: compare log-likelihoods for that.
+    * Copies: how near samples and held-out rows come to training rows
+      (:func:`~tessflow.estimators.copies.compare_copies`).
 
     A model that is right gets a warning of its calibration with a probability of about 1%, all columns together.
 
@@ -268,44 +113,53 @@ class _Columns:
     def __init__(self, flow: TabularFlow, model: MatchedFlow, rows: Tensor, seed: int) -> None:
         self.flow, self.model, self.rows, self.seed = flow, model, rows, seed
         self.width, self.parts = len(model.variables), model.conditionals
-        tests = sum(2 * (v.classes > 1) + (v.number is not None) for v in model.variables)
-        self.tests = max(1, tests)
+        # A level is shared among all tests of calibration (Bonferroni).
+        self.tests = max(1, sum(2 * (v.classes > 1) + (v.number is not None) for v in model.variables))
+        self.known = torch.ones(len(rows), self.width, dtype=torch.bool)
         values = sum(self._values(n) for n in range(self.width) if not self._why_no_sums(n))
         self.summed = rows[: min(SUMMED_ROWS, max(FEW, SCORED // max(1, values)))]
-        self.log_likelihood = None if model.lower_bound else self._scores(self.summed, range(self.width))
+        self.limit = self._limit()
 
     def all(self) -> tuple[tuple[ColumnCheck, ...], tuple[str, ...]]:
         columns, warnings = [], []
-        known = torch.ones(len(self.rows), self.width, dtype=torch.bool)
         for n, column in enumerate(self.flow.schema_.columns):
             with seeded(self.seed, self.model.bias.device):
-                conditional = Conditional(self.model, self.flow.schema_, self.rows, known, n, self.flow._chunk())
-            found = [self._sums(n, conditional), self._classes(n, conditional), self._numbers(n, conditional)]
+                conditional = Conditional(self.model, self.flow.schema_, self.rows, self.known, n, self.flow._chunk())
+            found = [self._sums(n), self._classes(n, conditional), self._numbers(n, conditional)]
             measured = dict(zip(("sums", "classes", "numbers"), (part.value for part in found), strict=True))
             skipped = tuple(part.skipped for part in found if part.skipped)
             columns.append(ColumnCheck(name=column.name, kind=column.kind, skipped=skipped, **measured))
             warnings += [f"column {column.name!r}: {part.warning}" for part in found if part.warning]
         return tuple(columns), tuple(warnings)
 
-    def _sums(self, n: int, conditional: Conditional) -> _Measured:
+    def _sums(self, n: int) -> _Measured:
         if reason := self._why_no_sums(n):
             return _Measured(skipped=f"sums: {reason}")
         rest = [other for other in range(self.width) if other != n]
-        variants, log_weights = self._variants(n, conditional)
+        variants, log_weights = self._variants(n)
         log_joint = self._scores(variants.flatten(0, 1), range(self.width)).reshape(log_weights.shape)
         log_sums = np.logaddexp.reduce(log_joint + log_weights, axis=0) - self._scores(self.summed, rest)
-        rows, sums = len(log_sums), np.exp(log_sums)
-        error = np.inf if rows < FEW else np.std(self.log_likelihood, ddof=1) / math.sqrt(rows)
-        limit = max(ROUNDING, NormalDist().inv_cdf(1 - LEVEL / 2) * error) if self.model.any_order else ROUNDING
+        sums, gap = np.exp(np.minimum(log_sums, 700)), float(log_sums.mean())
         low, high = np.quantile(sums, [0.05, 0.95])
-        gap = float(log_sums.mean())
-        value = SumCheck(rows=rows, mean=sums.mean(), low=low, high=high, gap=gap, limit=limit)
+        value = SumCheck(rows=len(sums), mean=sums.mean(), low=low, high=high, gap=gap, limit=self.limit)
+        if self.limit is None or abs(gap) <= self.limit:
+            return _Measured(value)
         warning = (
-            f"the probabilities of its values, given the rest of the row, sum to {math.exp(gap):.3f} on (geometric) "
-            f"average rather than 1: the order of the columns changes the mean log-likelihood by {abs(gap):.3g} nats, "
-            f"more than its sampling error, {limit:.3g}."
+            f"the probabilities of its values, given the rest of the row, sum to {value.mean:.3g} on average rather "
+            f"than 1: the order of the columns changes the mean log-likelihood by {abs(gap):.2g} nats, more than its "
+            f"sampling error, {self.limit:.2g}."
         )
-        return _Measured(value, warning=warning if abs(gap) > limit else "")
+        return _Measured(value, warning=warning)
+
+    def _limit(self) -> float | None:
+        """Return how much the mean log-likelihood may change with the order: as much as with other rows."""
+        if not self.model.any_order:
+            return ROUNDING
+        rows = len(self.summed)
+        if self.model.lower_bound or rows < FEW:
+            return None
+        error = float(self._scores(self.summed, range(self.width)).std(ddof=1)) / math.sqrt(rows)
+        return max(ROUNDING, NormalDist().inv_cdf(1 - LEVEL / 2) * error)
 
     def _why_no_sums(self, n: int) -> str:
         """Return why probabilities cannot be summed over the values of column ``n``; "" if they can."""
@@ -323,7 +177,7 @@ class _Columns:
     def _values(self, n: int) -> int:
         return self.model.variables[n].classes + 2 * STRATA * (n in self.parts.numeric)
 
-    def _variants(self, n: int, conditional: Conditional) -> tuple[Tensor, NDArray[np.float64]]:
+    def _variants(self, n: int) -> tuple[Tensor, NDArray[np.float64]]:
         """Return rows with other values in column ``n``, ``(values, B, ...)``; and logarithms of their weights.
 
         Numbers are at the middles of intervals that are equally probable in the column's conditional: the weight of
@@ -335,7 +189,7 @@ class _Columns:
         variants[: len(codes), :, n] = torch.tensor(codes, dtype=variants.dtype)[:, None]
         log_weights = np.zeros(variants.shape[:2])
         if is_numeric:
-            block = conditional._block[: len(self.summed)]
+            block = block_of(self.model, self.summed, self.known[: len(self.summed)], n)
             levels = (np.arange(STRATA) + 0.5) / STRATA
             numbers = torch.stack([self.parts.quantile(n, block, level) for level in levels])
             place = self.width + self.parts.numeric.index(n)
@@ -376,7 +230,10 @@ class _Columns:
         )
         found = []
         if error > limit:
-            found.append(f"probabilities differ from frequencies by {error:.2g} on average, which chance alone keeps to {limit:.2g}")
+            found.append(
+                f"probabilities differ from frequencies by {error:.2g} on average, which chance alone keeps to "
+                f"{limit:.2g}"
+            )
         if _is_above_zero(loss - frequency_loss, LEVEL / self.tests):
             found.append(
                 f"a log-loss of {loss.mean():.3f} nats is worse than that of the column's frequencies alone, "
@@ -396,11 +253,11 @@ class _Columns:
         distance = float(max((steps[1:] - pit).max(), (pit - steps[:-1]).max()))
         limit = math.sqrt(math.log(2 * self.tests / LEVEL) / (2 * count))
         shares = tuple((np.histogram(pit, BINS, (0, 1))[0] / count).tolist())
+        value = NumberCheck(numbers=count, shares=shares, distance=distance, distance_limit=limit)
         warning = (
             f"numbers do not fall evenly in their distributions: the Kolmogorov-Smirnov distance is {distance:.3f}, "
             f"which chance alone keeps to {limit:.3f}."
         )
-        value = NumberCheck(numbers=count, shares=shares, distance=distance, distance_limit=limit)
         return _Measured(value, warning=warning if distance > limit else "")
 
 
@@ -409,21 +266,22 @@ def _reliability(
 ) -> tuple[float, float]:
     """Return the expected calibration error of probabilities ``(B, K)``, and its critical value.
 
-    That is the quantile of the errors of classes drawn by the probabilities themselves.
+    Each class has bins of its own (Kull et al., 2019). The critical value is the quantile of the errors of classes
+    drawn by the probabilities themselves.
     """
     rows, classes = chances.shape
-    bins = np.minimum((chances * BINS).astype(int), BINS - 1)
-    # The chance that what comes had a probability in a bin.
-    mass = np.stack([np.where(bins == b, chances, 0).sum(1) for b in range(BINS)], axis=1)
-    below = (mass / mass.sum(1, keepdims=True)).cumsum(1)[:, :-1]
+    bins = np.minimum((chances * BINS).astype(int), BINS - 1) + BINS * np.arange(classes)
+    expected = np.bincount(bins.ravel(), chances.ravel(), BINS * classes)
 
     def error(came: NDArray[np.int64]) -> float:
-        return float(np.abs(np.bincount(came, minlength=BINS) - mass.sum(0)).sum()) / (rows * classes)
+        observed = np.bincount(bins[np.arange(rows), came], minlength=BINS * classes)
+        return float(np.abs(observed - expected).sum() / (rows * classes))
 
     draws = min(max(1000, 100 * tests), 5000)
-    by_chance = [error((generator.random((rows, 1)) > below).sum(1)) for _ in range(draws)]
-    limit = float(np.quantile(by_chance, 1 - LEVEL / tests, method="higher"))
-    return error(bins[np.arange(rows), codes]), limit
+    below = chances.cumsum(1)[:, :-1]
+    drawn = np.stack([row.searchsorted(generator.random(draws)) for row in below], axis=1)
+    limit = float(np.quantile([error(came) for came in drawn], 1 - LEVEL / tests, method="higher"))
+    return error(codes), limit
 
 
 def _is_above_zero(values: NDArray[np.float64], level: float) -> bool:
@@ -431,8 +289,3 @@ def _is_above_zero(values: NDArray[np.float64], level: float) -> bool:
     if len(values) < FEW:
         return False
     return bool(values.mean() > NormalDist().inv_cdf(1 - level) * values.std(ddof=1) / math.sqrt(len(values)))
-
-
-def _short(name: str | int) -> str:
-    text = str(name)
-    return f"{text if len(text) <= 24 else text[:23] + '…':24}"

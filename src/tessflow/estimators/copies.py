@@ -72,7 +72,7 @@ def compare_copies(
     known = train[chosen]
     sample_distance, sample_copy = nearest(sample, known, variables)
     table_distance, table_copy = nearest(table, known, variables)
-    twice = torch.from_numpy(pd.DataFrame(known.numpy()).duplicated(keep=False).to_numpy())
+    twice = torch.tensor(pd.DataFrame(known.numpy()).duplicated(keep=False).to_numpy())
     copies = CopyCheck(
         rows=len(sample),
         train_rows=len(train),
@@ -118,8 +118,8 @@ def nearest(rows: Tensor, train: Tensor, variables: Sequence[Variable]) -> tuple
         themselves, boolean ``(B,)``.
 
     Example:
-        >>> distance, is_copy = nearest(torch.tensor([[0, 1], [2, 2]]), torch.tensor([[0, 1], [2, 1]]), [Variable(3)] * 2)
-        >>> distance, is_copy
+        >>> train = torch.tensor([[0, 1], [2, 1]])
+        >>> nearest(torch.tensor([[0, 1], [2, 2]]), train, [Variable(3), Variable(3)])
         (tensor([0.0000, 0.5000]), tensor([ True, False]))
     """
     width = len(variables)

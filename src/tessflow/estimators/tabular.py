@@ -94,6 +94,7 @@ class TabularFlow(FlowEstimator):
         result_: What training did (:class:`~tessflow.training.TrainingResult`); ``None`` for a loaded model.
         history_: One row an evaluation, a DataFrame.
         validation_score_: Mean log-likelihood of the validation rows, in nats; where it is a bound, from one sample.
+            (With ``order="any"`` the validation of :attr:`history_` is the mean over random orders.)
 
     Example:
         >>> import pandas as pd
@@ -217,6 +218,8 @@ class TabularFlow(FlowEstimator):
         kind = _kind(options, schema)
         rate = _DEFAULTS[kind].learning_rate if options.learning_rate is None else options.learning_rate
         self._train(self._build(options, schema), schema, rows, options, learning_rate=rate, directory=directory)
+        if kind == "any":  # trained and validated on random orders, and scored in one
+            self.validation_score_ = float(self._evaluate(rows[1], _log_prob).mean())
 
     def score_samples(
         self,
@@ -357,8 +360,7 @@ class TabularFlow(FlowEstimator):
         table = self.schema_.decode(filled)
         if not isinstance(X, pd.DataFrame):
             return np.asarray(table)
-        names = pd.Index(self.schema_.names, dtype=object)
-        return pd.DataFrame(np.asarray(table) if self.schema_.from_array else table, columns=names).set_axis(X.index, axis=0)
+        return pd.DataFrame(table, columns=pd.Index(self.schema_.names)).set_axis(X.index, axis=0)
 
     def conditional(self, X: Any, column: Any) -> Conditional:
         """Return the distribution of one column in each row, given what is known of the other columns.
@@ -454,6 +456,10 @@ class TabularFlow(FlowEstimator):
                 profile=options.profile,
                 most_logits=options.max_categories,
             )
+
+
+def _log_prob(model: Any, rows: Tensor) -> Tensor:
+    return model.log_prob(rows, samples=1)
 
 
 def _kind(options: TabularOptions, schema: TableSchema) -> str:

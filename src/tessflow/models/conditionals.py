@@ -25,6 +25,8 @@ CELLS, LOGISTICS = 32, 3
 CONTEXT = 64
 # Embeddings of numbers are interpolated between scores this far apart, up to this score.
 _STEP, _LAST = 0.25, 4.0
+# Scores between which a density is as good as even.
+_NARROW = 1e-9
 
 
 class Conditionals(nn.Module):
@@ -200,17 +202,22 @@ class Conditionals(nn.Module):
     def _log_prob_of_numbers(self, output: Tensor, numbers: Tensor) -> Tensor:
         lines = output.index_select(-1, self._lines).unflatten(-1, (len(self.numeric), -1))
         scale, whole = self._scale(), self._whole
+        z, log_slope = scale.call_and_ladj(numbers)
         if not whole.any():
-            z, log_slope = scale.call_and_ladj(numbers)
-            return (_line(self._walls, lines).log_prob(z.to(lines.dtype)) + log_slope).to(lines.dtype)
-        low, high = scale(numbers - 0.5), scale(numbers + 0.5)
+            return (_line(self._walls, lines).log_prob(_near(z).to(lines.dtype)) + log_slope).to(lines.dtype)
+        low, high = _near(scale(numbers - 0.5)), _near(scale(numbers + 0.5))
         # Of many whole numbers one is a narrow interval: float32 would not tell its ends apart.
-        mass = _line(self._walls.double(), lines[..., whole, :].double()).log_mass(low[..., whole], high[..., whole])
+        line = _line(self._walls.double(), lines[..., whole, :].double())
+        mass = line.log_mass(low[..., whole], high[..., whole])
+        # Nor float64 those of billions: their density is as even as a constant.
+        narrow = (high - low)[..., whole] < _NARROW
+        mass = torch.where(narrow, line.log_prob(z[..., whole]) + log_slope[..., whole], mass)
         if whole.all():
             return mass.to(lines.dtype)
         real = ~whole
-        z, log_slope = scale.call_and_ladj(numbers)
-        density = _line(self._walls, lines[..., real, :]).log_prob(z[..., real].to(lines.dtype)) + log_slope[..., real]
+        density = (
+            _line(self._walls, lines[..., real, :]).log_prob(_near(z[..., real]).to(lines.dtype)) + log_slope[..., real]
+        )
         order = torch.cat([whole.nonzero(), real.nonzero()]).flatten().argsort()
         return torch.cat([mass.to(lines.dtype), density.to(lines.dtype)], -1)[..., order]
 
@@ -282,7 +289,7 @@ class Conditionals(nn.Module):
         return code, torch.where(code == 0, self.quantile(n, block, 0.5), 0.0)
 
     def quantile(self, n: int, block: Tensor, level: float) -> Tensor:
-        """Return the number that variable ``n``, if it is a number, exceeds with probability 1 - ``level``, ``(B,)``."""
+        """Return the number that variable ``n``, if a number, is at most with probability ``level``, ``(B,)``."""
         levels = torch.full(block.shape[:-1], level, dtype=torch.float64, device=block.device)
         score = self._number(n, block).icdf(levels)
         return self._grid(n, self._scale(self.numeric.index(n)).inv(score), None)
@@ -291,7 +298,8 @@ class Conditionals(nn.Module):
         """Round what is whole, and keep it within what is allowed."""
         low, high = (-math.inf, math.inf) if allowed is None else (allowed.low, allowed.high)
         if self._whole[self.numeric.index(n)]:
-            return number.round().clamp(math.floor(low + 1) if low > -math.inf else low, high)
+            # Half a unit inside of bounds that are halves: where rounding would leave them.
+            return number.round().clamp(low + 0.5, high - 0.5)
         return number.clamp(low, high)
 
     def _bounds(self, n: int, allowed: Restriction, block: Tensor) -> tuple[Tensor, Tensor]:
@@ -310,13 +318,18 @@ class Conditionals(nn.Module):
         return PiecewiseLinear(self._knots[one], self._scores[one])
 
 
+def _near(score: Tensor) -> Tensor:
+    """Keep scores where float32 holds what their densities are; beyond, no density tells them apart."""
+    return score.clamp(-1e6, 1e6)
+
+
 def _line(walls: Tensor, line: Tensor) -> IntervalMixture:
     tilt, logits, loc, log_scale = line.split([CELLS, LOGISTICS, LOGISTICS, LOGISTICS], -1)
     return IntervalMixture(walls, tilt, logits, loc, log_scale.clamp(-9, 5))
 
 
 def _interpolated(embedding: Tensor, scores: Tensor) -> Tensor:
-    """Look scores, ``(..., M)``, up in embeddings, ``(M, places, D)``: between the nearest two places, ``(..., M, D)``."""
+    """Look scores, ``(..., M)``, up in embeddings, ``(M, places, D)``, between the nearest two: ``(..., M, D)``."""
     place = (scores.to(embedding.dtype).clamp(-_LAST, _LAST) + _LAST) / _STEP
     low = place.long().clamp_max(embedding.shape[1] - 2)
     part, places = (place - low)[..., None], embedding.flatten(0, 1)

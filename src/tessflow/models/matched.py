@@ -110,10 +110,10 @@ class MatchedFlow(nn.Module):
     def elbo(self, y: Tensor) -> Tensor:
         """Return the exact log-likelihood of rows, or one sample of its bound: ``(B,)``, nats, differentiable.
 
-        In training, an any-order model takes a random order for each row.
+        An any-order model takes a random order for each row.
         """
         order = None
-        if self.any_order and self.training:
+        if self.any_order:
             order = torch.rand(len(y), len(self.variables), device=y.device).argsort(-1)
         return self._contributions(y, order, samples=1).sum(-1)
 
@@ -129,7 +129,7 @@ class MatchedFlow(nn.Module):
             Nats, shape ``(B,)``; of numbers that are not whole, with respect to their unit.
         """
         if self.conditionals.condition_on == "point":
-            return importance_bound(self.elbo, y, samples)
+            return importance_bound(self._bound, y, samples)
         return self._contributions(y, None, samples=samples).sum(-1)
 
     @torch.no_grad()
@@ -260,6 +260,9 @@ class MatchedFlow(nn.Module):
             if walk is not None:
                 walk.step(v, parts.represent_one(v, codes, numbers))
         return parts.join(codes, numbers), log_chance
+
+    def _bound(self, y: Tensor) -> Tensor:
+        return self._contributions(y, None, samples=1).sum(-1)
 
     def _contributions(self, y: Tensor, order: Tensor | None, *, samples: int) -> Tensor:
         codes, numbers = self.conditionals.split(y)

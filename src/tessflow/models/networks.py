@@ -18,7 +18,7 @@ class Walk(Protocol):
     """A pass through the variables of rows, one after another."""
 
     def output(self, n: int) -> Tensor:
-        """Return the output for variable ``n``, the next: ``(B, sizes[n])``."""
+        """Return the output for variable ``n``, the next: ``(B, sizes[n])``. To be called once before each step."""
 
     def step(self, n: int, x: Tensor) -> None:
         """Go on with what is seen of variable ``n``, ``(B, D)``."""
@@ -108,9 +108,7 @@ class AnyOrderNetwork(nn.Module):
             {str(size): nn.Parameter(torch.zeros(len(group), width, size)) for size, group in self._groups.items()}
         )
         starts = [0, *itertools.accumulate(sizes)]
-        slots = [
-            torch.arange(starts[variable], starts[variable + 1]) for group in self._groups.values() for variable in group
-        ]
+        slots = [torch.arange(starts[n], starts[n + 1]) for group in self._groups.values() for n in group]
         self.register_buffer("_place", torch.cat(slots).argsort(), persistent=False)
 
     def forward(self, x: Tensor, order: Tensor) -> Tensor:
@@ -188,7 +186,8 @@ class _Block(nn.Module):
         parts = self.attention(self.norms[0](h)).chunk(3, -1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for part in parts)
         if cache is not None:
-            key, value = (torch.cat([old, new], -2) for old, new in zip(cache or ([key[..., :0, :]] * 2), (key, value)))
+            if cache:
+                key, value = torch.cat([cache[0], key], -2), torch.cat([cache[1], value], -2)
             cache[:] = key, value
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=cache is None)
         h = h + self.dropout(self.out(attended.transpose(-2, -3).flatten(-2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Number:
 
     def __post_init__(self) -> None:
         for name, values in (("knots", self.knots), ("scores", self.scores)):
-            if len(values) < 2 or any(not low < high for low, high in zip(values, values[1:], strict=False)):
+            if len(values) < 2 or any(not low < high for low, high in itertools.pairwise(values)):
                 raise ValueError(f"{name} needs at least two numbers that strictly ascend, got {values}.")
         if len(self.knots) != len(self.scores):
             raise ValueError(f"there are {len(self.knots)} knots and {len(self.scores)} scores: give as many of both.")

@@ -41,7 +41,8 @@ def score_independent(schema: TableSchema, train: Tensor, test: Tensor, *, mixtu
     Example:
         >>> import pandas as pd
         >>> schema = TableSchema.infer(pd.DataFrame({"wet": [True, False]}))
-        >>> score_independent(schema, torch.tensor([[1]] * 9), torch.tensor([[1], [0]]), mixtures=True).round(2).tolist()
+        >>> train, test = torch.tensor([[1]] * 9), torch.tensor([[1], [0]])
+        >>> score_independent(schema, train, test, mixtures=True).round(2).tolist()
         [[-0.05], [-3.0]]
     """
     scores = np.zeros((len(test), len(schema.columns)))

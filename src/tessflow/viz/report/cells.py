@@ -104,11 +104,10 @@ def _free(
 ) -> tuple[float, float, float, float] | None:
     """Return a box (left, top, right, bottom) for words beside a dot, none of which is taken."""
     gap, tall = radius + 2, _FONT + 2
-    for left, top in (
-        (a - width / 2, b - gap - tall), (a - width / 2, b + gap), (a + gap, b - tall / 2), (a - gap - width, b - tall / 2)
-    ):  # fmt: skip
+    above, below, middle = b - gap - tall, b + gap, b - tall / 2
+    for left, top in ((a - width / 2, above), (a - width / 2, below), (a + gap, middle), (a - gap - width, middle)):
         right, bottom = left + width, top + tall
         inside = left >= 0 and top >= 0 and right <= _SIDE and bottom <= _SIDE
-        if inside and not any(left < r and l < right and top < d and u < bottom for l, u, r, d in taken):
+        if inside and not any(left < x1 and x0 < right and top < y1 and y0 < bottom for x0, y0, x1, y1 in taken):
             return left, top, right, bottom
     return None

@@ -35,6 +35,14 @@ class Shares:
         r"""The total variation :math:`\frac12 \sum_i |p_i - q_i|`; 0 without real rows."""
         return 0.0 if self.real is None else 0.5 * float(np.abs(self.drawn - self.real).sum())
 
+    def by_chance(self, rows: int) -> float:
+        r"""Return the mean distance of two draws of ``rows`` rows each of the same distribution.
+
+        Differences are about :math:`N(0, 2 p (1 - p) / n)`, and of mean size :math:`\sqrt{4 p (1 - p) / (\pi n)}`.
+        """
+        p = (self.drawn + self.first) / 2
+        return 0.5 * float(np.sqrt(4 * p * (1 - p) / (np.pi * rows)).sum())
+
 
 @dataclass(frozen=True)
 class Marginal:
@@ -58,6 +66,10 @@ class Marginal:
     def distance(self) -> float:
         """The total variation between real and drawn rows, in 0..1."""
         return self.classes.distance + (self.bins.distance if self.bins else 0.0)
+
+    def by_chance(self, rows: int) -> float:
+        """Return the mean distance of two draws of ``rows`` rows each of the same distribution."""
+        return self.classes.by_chance(rows) + (self.bins.by_chance(rows) if self.bins else 0.0)
 
 
 def marginal(schema: TableSchema, n: int, drawn: Rows, real: Rows | None) -> Marginal:
@@ -140,7 +152,7 @@ def _cramers_v(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
 def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     both = np.isfinite(a) & np.isfinite(b)
     x, y = _centred_ranks(a[both]), _centred_ranks(b[both])
-    return abs(_ratio(x @ y, np.sqrt((x @ x) * (y @ y))))
+    return abs(_ratio(float(x @ y), float(np.sqrt((x @ x) * (y @ y)))))
 
 
 def _correlation_ratio(numbers: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
@@ -149,7 +161,7 @@ def _correlation_ratio(numbers: NDArray[np.float64], codes: NDArray[np.int64]) -
     if len(values) < 2:
         return np.nan
     between = np.bincount(group, ranks) ** 2 / np.bincount(group)
-    return float(np.sqrt(_ratio(between.sum(), ranks @ ranks)))
+    return float(np.sqrt(_ratio(float(between.sum()), float(ranks @ ranks))))
 
 
 def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -158,4 +170,4 @@ def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole > 0 else np.nan
+    return part / whole if whole > 0 else np.nan

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tessflow.tables import NumberColumn
-from tessflow.viz.report.compare import Marginal, Shares
+from tessflow.viz.report.compare import Marginal
 from tessflow.viz.report.svg import Scale, element, figure, shorten, text, ticks, time_ticks
 
 __all__ = ["draw_bars", "draw_heat_map", "draw_history", "draw_histogram"]
@@ -34,13 +34,11 @@ def draw_history(history: pd.DataFrame) -> Markup:
     y = Scale(low - margin, high + margin, height - 36, 8)
     parts = [_axes(x, y, ticks(x.low, x.high), ticks(y.low, y.high)), text(_WIDTH / 2, height - 4, "step", "middle")]
     for name, loss in losses.items():
-        points = " ".join(
-            f"{x(a):.1f},{max(y(b), y.end):.1f}" for a, b in zip(steps, loss, strict=True) if np.isfinite(b)
-        )
+        dots = [(float(x(a)), float(max(y(b), y.end))) for a, b in zip(steps, loss, strict=True) if np.isfinite(b)]
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in dots)
         parts.append(element("polyline", points=points, class_=f"line {name}"))
-        dots = [(x(a), max(y(b), y.end)) for a, b in zip(steps, loss, strict=True) if np.isfinite(b)]
         if len(dots) < 30:
-            parts += [element("circle", cx=float(a), cy=float(b), r=2.5, class_=name) for a, b in dots]
+            parts += [element("circle", cx=a, cy=b, r=2.5, class_=name) for a, b in dots]
     return figure(_WIDTH, height, "Negative log-likelihood of training and held-out rows over training steps", *parts)
 
 
@@ -73,7 +71,8 @@ def draw_bars(marginal: Marginal, title: str) -> Markup:
 def draw_histogram(marginal: Marginal, column: NumberColumn, title: str) -> Markup:
     """Draw the shares of rows in the bins of their numbers: real rows filled, drawn rows a line."""
     edges, bins = marginal.edges, marginal.bins
-    assert edges is not None and bins is not None
+    assert edges is not None
+    assert bins is not None
     height = 170
     highest = max(float(shares.max()) for shares in (bins.drawn, bins.real) if shares is not None) or 1.0
     x, y = Scale(edges[0], edges[-1], 44, _WIDTH - 12), Scale(0.0, 1.08 * highest, height - 34, 8)
@@ -105,12 +104,13 @@ def draw_heat_map(values: NDArray[np.float64], names: Sequence[str], title: str,
         if np.isnan(value):
             continue
         kind = "less" if value < 0 else "more"
-        words = element("title", f"{names[i]}, {names[j]}: {value:.2f}")
-        shade = f"{min(1.0, abs(value) / limit):.3f}"
+        hover = element("title", f"{names[i]}, {names[j]}: {value:.2f}")
+        shade = f"{0.75 * min(1.0, abs(value) / limit):.3f}"  # under words that can still be read
         size = {"width": side - 0.5, "height": side - 0.5}
-        parts.append(element("rect", words, class_=f"heat {kind}", fill_opacity=shade, **place, **size))
+        parts.append(element("rect", hover, class_=f"heat {kind}", fill_opacity=shade, **place, **size))
         if side >= 26:
-            parts.append(text(place["x"] + side / 2, place["y"] + side / 2 + 4, f"{value:.2f}", "middle", class_="small"))
+            words = f"{round(value, 2) + 0.0:.2f}"  # no -0.00
+            parts.append(text(place["x"] + side / 2, place["y"] + side / 2 + 3, words, "middle", class_="small"))
     return figure(_WIDTH, top + count * side + 4, title, *parts)
 
 

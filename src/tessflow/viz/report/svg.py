@@ -26,17 +26,18 @@ def element(name: str, *children: object, **attributes: object) -> Markup:
         >>> element("text", "<a>", x=1 / 3, class_="mute")
         Markup('<text x="0.33" class="mute">&lt;a&gt;</text>')
     """
-    pairs = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), f"{value:.2f}" if isinstance(value, float) else value)
-        for key, value in attributes.items()
-    )
+    pairs = Markup("")
+    for key, value in attributes.items():
+        words = f"{value:.2f}" if isinstance(value, float) else value
+        pairs += Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), words)
     return Markup("<{0}{1}>{2}</{0}>").format(name, pairs, Markup("").join(children))  # type: ignore[arg-type]
 
 
 def figure(width: int, height: float, label: str, *children: Markup) -> Markup:
     """Return a picture that is as wide as there is room, and read out as ``label``."""
     box = f"0 0 {width} {height:g}"
-    return element("svg", element("title", label), *children, viewBox=box, role="img", style=f"max-width:{width * 1.5:g}px")
+    limit = f"max-width:{1.3 * width:g}px"
+    return element("svg", element("title", label), *children, viewBox=box, role="img", style=limit)
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", **attributes: object) -> Markup:
@@ -93,5 +94,6 @@ def time_ticks(column: NumberColumn, low: float, high: float) -> tuple[list[tupl
         by_day = high - low > 2 * 86400
         places = [low + (high - low) * share for share in (1 / 6, 1 / 2, 5 / 6)]
         words = [str(np.datetime64(round(place), "s")) for place in places]
-        return [(p, w[:-9] if by_day else w[-8:]) for p, w in zip(places, words, strict=True)], "" if by_day else words[1][:-9]
+        short = [word[:-9] if by_day else word[-8:] for word in words]
+        return list(zip(places, short, strict=True)), "" if by_day else words[1][:-9]
     return ticks(low, high), ""

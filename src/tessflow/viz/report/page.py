@@ -1,0 +1,116 @@
+"""The page: its sections, put together and written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from sklearn.utils.validation import check_is_fitted
+
+from tessflow.estimators import TabularFlow
+from tessflow.models import MatchedFlow
+from tessflow.tables.frames import as_frame
+from tessflow.training.weights import write_atomically
+from tessflow.viz.report.facts import describe_columns, describe_model
+from tessflow.viz.report.figures import draw_history
+from tessflow.viz.report.rows import Rows, draw_rows
+from tessflow.viz.report.sections import cells_section, comparison_section, likelihood_section
+from tessflow.viz.report.surprises import surprising_rows
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    model: TabularFlow,
+    path: str | os.PathLike[str],
+    *,
+    table: pd.DataFrame | None = None,
+    rows: int = 2000,
+    seed: int = 0,
+) -> Path:
+    """Write a report on a fitted model: one HTML page that needs no network and no other file.
+
+    It says what was fitted and how training went; draws what the model draws, and the cells it learned. With a table
+    it also compares likelihoods with those of two simple models, drawn rows with real ones, and lists the real rows
+    that surprise the model most, and why.
+
+    Args:
+        model: A fitted model.
+        path: Where the page goes.
+        table: Rows with the columns of the training data, best such that the model has not seen.
+        rows: How many rows are drawn from the model, and at most looked at in the table: a random choice, if it has
+            more.
+        seed: Of all draws: the same call writes the same page.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: If the table has no rows, or does not fit the model's schema; or ``rows`` is below 1.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> rows = pd.DataFrame({"coat": ["yes", "no"] * 20, "season": ["winter", "summer"] * 20})
+        >>> model = TabularFlow(max_steps=10, hidden_features=(16,), random_state=0).fit(rows)
+        >>> write_report(model, Path(mkdtemp()) / "report.html", table=rows).name
+        'report.html'
+    """
+    check_is_fitted(model)
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, got {rows}.")
+    context = _context(model, table, rows, seed)
+    environment = Environment(
+        loader=PackageLoader("tessflow.viz.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["nats"] = lambda value: "–" if value is None or np.isnan(value) else f"{value:.3f}"
+    page = environment.get_template("page.html").render(context)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(target, page.encode())
+    return target
+
+
+def _context(model: TabularFlow, table: pd.DataFrame | None, rows: int, seed: int) -> dict[str, Any]:
+    """Return what the template shows."""
+    schema, rng = model.schema_, np.random.default_rng(seed)
+    context: dict[str, Any] = {
+        "names": [str(name) for name in schema.names],
+        "facts": describe_model(model),
+        "columns": describe_columns(schema),
+        "history": draw_history(model.history_) if len(model.history_) else None,
+        "lower_bound": model.lower_bound_,
+        "autoregressive": isinstance(model.model_, MatchedFlow),
+        "any_order": getattr(model.model_, "any_order", False),
+        "table_rows": 0,
+        "looked_at": 0,
+        "likelihood": None,
+        "surprising": [],
+    }
+    real = None
+    if table is not None:
+        frame = as_frame(table)[0]
+        if not len(frame):
+            raise ValueError("the table of the report has no rows: give at least one.")
+        context["table_rows"] = len(frame)
+        frame = frame.iloc[np.sort(rng.permutation(len(frame))[:rows])]
+        context["looked_at"] = rows = len(frame)
+        encoded = schema.encode(frame)
+        real = Rows.of(schema, encoded)
+        scores = model.score_samples(frame)
+        by_column = model.score_columns(frame) if context["autoregressive"] else None
+        context["score"] = float(scores.mean())
+        context["likelihood"] = likelihood_section(schema, encoded, scores, by_column, rng)
+        context["surprising"] = surprising_rows(model, frame, scores, by_column)
+    drawn = draw_rows(model, rows, seed)
+    context["drawn_rows"] = rows
+    context["comparison"] = comparison_section(schema, drawn, real)
+    context["cells"] = cells_section(model, drawn if real is None else real)
+    return context

@@ -1,0 +1,187 @@
+"""What the sections with figures and comparisons show."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tessflow.estimators import TabularFlow
+from tessflow.geometry import VoronoiTessellation
+from tessflow.models import MatchedFlow
+from tessflow.tables import Column, NumberColumn, TableSchema
+from tessflow.viz.report.baselines import score_independent
+from tessflow.viz.report.cells import draw_cells, in_the_plane
+from tessflow.viz.report.compare import Marginal, associations, marginal
+from tessflow.viz.report.figures import draw_bars, draw_heat_map, draw_histogram
+from tessflow.viz.report.rows import Rows, class_labels
+
+__all__ = [
+    "Card", "Cells", "Comparison", "Likelihood", "Score", "cells_section", "comparison_section", "likelihood_section",
+]  # fmt: skip
+
+# Columns that are drawn, and columns whose cells are.
+COLUMNS, CELLS = 30, 12
+# Fewer rows are not worth halving.
+_FEWEST = 4
+
+
+@dataclass(frozen=True)
+class Score:
+    """The mean log-likelihood of a model, in nats, and how far it is below the fitted model's, with standard errors."""
+
+    name: str
+    mean: float
+    behind: float | None = None
+    error: float | None = None
+
+    @property
+    def bits(self) -> float:
+        """The mean in bits."""
+        return self.mean / math.log(2)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Likelihoods of the same rows by the model and by two simple ones; and by column, if the model says."""
+
+    train_rows: int
+    test_rows: int
+    scores: list[Score]
+    by_column: list[tuple[str, float, float, float]]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure of one column, and words below it."""
+
+    title: str
+    picture: Markup
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is drawn of the columns, and of their pairs."""
+
+    columns: int
+    chosen_by_difference: bool
+    marginals: list[Card]
+    associations: list[Card]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of some columns of classes, of which there are ``columns``, in ``dimension`` dimensions."""
+
+    columns: int
+    dimension: int
+    cards: list[Card]
+
+
+def likelihood_section(
+    schema: TableSchema,
+    encoded: Tensor,
+    scores: NDArray[np.float64],
+    by_column: pd.DataFrame | None,
+    rng: np.random.Generator,
+) -> Likelihood | None:
+    """Fit the baselines to one half of some rows and score the other half by all; None if there are too few rows."""
+    if len(encoded) < _FEWEST:
+        return None
+    order = rng.permutation(len(encoded))
+    train, test = encoded[order[: len(order) // 2]], encoded[order[len(order) // 2 :]]
+    scores = scores[order[len(order) // 2 :]]
+    independent, mixtures = (score_independent(schema, train, test, mixtures=mixed) for mixed in (False, True))
+    rows = [Score("tessflow", float(scores.mean()))]
+    for name, other in (("independent columns", independent), ("Gaussian mixtures", mixtures)):
+        gap = scores - other.sum(1)
+        error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
+        rows.append(Score(name, float(other.sum(1).mean()), float(gap.mean()), error))
+    columns = []
+    if by_column is not None:
+        means = by_column.iloc[order[len(order) // 2 :]].mean().to_numpy()
+        columns = [
+            (str(name), float(mean), float(a), float(b))
+            for name, mean, a, b in zip(schema.names, means, independent.mean(0), mixtures.mean(0), strict=True)
+        ]
+    return Likelihood(len(train), len(test), rows, columns)
+
+
+def comparison_section(schema: TableSchema, drawn: Rows, real: Rows | None) -> Comparison:
+    """Draw what columns hold, and which go together: all, or those in which real and drawn rows differ most."""
+    marginals = [marginal(schema, n, drawn, real) for n in range(len(schema.columns))]
+    if len(marginals) > COLUMNS and real is not None:
+        marginals.sort(key=lambda one: -one.distance)
+    marginals = marginals[:COLUMNS]
+    places = sorted(one.column for one in marginals)
+    cards = [_marginal_card(schema, one, len(drawn)) for one in marginals]
+    pairs = _association_cards(schema, drawn, real, places) if len(places) > 1 else []
+    return Comparison(len(schema.columns), real is not None, cards, pairs)
+
+
+def _marginal_card(schema: TableSchema, one: Marginal, rows: int) -> Card:
+    column = schema.columns[one.column]
+    whose = "drawn rows" if one.classes.real is None else "real and drawn rows"
+    notes = []
+    if one.classes.real is not None:
+        notes.append(f"Total variation distance: {one.distance:.3f}, by chance about {one.by_chance(rows):.3f}")
+    if not isinstance(column, NumberColumn):
+        return Card(str(column.name), draw_bars(one, f"Shares of the classes of {column.name} in {whose}"), notes)
+    for k, label in enumerate(one.labels):
+        real = "" if one.classes.real is None else f"{one.classes.real[k]:.1%} of real rows, "
+        notes.append(f"{label[0].upper()}{label[1:]}: {real}{one.classes.drawn[k]:.1%} of drawn rows")
+    return Card(str(column.name), draw_histogram(one, column, f"Histogram of {column.name} in {whose}"), notes)
+
+
+def _association_cards(schema: TableSchema, drawn: Rows, real: Rows | None, places: list[int]) -> list[Card]:
+    names = [str(schema.names[n]) for n in places]
+    of_drawn = associations(schema, drawn, places)
+    drawn_card = Card("Drawn rows", draw_heat_map(of_drawn, names, "Associations of columns in drawn rows"), [])
+    if real is None:
+        return [drawn_card]
+    of_real = associations(schema, real, places)
+    gap = of_drawn - of_real
+    off = ~np.eye(len(names), dtype=bool)
+    limit = max(0.2, float(np.nanmax(np.abs(gap[off]), initial=0.0)))
+    mean = np.abs(gap[off])[~np.isnan(gap[off])]
+    notes = [f"Full colour at {limit:.2f}"]
+    if len(mean):
+        notes.append(f"Mean size of the difference over pairs: {mean.mean():.3f}")
+    np.fill_diagonal(gap, np.nan)
+    picture = draw_heat_map(gap, names, "Associations in drawn rows less those in real rows", limit=limit)
+    real_card = Card("Real rows", draw_heat_map(of_real, names, "Associations of columns in real rows"), [])
+    return [real_card, drawn_card, Card("Drawn less real", picture, notes)]
+
+
+def cells_section(model: TabularFlow, rows: Rows) -> Cells:
+    """Draw the cells of the columns of classes, of those with most classes if they are many."""
+    places = _tessellated(model)
+    classes = {n: column.cardinality for n, column in enumerate(model.schema_.columns) if isinstance(column, Column)}
+    chosen = sorted((n for n in places if n in classes and classes[n] > 1), key=lambda n: -classes[n])
+    cards = []
+    for n in chosen[:CELLS]:
+        column = model.schema_.columns[n]
+        shares = np.bincount(rows.codes[:, n], minlength=classes[n]) / len(rows)
+        tessellation, place = places[n]
+        points = in_the_plane(tessellation.variable(place).anchors)
+        picture = draw_cells(points, class_labels(column), shares, f"Cells of the classes of {column.name}")
+        cards.append(Card(str(column.name), picture, []))
+    return Cells(len(chosen), model.options_.dimension, cards)
+
+
+def _tessellated(model: TabularFlow) -> dict[int, tuple[VoronoiTessellation, int]]:
+    """Return which columns have cells: in which tessellation, and where in it."""
+    flow = model.model_
+    if isinstance(flow, MatchedFlow):
+        parts = flow.conditionals
+        cells = parts.dequantizer.tessellation
+        return {n: (cells, n) for n in range(len(parts.variables)) if n not in parts.many}
+    if flow.dequantizer is None:
+        return {}
+    return {n: (flow.dequantizer.tessellation, place) for place, n in enumerate(flow.classed)}
