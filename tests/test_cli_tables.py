@@ -54,8 +54,11 @@ def test_schema_is_printed_edited_and_checked(run, tmp_path):
     assert (tmp_path / "schema.yaml").read_text() == text
 
     edited = tmp_path / "edited.yaml"
-    edited.write_text(text.replace("- name: legs\n  kind: integer", "- name: legs\n  kind: number\n  resolution: 1.0")
-                      .replace("\n  values: [3, 4]", ""))
+    edited.write_text(
+        text.replace("- name: legs\n  kind: integer", "- name: legs\n  kind: number\n  resolution: 1.0").replace(
+            "\n  values: [3, 4]", ""
+        )
+    )
     run("fit", "train.csv", "--schema", edited, "--out", tmp_path / "model", "--steps", 3, "--quiet")
     assert re.search(r"legs +│ number", run("info", tmp_path / "model"))
 
@@ -108,7 +111,10 @@ def test_sample_with_conditions(run, tmp_path, given, holds):
         (["schema", "train.csv", "--scaling", "log"], "--scaling is quantile or standard, got 'log'"),
         (["fit", "train.csv", "--out", "x", "--stream", "--delimiter", ";"], "--stream goes with --model table"),
         (["fit", "train.csv", "--out", "x", "--order", "random"], "order: input should be 'any' or 'fixed'"),
-        (["fit", "train.csv", "--out", "x", "--model", "mixture", "--order", "any"], "--order belongs to --model table"),
+        (
+            ["fit", "train.csv", "--out", "x", "--model", "mixture", "--order", "any"],
+            "--order belongs to --model table",
+        ),
         (["check", "nowhere", "test.csv"], "nowhere holds no complete model"),
         (["report", "model", "--table", "nowhere.csv"], "nowhere.csv: there is no such file"),
     ],

@@ -101,7 +101,7 @@ def fit(
     schema: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Of a table: what its columns are, as `tessflow schema` writes.")
     ] = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Of a table: read it in batches; it may exceed memory.")] = False,
+    stream: Annotated[bool, typer.Option("--stream", help="Of a table: read it in batches.")] = False,
     steps: Annotated[int | None, typer.Option(help="Most training steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,

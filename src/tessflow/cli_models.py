@@ -38,7 +38,10 @@ MODEL = ("config.json", "schema.json", WEIGHTS)
 FILES = (*MODEL, HISTORY, CHECKPOINT)
 
 # Arguments that one kind of model has and the other has not, and the options that set them.
-OWN = {"table": {"backbone": "--backbone", "dimension": "--dimension", "order": "--order"}, "mixture": {"n_cells": "--cells"}}
+OWN = {
+    "table": {"backbone": "--backbone", "dimension": "--dimension", "order": "--order"},
+    "mixture": {"n_cells": "--cells"},
+}
 
 
 def estimator_of(kind: str, options: Mapping[str, Any]) -> Any:

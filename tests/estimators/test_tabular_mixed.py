@@ -223,7 +223,10 @@ def test_whole_numbers_and_dates_have_probabilities_that_sum_to_one():
     ("call", "sentence"),
     [
         (lambda m, t: m.sample(1, given={"shoe": 1}), "there is no column 'shoe'"),
-        (lambda m, t: m.sample(1, given={"kind": "ash"}), "column 'kind' was given the value 'ash', which was not seen"),
+        (
+            lambda m, t: m.sample(1, given={"kind": "ash"}),
+            "'kind' was given the value 'ash', which was not seen",
+        ),
         (lambda m, t: m.sample(1, given={"height": (3, 2)}), "'height' was given a range from 3 to 2, which is empty"),
         (lambda m, t: m.sample(1, given={"height": (1, 2, 3)}), "a range is (low, high), either of them None"),
         (lambda m, t: m.sample(1, given={"height": [1.0, 2.0]}), "column 'height' holds numbers: give one, or a range"),

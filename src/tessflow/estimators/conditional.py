@@ -30,7 +30,9 @@ class Conditional:
         chunk: How many rows a pass holds.
     """
 
-    def __init__(self, model: MatchedFlow, schema: TableSchema, rows: Tensor, known: Tensor, n: int, chunk: int) -> None:
+    def __init__(
+        self, model: MatchedFlow, schema: TableSchema, rows: Tensor, known: Tensor, n: int, chunk: int
+    ) -> None:
         self.column = schema.columns[n]
         self._schema, self._model, self._n, self._rows, self._known = schema, model, n, rows, known
         parts = zip(rows.split(chunk), known.split(chunk), strict=True)
@@ -147,8 +149,11 @@ def impute_rows(
                 source = rows if strategy == "typical" else filled
                 seen = known if strategy == "typical" else now
                 block = block_of(model, source[index], seen[index], n).to(model.bias.device)
-                choose = parts.typical if strategy == "typical" else parts.draw
-                code, number = choose(n, block, Restriction(codes) if n not in parts.many else None)
+                if n in parts.many and strategy == "sample":
+                    code, number = parts.draw(n, block)
+                else:
+                    choose = parts.typical if strategy == "typical" else parts.draw
+                    code, number = choose(n, block, Restriction(codes))
                 filled[index, n] = code.cpu().to(filled.dtype)
                 if n in parts.numeric:
                     filled[index, len(schema.columns) + parts.numeric.index(n)] = number.cpu()

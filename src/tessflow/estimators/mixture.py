@@ -21,7 +21,7 @@ from tessflow.estimators.options import MixtureOptions
 from tessflow.estimators.storage import MixtureConfig
 from tessflow.models import coupling_mixture
 from tessflow.models.disjoint import MixtureProfile
-from tessflow.training.evaluation import Objective, seeded
+from tessflow.training.evaluation import seeded
 
 __all__ = ["MixtureFlow"]
 

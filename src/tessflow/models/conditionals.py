@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ __all__ = ["Conditionals"]
 CELLS, LOGISTICS = 32, 3
 # A variable's block of many classes is the context of a flow.
 CONTEXT = 64
+# The dimension of their anchors.
+_MANY_DIM = 8
 # Embeddings of numbers are interpolated between scores this far apart, up to this score.
 _STEP, _LAST = 0.25, 4.0
 # Scores between which a density is as good as even.
@@ -48,6 +51,14 @@ class Conditionals(nn.Module):
         sizes: The size of each variable's block.
     """
 
+    _place: Tensor
+    _knots: Tensor
+    _scores: Tensor
+    _walls: Tensor
+    _lines: Tensor
+    _numeric: Tensor
+    _whole: Tensor
+
     def __init__(
         self,
         variables: Sequence[Variable],
@@ -65,8 +76,8 @@ class Conditionals(nn.Module):
         self.numeric = [n for n, variable in enumerate(variables) if variable.number is not None]
         logits = [1 if n in self.many else variable.classes for n, variable in enumerate(variables)]
         self.dequantizer = VoronoiDequantizer(logits, dim, profile=profile, noise="standard")
-        self.flows = nn.ModuleDict({str(n): _nearest_anchor(variables[n].classes) for n in self.many})
-        self.seen = nn.ModuleDict({str(n): nn.Linear(self.flows[str(n)].dequantizer.dim, dim) for n in self.many})
+        self.flows = nn.ModuleDict({str(n): _nearest_anchor(variables[n].classes, _MANY_DIM) for n in self.many})
+        self.seen = nn.ModuleDict({str(n): nn.Linear(_MANY_DIM, dim) for n in self.many})
         line = CELLS + 3 * LOGISTICS
         self.sizes = [
             CONTEXT if n in self.many else classes + line * (n in self.numeric) for n, classes in enumerate(logits)
@@ -143,8 +154,7 @@ class Conditionals(nn.Module):
         x = self.dequantizer(few).rsample() if self.condition_on == "point" else self.dequantizer.anchor(few)
         if self.many:
             seen = [
-                self.seen[str(n)](self.flows[str(n)].dequantizer.anchor(codes[..., n, None]).squeeze(-2))
-                for n in self.many
+                self.seen[str(n)](self._cells(n).dequantizer.anchor(codes[..., n, None]).squeeze(-2)) for n in self.many
             ]
             x = x.index_copy(-2, torch.tensor(self.many, device=x.device), torch.stack(seen, -2))
         if self.numeric:
@@ -190,7 +200,7 @@ class Conditionals(nn.Module):
         return log_prob
 
     def _log_prob_of_many(self, n: int, context: Tensor, code: Tensor, samples: int) -> Tensor:
-        cells: DequantizedFlow = self.flows[str(n)]  # type: ignore[assignment]
+        cells = self._cells(n)
 
         def elbo(pairs: Tensor) -> Tensor:
             x, log_q = cells.dequantizer(pairs).rsample_with_log_prob()
@@ -256,7 +266,7 @@ class Conditionals(nn.Module):
         if n in self.many:
             if allowed is not None:
                 raise ValueError(f"variable {n} has too many classes for a choice of them: give one value.")
-            cells: DequantizedFlow = self.flows[str(n)]  # type: ignore[assignment]
+            cells = self._cells(n)
             x = cells.flow(block).sample()
             return cells.dequantizer.quantize(x[..., None, :]).squeeze(-1), zero
         log_probs = self.class_log_probs(n, block).double()
@@ -312,7 +322,10 @@ class Conditionals(nn.Module):
     def _number(self, n: int, block: Tensor) -> IntervalMixture:
         return _line(self._walls.double(), block[..., self.variables[n].classes :].double())
 
-    def _scale(self, m: int | None = None) -> PiecewiseLinear:
+    def _cells(self, n: int) -> Any:
+        return self.flows[str(n)]
+
+    def _scale(self, m: int | None = None) -> Any:
         """Return the scale of all numbers, or of the m-th."""
         one = slice(None) if m is None else m
         return PiecewiseLinear(self._knots[one], self._scores[one])
@@ -337,7 +350,7 @@ def _interpolated(embedding: Tensor, scores: Tensor) -> Tensor:
     return F.embedding(low, places) * (1 - part) + F.embedding(low + 1, places) * part
 
 
-def _nearest_anchor(classes: int, dim: int = 8) -> DequantizedFlow:
+def _nearest_anchor(classes: int, dim: int) -> DequantizedFlow:
     """Build a flow in R^D, given a context, and the cells of the anchors that its points decode to."""
     flow = coupling_flow(dim, context=CONTEXT, layers=4, hidden_features=(64,))
     return DequantizedFlow(flow, VoronoiDequantizer((classes,), dim, noise=StandardNoise(dim)))

@@ -29,7 +29,8 @@ class MatchedFlow(nn.Module):
     cancel: the bound is :math:`E_q \sum_n \log \pi_{y_n}(h_n)`, from one pass of a network, and loose only as
     far as :math:`\pi` varies inside a cell. If the network sees the cell of each earlier variable (its anchor) instead
     of the point in it, the same sum is the exact log-likelihood; anchors are then embeddings. A number needs no
-    dequantizer: its conditional is a disjoint mixture on the line (:class:`~tessflow.models.conditionals.Conditionals`).
+    dequantizer: its conditional is a disjoint mixture on the line
+    (:class:`~tessflow.models.conditionals.Conditionals`).
 
     Rows are int64 codes ``(B, N)``; with M numeric variables, float64 ``(B, N + M)``: all codes, then the numbers.
 
@@ -93,9 +94,7 @@ class MatchedFlow(nn.Module):
             width, blocks = hidden_features[0], len(hidden_features)
             self.network = AnyOrderNetwork(dim, sizes, width=width, blocks=blocks, dropout=dropout)
         elif n > 1:
-            self.network = MaskedNetwork(
-                self.order, dim, sizes, hidden_features=hidden_features, dropout=dropout
-            )
+            self.network = MaskedNetwork(self.order, dim, sizes, hidden_features=hidden_features, dropout=dropout)
 
     @property
     def lower_bound(self) -> bool:
@@ -114,7 +113,7 @@ class MatchedFlow(nn.Module):
         """
         order = None
         if self.any_order:
-            order = torch.rand(len(y), len(self.variables), device=y.device).argsort(-1)
+            order = torch.rand(y.shape[:-1].numel(), len(self.variables), device=y.device).argsort(-1)
         return self._contributions(y, order, samples=1).sum(-1)
 
     @torch.no_grad()
@@ -228,7 +227,7 @@ class MatchedFlow(nn.Module):
     def _walk(
         self, n: int, given: Tensor | None, known: Sequence[int], allowed: Mapping[int, Restriction]
     ) -> tuple[Tensor, Tensor]:
-        """Draw rows in which each restriction holds given the variables before; and the log-mass of all but the first."""
+        """Draw rows in which each restriction holds given the variables before; and the log-mass of all but one."""
         parts, device = self.conditionals, self.bias.device
         begin = [*self.order_of(known, ()).tolist(), *(v for v in self.order.tolist() if v in allowed)]
         self.order_of(known, [*allowed])  # raises, if the order is not such
@@ -265,10 +264,10 @@ class MatchedFlow(nn.Module):
         return self._contributions(y, None, samples=1).sum(-1)
 
     def _contributions(self, y: Tensor, order: Tensor | None, *, samples: int) -> Tensor:
-        codes, numbers = self.conditionals.split(y)
+        codes, numbers = self.conditionals.split(y.reshape(-1, y.shape[-1]))
         self.conditionals.check(codes)
         output = self._outputs(self.conditionals.represent(codes, numbers), order)
-        return self.conditionals.log_prob(output, codes, numbers, samples=samples)
+        return self.conditionals.log_prob(output, codes, numbers, samples=samples).unflatten(0, y.shape[:-1])
 
     def _outputs(self, x: Tensor, order: Tensor | None) -> Tensor:
         if self.network is None:
@@ -282,5 +281,7 @@ def _permutation(order: str | Sequence[int], n: int) -> Tensor:
     if order == "random":
         return torch.randperm(n)
     if isinstance(order, str) or sorted(order) != list(range(n)):
-        raise ValueError(f"order must be 'natural', 'random', 'any' or a permutation of 0, ..., {n - 1}, got {order!r}.")
+        raise ValueError(
+            f"order must be 'natural', 'random', 'any' or a permutation of 0, ..., {n - 1}, got {order!r}."
+        )
     return torch.tensor(order)

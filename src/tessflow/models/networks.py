@@ -92,6 +92,8 @@ class AnyOrderNetwork(nn.Module):
         torch.Size([5, 7])
     """
 
+    _place: Tensor
+
     def __init__(self, dim: int, sizes: Sequence[int], *, width: int, blocks: int, dropout: float) -> None:
         super().__init__()
         n = len(sizes)
