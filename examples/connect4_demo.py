@@ -34,7 +34,7 @@ def main() -> None:
     data = load("connect4")
     console.print(f"[bold]{data.description}[/]; {len(data.train):,} rows to train on; {data.source}")
     started = time.perf_counter()
-    flow = TabularFlow(max_steps=arguments.steps, random_state=0, verbose=True)
+    flow = TabularFlow(order="fixed", max_steps=arguments.steps, random_state=0, verbose=True)
     flow.fit(data.train, X_validation=data.validation)
     seconds = time.perf_counter() - started
     flow.save(arguments.out)
@@ -70,7 +70,7 @@ def main() -> None:
 
     # The middle square of the lowest row: who has it tells most about a position.
     variable = data.train.columns.get_loc("d1")
-    tessellation = flow.model_.dequantizer.tessellation.variable(variable)
+    tessellation = flow.model_.conditionals.dequantizer.tessellation.variable(variable)
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     values = flow.schema_.columns[variable].values

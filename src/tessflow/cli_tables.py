@@ -85,7 +85,7 @@ def check(
     result = check_model(model, frame, train=seen, rows=rows, seed=seed)
     typer.echo(str(result))
     if out is not None:
-        write_atomically(out, result.to_json().encode())
+        write_atomically(out, result.model_dump_json(indent=1).encode())
 
 
 def report(

@@ -113,6 +113,13 @@ def test_sums_over_numbers_are_integrals(any_order):
     assert found.low == pytest.approx(np.quantile(sums, 0.05), abs=0.03)
 
 
+def test_of_a_wide_table_some_columns_are_summed(any_order, monkeypatch):
+    monkeypatch.setattr("tessflow.estimators.calibration.SCORED", 30 * 3 * 70 // 2)
+    result = check(any_order, NEW)
+    assert [column.sums and column.sums.rows for column in result.columns] == [30, None, 30]
+    assert result.columns[1].skipped == ("sums: in a table this wide, they are taken of 1 column in 2",)
+
+
 def test_orders_that_disagree_are_found(any_order):
     flow = TabularFlow(order="any", **FAST | {"max_steps": 1}).fit(TRAIN)
     generator = torch.Generator().manual_seed(0)

@@ -80,7 +80,7 @@ def test_numbers_drawn_have_the_distribution_of_their_cdf(order):
     y = model.sample(n)
     y = y[y[:, 1] == 0]
     parts = model.conditionals
-    u = parts.cdf(1, model.outputs(y)[:, parts.block(1)], y[:, 3]).sort().values
+    u = parts.cdf(1, model.block(y, 1), y[:, 3]).sort().values
     # The statistic of Kolmogorov and Smirnov.
     assert (u - torch.arange(1, len(u) + 1) / len(u)).abs().max() < 1.7 / math.sqrt(len(u))
 
@@ -157,24 +157,21 @@ def test_each_variable_sees_earlier_ones_only(order):
         assert differs == [n == variable or (rank[n] > rank[variable] and n != 2) for n in range(5)]
 
 
-def test_any_order_models_see_what_comes_before_in_each_row():
+def test_any_order_models_see_what_is_known_in_each_row():
     model = perturbed(KINDS, order="any")
-    order = torch.rand(12, 5).argsort(-1)
-    y = some_rows(12)
-    outputs = model.outputs(y, order)
-    for row in range(12):
-        assert_close(model.outputs(y[row : row + 1], order[row]), outputs[row : row + 1])
-    place = order.argsort(-1)
+    known, y = torch.rand(12, 5) < 0.5, some_rows(12)
     columns = {0: (0,), 1: (1, 5), 2: (2,), 3: (3, 6), 4: (4, 7)}
-    for changed in (0, 1, 3, 4):
-        other = some_rows(12)
-        keep = [c for n, cs in columns.items() if n != changed for c in cs]
-        other[:, keep] = y[:, keep]
-        same = (other == y).all(-1)
-        differs = outputs != model.outputs(other, order)
-        for n in range(5):
-            differs_in_n = differs[:, model.conditionals.block(n)].any(-1)
-            assert differs_in_n.equal((place[:, n] > place[:, changed]) & ~same)
+    for n in range(5):
+        block = model.block(y, n, known)
+        for row in range(12):
+            assert_close(model.block(y[row : row + 1], n, known[row : row + 1]), block[row : row + 1])
+        for changed in (0, 1, 3, 4):
+            other = some_rows(12)
+            keep = [c for m, cs in columns.items() if m != changed for c in cs]
+            other[:, keep] = y[:, keep]
+            same = (other == y).all(-1)
+            differs = (block != model.block(other, n, known)).any(-1)
+            assert differs.equal(known[:, changed] & ~same if n != changed else torch.zeros_like(same))
 
 
 def test_the_rule_of_chains_holds_in_any_order_models():
@@ -253,7 +250,7 @@ def test_starts_as_independent_columns_of_uniform_cells(order):
     atoms = torch.tensor([[0, 0, 0, 1, 0, 0, 0, 0], [0, 0, 0, 2, 1, 0, 0, 0]], dtype=torch.float64)
     assert_close(model.log_prob_of(atoms)[:, [0, 3]], -classes[[0, 1]].log().expand(2, 2))
     # Between the knots of the scale every thirty-second of N(0, 1) is as probable.
-    block = model.outputs(y[:1])[:, model.conditionals.block(1)]
+    block = model.block(y[:1], 1)
     levels = torch.arange(1, 32, dtype=torch.float64) / 32
     x = model.conditionals._scale(0).inv(torch.special.ndtri(levels))
     assert_close(model.conditionals.cdf(1, block.expand(31, -1), x), levels, atol=1e-5, rtol=0)
@@ -287,7 +284,7 @@ def test_a_million_whole_numbers_keep_their_accuracy_in_float32(order):
     y[:, 2] = torch.arange(700_000, 750_000)
     conditional = [m.log_prob_of(y, [1], given=[0]).double().exp() for m in (exact, model)]
     assert_close(conditional[1], conditional[0], rtol=2e-4, atol=0)
-    block = exact.outputs(y[:1])[:, exact.conditionals.block(1)]
+    block = exact.block(y[:1], 1)
     ends = torch.tensor([699_999.5, 749_999.5], dtype=torch.float64)
     below, above = exact.conditionals.cdf(1, block.expand(2, -1), ends).tolist()
     assert conditional[0].sum().item() == pytest.approx(above - below, rel=1e-9)

@@ -25,8 +25,8 @@ __all__ = ["CheckResult", "check"]
 BINS = 10
 # Sums are over at most so many classes, and over the numbers in the middles of so many intervals of equal probability.
 MOST_CLASSES, STRATA = 50, 32
-# They are of at most so many rows: fewer, if more likelihoods than this would be needed.
-SUMMED_ROWS, SCORED = 200, 25_000
+# They are of at most so many rows; of fewer rows, and then columns, if more values than this had to be scored.
+SUMMED_ROWS, SCORED = 200, 500_000
 # With fewer rows a mean has no z-test.
 FEW = 30
 # Sums of exact probabilities differ from 1 by rounding.
@@ -116,8 +116,11 @@ class _Columns:
         # A level is shared among all tests of calibration (Bonferroni).
         self.tests = max(1, sum(2 * (v.classes > 1) + (v.number is not None) for v in model.variables))
         self.known = torch.ones(len(rows), self.width, dtype=torch.bool)
+        self.every = 1
         values = sum(self._values(n) for n in range(self.width) if not self._why_no_sums(n))
-        self.summed = rows[: min(SUMMED_ROWS, max(FEW, SCORED // max(1, values)))]
+        affordable = SCORED // max(1, values * self.width)
+        self.summed = rows[: min(SUMMED_ROWS, max(FEW, affordable))]
+        self.every = math.ceil(FEW / max(1, affordable))
         self.limit = self._limit()
 
     def all(self) -> tuple[tuple[ColumnCheck, ...], tuple[str, ...]]:
@@ -172,6 +175,8 @@ class _Columns:
                 return "a model of one order has no likelihood of the rest of a row, but for its last column"
             if n in self.parts.numeric:
                 return "it holds numbers, and comes last in the model's one order"
+        elif n % self.every:
+            return f"in a table this wide, they are taken of 1 column in {self.every}"
         return ""
 
     def _values(self, n: int) -> int:

@@ -36,7 +36,8 @@ class Conditional:
         self.column = schema.columns[n]
         self._schema, self._model, self._n, self._rows, self._known = schema, model, n, rows, known
         parts = zip(rows.split(chunk), known.split(chunk), strict=True)
-        self._block = torch.cat([block_of(model, part, seen, n) for part, seen in parts])
+        device = model.bias.device
+        self._block = torch.cat([model.block(part.to(device), n, seen.to(device)).cpu() for part, seen in parts])
 
     def probabilities(self) -> pd.DataFrame:
         """Return the probability of each class: of values, or of "a number" and the atoms beside it, and "missing".
@@ -102,17 +103,6 @@ class Conditional:
         return self.column
 
 
-@torch.no_grad()
-def block_of(model: MatchedFlow, rows: Tensor, known: Tensor, n: int) -> Tensor:
-    """Return what the model says of column ``n`` in each row, given what is known of the others, on the CPU."""
-    device = model.bias.device
-    # Each row has its own order: what is known, then the column; what is not known comes last.
-    place = torch.arange(known.shape[1]) + torch.where(known, 0, 2 * known.shape[1])
-    place[:, n] = known.shape[1]
-    output = model.outputs(rows.to(device), place.argsort(-1).to(device))
-    return output[:, model.conditionals.block(n)].cpu()
-
-
 def impute_rows(
     model: MatchedFlow,
     schema: TableSchema,
@@ -138,9 +128,9 @@ def impute_rows(
     Returns:
         The rows, and what is known of them now: all but columns of which nothing but missing values were seen.
     """
-    parts = model.conditionals
+    parts, device = model.conditionals, model.bias.device
     rows, filled, now = rows.clone(), rows.clone(), known.clone()
-    with seeded(seed, model.bias.device):
+    with seeded(seed, device):
         for n, column in enumerate(schema.columns):
             codes = tuple(range(column.cardinality - (column.missing is not None)))
             if not codes:
@@ -148,7 +138,7 @@ def impute_rows(
             for index in (~known[:, n]).nonzero().flatten().split(chunk):
                 source = rows if strategy == "typical" else filled
                 seen = known if strategy == "typical" else now
-                block = block_of(model, source[index], seen[index], n).to(model.bias.device)
+                block = model.block(source[index].to(device), n, seen[index].to(device))
                 if n in parts.many and strategy == "sample":
                     code, number = parts.draw(n, block)
                 else:

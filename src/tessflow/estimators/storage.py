@@ -16,7 +16,9 @@ from tessflow.training.weights import write_atomically
 
 __all__ = ["MixtureConfig", "ModelConfig", "ModelDirectory", "TabularConfig"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# Before, models of tables had other weights.
+FIRST_OF_TABLES = 3
 _Model = TypeVar("_Model", bound=BaseModel)
 _Config = TypeVar("_Config", bound="ModelConfig")
 
@@ -25,7 +27,7 @@ class ModelConfig(BaseModel):
     """What ``config.json`` holds, whatever the estimator.
 
     Args:
-        format_version: Version of the directory's layout; 1 knew one estimator and did not name it.
+        format_version: Version of the directory's layout; 1 did not name the estimator, 3 has other tables.
         library_version: The version of tessflow that wrote it.
         estimator: Name of the class that wrote it.
         parameters: The estimator's constructor arguments.
@@ -116,7 +118,7 @@ class ModelDirectory:
 
         Raises:
             FileNotFoundError: If there is no whole model here.
-            ValueError: If a file is damaged or of a newer format, or the model is of another estimator.
+            ValueError: If a file is damaged, or of a newer format or a too old one, or the model is of another estimator.
         """
         header, path = self._header(), self.path / "config.json"
         if header.format_version > FORMAT_VERSION:
@@ -128,6 +130,11 @@ class ModelDirectory:
         if header.estimator != expected:
             raise ValueError(
                 f"{self.path} holds a {header.estimator}, not a {expected}: load it with {header.estimator}.load."
+            )
+        if expected == "TabularFlow" and header.format_version < FIRST_OF_TABLES:
+            raise ValueError(
+                f"{path} has format version {header.format_version}, and models of tables are read from "
+                f"{FIRST_OF_TABLES} on: fit it again."
             )
         return self._parse("config.json", config), self._parse("schema.json", schema)
 

@@ -37,7 +37,7 @@ class _Defaults(NamedTuple):
 
 
 _DEFAULTS = {
-    "any": _Defaults(hidden_features=(64, 64, 64), learning_rate=2e-3),
+    "any": _Defaults(hidden_features=(128, 128, 128), learning_rate=2e-3),
     "fixed": _Defaults(hidden_features=(512, 512, 512), learning_rate=2e-3),
     "coupling": _Defaults(hidden_features=(256, 256), learning_rate=4e-3),
 }
@@ -69,7 +69,7 @@ class TabularFlow(FlowEstimator):
         profile: How noise fills a cell: ``"truncated-gaussian"``, or the paper's ``"softsign"``.
         condition_on: What the autoregressive network sees of earlier columns: their ``"cell"`` (log-likelihoods are
             exact) or a ``"point"`` in it (they are lower bounds).
-        hidden_features: Widths of the hidden layers; ``None`` for (64, 64, 64), the blocks of a transformer, in any
+        hidden_features: Widths of the hidden layers; ``None`` for (128, 128, 128), which each column has for itself, in any
             order, (512, 512, 512) in a fixed one and (256, 256) in the coupling backbone.
         dropout: Share of hidden units dropped while training the autoregressive network.
         layers: Number of coupling layers of the coupling backbone.

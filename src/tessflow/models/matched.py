@@ -37,8 +37,8 @@ class MatchedFlow(nn.Module):
     Args:
         variables: The variables, or, for one of classes only, their number ``K_n``.
         dim: The dimension ``D`` of a variable's space.
-        hidden_features: The widths of the hidden layers: of a masked network (a layer has at least N - 1 units); for
-            ``order="any"`` the equal widths of a transformer's blocks.
+        hidden_features: The widths of the hidden layers: of one masked network (a layer has at least N - 1 units), or,
+            for ``order="any"``, of the network that each variable has.
         dropout: The share of hidden units dropped in training.
         order: The order of the variables: ``"natural"``, ``"random"`` (from torch's generator), or a permutation of
             ``0, ..., N-1`` that lists the variables from first to last. With ``"any"``, every row of a training batch
@@ -89,10 +89,7 @@ class MatchedFlow(nn.Module):
         self.bias = nn.Parameter(self.conditionals.start())
         self.network: AnyOrderNetwork | MaskedNetwork | None = None
         if self.any_order:
-            if len(set(hidden_features)) != 1:
-                raise ValueError(f"order='any' needs hidden_features of one width, got {tuple(hidden_features)}.")
-            width, blocks = hidden_features[0], len(hidden_features)
-            self.network = AnyOrderNetwork(dim, sizes, width=width, blocks=blocks, dropout=dropout)
+            self.network = AnyOrderNetwork(dim, sizes, hidden_features=hidden_features, dropout=dropout)
         elif n > 1:
             self.network = MaskedNetwork(self.order, dim, sizes, hidden_features=hidden_features, dropout=dropout)
 
@@ -111,10 +108,10 @@ class MatchedFlow(nn.Module):
 
         An any-order model takes a random order for each row.
         """
-        order = None
+        place = None
         if self.any_order:
-            order = torch.rand(y.shape[:-1].numel(), len(self.variables), device=y.device).argsort(-1)
-        return self._contributions(y, order, samples=1).sum(-1)
+            place = torch.rand(y.shape[:-1].numel(), len(self.variables), device=y.device)
+        return self._contributions(y, place, samples=1).sum(-1)
 
     @torch.no_grad()
     def log_prob(self, y: Tensor, *, samples: int = 100) -> Tensor:
@@ -153,18 +150,33 @@ class MatchedFlow(nn.Module):
         """
         wanted = [n for n in range(len(self.variables)) if n not in given] if variables is None else list(variables)
         order = self.order_of(given, wanted)
-        return self._contributions(y, order, samples=samples)[:, wanted]
+        place = torch.full((len(self.variables),), len(self.variables), device=self.order.device)
+        place[order] = torch.arange(len(order), device=place.device)
+        return self._contributions(y, place, samples=samples)[..., wanted]
 
     @torch.no_grad()
-    def outputs(self, y: Tensor, order: Tensor | None = None) -> Tensor:
-        """Return the network's output for rows: what :class:`Conditionals` makes distributions of, ``(B, ...)``.
+    def block(self, y: Tensor, n: int, known: Tensor | None = None) -> Tensor:
+        """Return the network's output for variable ``n``, given what is known of the others.
 
         Args:
-            y: Rows.
-            order: For an any-order model, variables from first to last, ``(L,)`` or ``(B, L)``.
+            y: Rows, shape ``(B, N)`` or ``(B, N + M)``.
+            n: The variable.
+            known: What is known of the rows, boolean ``(B, N)``; whether ``n`` itself is makes no difference. By
+                default the variables before it in the model's order.
+
+        Returns:
+            The block of which :class:`~tessflow.models.conditionals.Conditionals` makes a distribution, ``(B, size)``.
+
+        Raises:
+            ValueError: If the model has one order, and something else is known.
         """
-        codes, numbers = self.conditionals.split(y)
-        return self._outputs(self.conditionals.represent(codes, numbers), order)
+        block, x = self.conditionals.block(n), self.conditionals.represent(*self.conditionals.split(y))
+        if isinstance(self.network, AnyOrderNetwork):
+            known = (self.order < n).expand(len(y), -1) if known is None else known & (self.order != n)
+            return self.bias[block] + self.network.one(n, x, known)
+        if known is not None:
+            raise ValueError("this model has one order of the variables: a model of order='any' has every conditional")
+        return self._output(x, None)[:, block]
 
     def order_of(self, given: Sequence[int], wanted: Sequence[int]) -> Tensor:
         """Return an order that begins with the variables given, followed by those wanted.
@@ -263,16 +275,20 @@ class MatchedFlow(nn.Module):
     def _bound(self, y: Tensor) -> Tensor:
         return self._contributions(y, None, samples=1).sum(-1)
 
-    def _contributions(self, y: Tensor, order: Tensor | None, *, samples: int) -> Tensor:
+    def _contributions(self, y: Tensor, place: Tensor | None, *, samples: int) -> Tensor:
+        """Return each variable's log-probability given those of a lower place: ``(N,)``, or ``(B, N)``, a row's own."""
         codes, numbers = self.conditionals.split(y.reshape(-1, y.shape[-1]))
         self.conditionals.check(codes)
-        output = self._outputs(self.conditionals.represent(codes, numbers), order)
+        output = self._output(self.conditionals.represent(codes, numbers), place)
         return self.conditionals.log_prob(output, codes, numbers, samples=samples).unflatten(0, y.shape[:-1])
 
-    def _outputs(self, x: Tensor, order: Tensor | None) -> Tensor:
+    def _output(self, x: Tensor, place: Tensor | None) -> Tensor:
         if self.network is None:
             return self.bias.expand(len(x), -1)
-        return self.bias + self.network(x, self.order if order is None else order)
+        if isinstance(self.network, MaskedNetwork):
+            return self.bias + self.network(x)
+        place = self.order if place is None else place
+        return self.bias + self.network(x, place[..., None, :] < place[..., :, None])
 
 
 def _permutation(order: str | Sequence[int], n: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks that see the variables before each variable: in one order, or in any."""
+"""Networks that say something of each variable: given those before it in one order, or given any others."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class MaskedNetwork(MaskedMLP):
         self.ends = list(itertools.accumulate(sizes))
         self.sizes = tuple(sizes)
 
-    def forward(self, x: Tensor, order: Tensor | None = None) -> Tensor:
-        """Map what is seen of rows, ``(B, N, D)``, to outputs ``(B, sum(sizes))``; the order is its own."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Map what is seen of rows, ``(B, N, D)``, to outputs ``(B, sum(sizes))``."""
         return super().forward(x.flatten(-2))
 
     def walk(self, x: Tensor) -> Walk:
@@ -73,130 +73,95 @@ class _MaskedWalk:
 
 
 class AnyOrderNetwork(nn.Module):
-    """Outputs for variables in any order, each a function of the variables before it in that order.
+    """Outputs for variables given any others: each a function of the variables that it is allowed to see.
 
-    A transformer with causal attention reads the variables in the order asked for; each place is told which variable
-    it sees, and which is next (Pannatier, Courdier & Fleuret, 2024, "σ-GPTs"). The model that it is part of starts as
-    independent variables.
+    Each variable has a small network of its own, whose inputs are what is seen of all variables, and whether it is;
+    what it may not see is 0. It says the same in whatever order the variables before it came. The model that it is
+    part of starts as independent variables.
 
     Args:
         dim: The dimension in which a variable is seen.
         sizes: The size of each variable's output.
-        width: The width of the transformer.
-        blocks: The number of its blocks.
-        dropout: The share of units dropped in training.
+        hidden_features: The widths of the hidden layers; where two in a row are equal, the layer adds to its input.
+        dropout: The share of hidden units dropped in training.
 
     Example:
-        >>> network = AnyOrderNetwork(dim=2, sizes=(3, 4), width=16, blocks=1, dropout=0.0)
-        >>> network(torch.zeros(5, 2, 2), torch.tensor([1, 0])).shape
+        >>> network = AnyOrderNetwork(dim=2, sizes=(3, 4), hidden_features=(16,), dropout=0.0)
+        >>> sees = torch.tensor([[False, True], [False, False]])  # the first variable sees the second
+        >>> network(torch.zeros(5, 2, 2), sees).shape
         torch.Size([5, 7])
     """
 
     _place: Tensor
 
-    def __init__(self, dim: int, sizes: Sequence[int], *, width: int, blocks: int, dropout: float) -> None:
+    def __init__(
+        self, dim: int, sizes: Sequence[int], *, hidden_features: Sequence[int], dropout: float
+    ) -> None:
         super().__init__()
         n = len(sizes)
-        self.seen = nn.Parameter(torch.randn(n, dim, width) / dim**0.5)
-        self.variable = nn.Parameter(torch.randn(n + 1, width))  # the last stands before the first variable
-        self.next = nn.Parameter(torch.randn(n, width))
-        self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(blocks))
-        self.norm = nn.LayerNorm(width)
+        widths = [n * (dim + 1), *hidden_features]
+        bounds = [width**-0.5 for width in widths[:-1]]  # as nn.Linear begins
+        shapes = list(zip(bounds, itertools.pairwise(widths), strict=True))
+        self.weights = nn.ParameterList(nn.init.uniform_(torch.empty(n, *shape), -b, b) for b, shape in shapes)
+        self.biases = nn.ParameterList(nn.init.uniform_(torch.empty(n, 1, shape[1]), -b, b) for b, shape in shapes)
+        self.dropout = nn.Dropout(dropout)
         # Variables of outputs of one size are served together.
         self._groups: dict[int, list[int]] = {}
         for variable, size in enumerate(sizes):
             self._groups.setdefault(size, []).append(variable)
         self.heads = nn.ParameterDict(
-            {str(size): nn.Parameter(torch.zeros(len(group), width, size)) for size, group in self._groups.items()}
+            {str(size): nn.Parameter(torch.zeros(len(group), widths[-1], size)) for size, group in self._groups.items()}
         )
         starts = [0, *itertools.accumulate(sizes)]
-        slots = [torch.arange(starts[n], starts[n + 1]) for group in self._groups.values() for n in group]
+        slots = [torch.arange(starts[v], starts[v + 1]) for group in self._groups.values() for v in group]
         self.register_buffer("_place", torch.cat(slots).argsort(), persistent=False)
 
-    def forward(self, x: Tensor, order: Tensor) -> Tensor:
+    def forward(self, x: Tensor, sees: Tensor) -> Tensor:
         """Map what is seen of rows to outputs.
 
         Args:
             x: What is seen, shape ``(B, N, D)``.
-            order: Variables from first to last, shape ``(L,)``, or ``(B, L)`` for an order a row. Variables that are
-                not in it are not seen, and get an output that means nothing.
+            sees: Which variables, last, each variable sees; boolean ``(N, N)`` or ``(B, N, N)``.
 
         Returns:
             Shape ``(B, sum(sizes))``.
         """
-        order = order.expand(len(x), -1)
-        values = torch.einsum("bnd,ndw->bnw", x, self.seen) + self.variable[:-1]
-        first = self.variable[-1].expand(len(x), 1, -1)
-        before = _take(values, order[:, :-1])
-        h = torch.cat([first, before], 1) + F.embedding(order, self.next)
-        for block in self.blocks:
-            h = block(h)
-        by_variable = h.new_zeros(values.shape).scatter(1, order[..., None].expand_as(h), h)
-        return self._heads(by_variable)
-
-    def head(self, n: int) -> Tensor:
-        """Return the matrix, ``(width, sizes[n])``, that makes the output for variable ``n``."""
-        size, group = next((size, group) for size, group in self._groups.items() if n in group)
-        return self.heads[str(size)][group.index(n)]
-
-    def walk(self, x: Tensor) -> Walk:
-        """Begin a pass over rows; of ``x``, shape ``(B, N, D)``, only the number of rows matters."""
-        return _AnyOrderWalk(self, len(x))
-
-    def _heads(self, h: Tensor) -> Tensor:
-        h = self.norm(h)
+        inputs = torch.cat([x, torch.ones_like(x[..., :1])], -1)
+        n, seen = x.shape[1], sees.expand(len(x), -1, -1).movedim(1, 0)
+        h = torch.where(seen[..., None], inputs, 0).flatten(-2)  # (N, B, N (D + 1))
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            h = self._layer(h, torch.baddbmm(bias, h, weight))
         parts = [
-            torch.einsum("bnw,nwp->bnp", h[:, group], self.heads[str(size)]).flatten(-2)
+            (h if len(group) == n else h[group]).bmm(self.heads[str(size)]).movedim(0, 1).flatten(-2)
             for size, group in self._groups.items()
         ]
         return torch.cat(parts, -1).index_select(-1, self._place)
 
+    def one(self, n: int, x: Tensor, sees: Tensor) -> Tensor:
+        """Return the output for variable ``n`` alone, ``(B, sizes[n])``; what it sees is boolean ``(B, N)``."""
+        h = torch.where(sees[..., None], torch.cat([x, torch.ones_like(x[..., :1])], -1), 0).flatten(-2)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            h = self._layer(h, h @ weight[n] + bias[n])
+        size, group = next((size, group) for size, group in self._groups.items() if n in group)
+        return h @ self.heads[str(size)][group.index(n)]
+
+    def walk(self, x: Tensor) -> Walk:
+        """Begin a pass over rows; ``x``, shape ``(B, N, D)``, is overwritten."""
+        return _AnyOrderWalk(self, x)
+
+    def _layer(self, h: Tensor, new: Tensor) -> Tensor:
+        new = self.dropout(F.silu(new))
+        return h + new if h.shape == new.shape else new
+
 
 class _AnyOrderWalk:
-    """Keeps the keys and values of the places it has passed."""
-
-    def __init__(self, network: AnyOrderNetwork, rows: int) -> None:
-        self.network = network
-        self.last = network.variable[-1].expand(rows, -1)
-        self.caches: list[list[Tensor]] = [[] for _ in network.blocks]
+    def __init__(self, network: AnyOrderNetwork, x: Tensor) -> None:
+        self.network, self.x = network, x
+        self.seen = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
 
     def output(self, n: int) -> Tensor:
-        network = self.network
-        h = (self.last + network.next[n])[:, None]
-        for block, cache in zip(network.blocks, self.caches, strict=True):
-            h = block(h, cache)
-        return network.norm(h[:, 0]) @ network.head(n)
+        return self.network.one(n, self.x, self.seen)
 
     def step(self, n: int, x: Tensor) -> None:
-        self.last = x @ self.network.seen[n] + self.network.variable[n]
-
-
-class _Block(nn.Module):
-    """A transformer's block: causal attention, then an MLP, each after a layer norm."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = next(heads for heads in range(max(1, width // 32), 0, -1) if width % heads == 0)
-        self.dropout = nn.Dropout(dropout)
-        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-        self.attention = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, h: Tensor, cache: list[Tensor] | None = None) -> Tensor:
-        """Map ``(B, L, width)``; with a cache, L = 1 and earlier places are in it."""
-        parts = self.attention(self.norms[0](h)).chunk(3, -1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for part in parts)
-        if cache is not None:
-            if cache:
-                key, value = torch.cat([cache[0], key], -2), torch.cat([cache[1], value], -2)
-            cache[:] = key, value
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=cache is None)
-        h = h + self.dropout(self.out(attended.transpose(-2, -3).flatten(-2)))
-        return h + self.dropout(self.mlp(self.norms[1](h)))
-
-
-def _take(values: Tensor, index: Tensor) -> Tensor:
-    """Take places ``(B, L)`` of values ``(B, N, width)``; the gradient is the same in every run, unlike gather's."""
-    first = torch.arange(len(values), device=index.device)[:, None] * values.shape[1]
-    return values.flatten(0, 1).index_select(0, (index + first).flatten()).unflatten(0, index.shape)
+        self.x[:, n] = x
+        self.seen[:, n] = True

@@ -70,8 +70,9 @@ def _scaled(column: NumberColumn, number: Tensor) -> Tensor:
 
 
 def _mixture(column: NumberColumn, seen: Tensor, number: Tensor) -> Tensor:
-    centre, spread = seen.mean(), float(seen.std(correction=0)) or 1.0
-    train = ((seen - centre) / spread).numpy()[:, None]
+    size = float(seen.abs().max()) or 1.0  # squares of the numbers themselves might overflow
+    centre, spread = (seen / size).mean(), float((seen / size).std(correction=0)) or 1.0
+    train = ((seen / size - centre) / spread).numpy()[:, None]
     most = max(1, min(_COMPONENTS, len(train) // _BACKING, len(np.unique(train))))
     fits = [GaussianMixture(k, random_state=0, max_iter=200) for k in range(1, most + 1)]
     with warnings.catch_warnings():
@@ -80,12 +81,12 @@ def _mixture(column: NumberColumn, seen: Tensor, number: Tensor) -> Tensor:
     means, deviations = torch.tensor(best.means_[:, 0]), torch.tensor(best.covariances_[:, 0, 0]).sqrt()
 
     def standard(value: Tensor) -> Tensor:
-        return ((value[:, None] - centre) / spread - means) / deviations
+        return ((value[:, None] / size - centre) / spread - means) / deviations
 
     if column.whole:
         parts = _log_mass(standard(number - 0.5), standard(number + 0.5))
     else:
-        parts = _log_normal(standard(number)) - (deviations * spread).log()
+        parts = _log_normal(standard(number)) - (deviations * spread).log() - np.log(size)
     return (torch.tensor(best.weights_).log() + parts).logsumexp(-1)
 
 

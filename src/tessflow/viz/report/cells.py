@@ -38,7 +38,7 @@ def voronoi_polygons(points: Points, low: Points, high: Points) -> list[Points]:
 
     Example:
         >>> left, right = voronoi_polygons(np.array([[-1.0, 0.0], [1.0, 0.0]]), np.full(2, -2.0), np.full(2, 2.0))
-        >>> left[:, 0].max(), right[:, 0].min()
+        >>> float(left[:, 0].max()), float(right[:, 0].min())
         (0.0, 0.0)
     """
     box = np.array([[low[0], low[1]], [high[0], low[1]], [high[0], high[1]], [low[0], high[1]]])

@@ -12,6 +12,7 @@ from tessflow.estimators import TabularFlow
 from tessflow.models import MatchedFlow
 from tessflow.tables import Column, NumberColumn, TableSchema
 from tessflow.viz.report.rows import class_labels, show_number
+from tessflow.viz.report.svg import shorten
 
 __all__ = ["ColumnFacts", "ModelFacts", "describe_columns", "describe_model"]
 
@@ -113,7 +114,7 @@ def _describe(column: Column | NumberColumn) -> ColumnFacts:
     missing = column.missing is not None
     labels = labels[: len(labels) - missing]
     if isinstance(column, Column):
-        shown = ", ".join(labels[:_VALUES]) + (", …" if len(labels) > _VALUES else "")
+        shown = ", ".join(shorten(label, 40) for label in labels[:_VALUES]) + (", …" if len(labels) > _VALUES else "")
         return ColumnFacts(str(column.name), column.kind, f"{len(labels)}: {shown}" if labels else "none", "", missing)
     return ColumnFacts(str(column.name), column.kind, _numbers(column), ", ".join(labels[1:]), missing)
 

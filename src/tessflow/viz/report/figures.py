@@ -32,7 +32,8 @@ def draw_history(history: pd.DataFrame) -> Markup:
     height = 220
     x = Scale(min(0.0, steps.min()), steps.max(), 52, _WIDTH - 12)
     y = Scale(low - margin, high + margin, height - 36, 8)
-    parts = [_axes(x, y, ticks(x.low, x.high), ticks(y.low, y.high)), text(_WIDTH / 2, height - 4, "step", "middle")]
+    axes = _axes(x, y, ticks(x.low, x.high, whole=True), ticks(y.low, y.high))
+    parts = [axes, text(_WIDTH / 2, height - 4, "step", "middle")]
     for name, loss in losses.items():
         dots = [(float(x(a)), float(max(y(b), y.end))) for a, b in zip(steps, loss, strict=True) if np.isfinite(b)]
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in dots)
@@ -59,7 +60,7 @@ def draw_bars(marginal: Marginal, title: str) -> Markup:
     parts = []
     for i, label in enumerate(labels):
         top = 4 + i * tall
-        words = shorten(label, 17)
+        words = shorten(label, 15)
         parts.append(element("g", element("title", label), text(left - 6, top + tall / 2, words, "end")))
         for s, (name, values) in enumerate(series.items()):
             y, end = float(top + s * bar), float(x(values[i]))
@@ -90,28 +91,31 @@ def draw_histogram(marginal: Marginal, column: NumberColumn, title: str) -> Mark
 def draw_heat_map(values: NDArray[np.float64], names: Sequence[str], title: str, *, limit: float = 1.0) -> Markup:
     """Draw a square table of numbers from ``-limit`` to ``limit``; those of neither sign leave a gap."""
     count = len(names)
-    left, top = 88, 70
-    side = min(44.0, (_WIDTH - left - 4) / count)
-    font = f"font-size:{min(10.0, max(6.5, side - 1)):.1f}px"
+    size = min(10.0, max(6.5, (_WIDTH - 92) / count - 1))
+    labels = [shorten(name, 13) for name in names]
+    room = 0.64 * size * max(map(len, labels)) + 8
+    side = min(44.0, (_WIDTH - room - 4) / count)
+    font = f"font-size:{size:.1f}px"
     parts = []
-    for i, name in enumerate(names):
-        middle = (i + 0.5) * side
-        parts.append(text(left - 4, top + middle + 3, shorten(name, 15), "end", style=font))
-        turn = f"translate({left + middle + 3:.1f} {top - 4}) rotate(-60)"
-        parts.append(element("text", shorten(name, 13), transform=turn, style=font))
+    for i, label in enumerate(labels):
+        middle = room + (i + 0.5) * side + 0.35 * size
+        parts.append(text(room - 4, middle, label, "end", style=font))
+        parts.append(
+            element("text", label, transform=f"translate({middle:.1f} {room - 4:.1f}) rotate(-90)", style=font)
+        )
+    square = {"width": side - 0.5, "height": side - 0.5}
     for i, j in np.ndindex(count, count):
-        value, place = values[i, j], {"x": left + j * side, "y": top + i * side}
+        value, place = values[i, j], {"x": room + j * side, "y": room + i * side}
         if np.isnan(value):
             continue
         kind = "less" if value < 0 else "more"
         hover = element("title", f"{names[i]}, {names[j]}: {value:.2f}")
         shade = f"{0.75 * min(1.0, abs(value) / limit):.3f}"  # under words that can still be read
-        size = {"width": side - 0.5, "height": side - 0.5}
-        parts.append(element("rect", hover, class_=f"heat {kind}", fill_opacity=shade, **place, **size))
+        parts.append(element("rect", hover, class_=f"heat {kind}", fill_opacity=shade, **place, **square))
         if side >= 26:
             words = f"{round(value, 2) + 0.0:.2f}"  # no -0.00
             parts.append(text(place["x"] + side / 2, place["y"] + side / 2 + 3, words, "middle", class_="small"))
-    return figure(_WIDTH, top + count * side + 4, title, *parts)
+    return figure(_WIDTH, room + count * side + 4, title, *parts)
 
 
 def _axes(x: Scale, y: Scale, below: list[tuple[float, str]], beside: list[tuple[float, str]]) -> Markup:

@@ -101,7 +101,8 @@ def likelihood_section(
     rows = [Score("tessflow", float(scores.mean()))]
     for name, other in (("independent columns", independent), ("Gaussian mixtures", mixtures)):
         gap = scores - other.sum(1)
-        error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
+        with np.errstate(invalid="ignore"):  # a number far from all others may have no probability
+            error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
         rows.append(Score(name, float(other.sum(1).mean()), float(gap.mean()), error))
     columns = []
     if by_column is not None:
@@ -117,7 +118,7 @@ def comparison_section(schema: TableSchema, drawn: Rows, real: Rows | None) -> C
     """Draw what columns hold, and which go together: all, or those in which real and drawn rows differ most."""
     marginals = [marginal(schema, n, drawn, real) for n in range(len(schema.columns))]
     if len(marginals) > COLUMNS and real is not None:
-        marginals.sort(key=lambda one: -one.distance)
+        marginals.sort(key=lambda one: one.by_chance(len(drawn)) - one.distance)
     marginals = marginals[:COLUMNS]
     places = sorted(one.column for one in marginals)
     cards = [_marginal_card(schema, one, len(drawn)) for one in marginals]

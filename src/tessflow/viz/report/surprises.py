@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from tessflow.estimators import TabularFlow
 from tessflow.tables import NumberColumn
 from tessflow.viz.report.rows import class_labels, show
+from tessflow.viz.report.svg import shorten
 
 __all__ = ["Surprise", "SurprisingRow", "surprising_rows"]
 
-# Columns named for each row, and classes for each column.
-_COLUMNS, _CLASSES = 3, 3
+# Columns named for each row, if they are so many nats to blame; classes for each column, and letters for each value.
+_COLUMNS, _NATS, _CLASSES, _LETTERS = 3, 0.1, 3, 60
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,12 @@ def surprising_rows(
     if by_column is not None:
         surprise = (by_column.mean() - by_column.iloc[chosen]).to_numpy()
         for row, nats in enumerate(surprise):
-            blamed[row] = [(int(n), float(nats[n])) for n in np.argsort(-nats, kind="stable")[:_COLUMNS] if nats[n] > 0]
+            most = np.argsort(-nats, kind="stable")[:_COLUMNS]
+            blamed[row] = [(int(n), float(nats[n])) for n in most if nats[n] > _NATS]
         expected = {n: _expected(model, few, n) for n in sorted({n for pairs in blamed for n, _ in pairs})}
     found = []
     for row, place in enumerate(chosen):
-        words = [show(values.iat[row, n]) for n in range(values.shape[1])]
+        words = [shorten(show(values.iat[row, n]), _LETTERS) for n in range(values.shape[1])]
         why = [Surprise(model.schema_.names[n], words[n], nats, expected[n][row]) for n, nats in blamed[row]]
         found.append(SurprisingRow(show(table.index[place]), float(scores[place]), words, why))
     return found
@@ -97,12 +99,12 @@ def _expected(model: TabularFlow, table: pd.DataFrame, n: int) -> list[str]:
         likely = np.argsort(-chance, kind="stable")[:_CLASSES]
         parts = []
         for k in likely:
-            what = between[row] if between[row] and k == 0 else labels[k]
+            what = between[row] if between[row] and k == 0 else shorten(labels[k], _LETTERS)
             if chance[k] >= 0.01 or k == likely[0]:
-                parts.append(what if chance[k] > 0.995 and between[row] else f"{what}: {chance[k]:.0%}")
+                parts.append(what if chance[k] > 0.995 and between[row] else f"{what} ({chance[k]:.0%})")
         words.append("; ".join(parts))
     return words
 
 
 def _between(low: Any, middle: Any, high: Any) -> str:
-    return f"about {show(middle)} (90% between {show(low)} and {show(high)})"
+    return f"about {show(middle)}, 90% between {show(low)} and {show(high)}"

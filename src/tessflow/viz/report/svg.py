@@ -46,13 +46,16 @@ def text(x: float, y: float, words: str, anchor: str = "start", **attributes: ob
 
 
 def shorten(words: str, length: int) -> str:
-    """Cut words that are too long.
+    """Leave out the middle of words that are too long: names that begin alike often end differently.
 
     Example:
-        >>> shorten("evergreen oak", 9)
-        'evergree…'
+        >>> shorten("evergreen oak 12", 10)
+        'evergr… 12'
     """
-    return words if len(words) <= length else f"{words[: length - 1]}…"
+    if len(words) <= length:
+        return words
+    tail = length // 3
+    return f"{words[: length - 1 - tail]}…{words[len(words) - tail :]}"
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,15 @@ class Scale:
         return self.start + (self.end - self.start) * (value - self.low) / ((self.high - self.low) or 1.0)
 
 
-def ticks(low: float, high: float, count: int = 4) -> list[tuple[float, str]]:
-    """Return round numbers in a range, and the words for them.
+def ticks(low: float, high: float, count: int = 4, *, whole: bool = False) -> list[tuple[float, str]]:
+    """Return round numbers in a range, perhaps whole ones only, and the words for them.
 
     Example:
-        >>> ticks(0.0, 1.1)
-        [(0.0, '0'), (0.4, '0.4'), (0.8, '0.8')]
+        >>> ticks(0.0, 110.0)
+        [(0.0, '0'), (30.0, '30'), (60.0, '60'), (90.0, '90')]
     """
-    places = [float(place) for place in MaxNLocator(count).tick_values(low, high) if low <= place <= high]
+    found = MaxNLocator(count, integer=whole).tick_values(low, high)
+    places = [float(place) for place in found if low <= place <= high]
     if len(places) < 2:
         return [(place, f"{place:.4g}") for place in places]
     size = max(map(abs, places))
@@ -96,4 +100,4 @@ def time_ticks(column: NumberColumn, low: float, high: float) -> tuple[list[tupl
         words = [str(np.datetime64(round(place), "s")) for place in places]
         short = [word[:-9] if by_day else word[-8:] for word in words]
         return list(zip(places, short, strict=True)), "" if by_day else words[1][:-9]
-    return ticks(low, high), ""
+    return ticks(low, high, whole=column.whole and column.resolution.is_integer()), ""

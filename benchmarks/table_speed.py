@@ -1,0 +1,145 @@
+"""Rows a second of TabularFlow: training, scoring, sampling, imputing; and what a table of many rows takes.
+
+    python benchmarks/table_speed.py                    # 10 and 50 columns, any and fixed order
+    python benchmarks/table_speed.py --stream 10000000  # a Parquet file of so many rows, read in batches
+
+Half of the columns are numbers, half have ten classes; all depend on a hidden one. The result file holds medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import torch
+from provenance import provenance
+
+from tessflow import TabularFlow
+from tessflow.cli_models import score_batches
+
+RESULTS = Path(__file__).parent / "results"
+BATCH = 256
+
+
+def main() -> None:
+    """Measure, and write the result file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--columns", type=int, nargs="+", default=[10, 50])
+    parser.add_argument("--rows", type=int, default=4096, help="rows to score, sample and impute")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--stream", type=int, metavar="ROWS", help="instead, stream a table of so many rows, 10 columns"
+    )
+    parser.add_argument("--stream-steps", type=int, default=500)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--name", help="of the result file; by default table_speed or table_stream")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    result: dict[str, Any] = {**provenance(), "threads": arguments.threads, "batch_size": BATCH}
+    if arguments.stream:
+        result |= stream(arguments.stream, arguments.stream_steps)
+    else:
+        result["rows"] = arguments.rows
+        result["speed"] = [
+            speed(columns, order, arguments.rows, arguments.steps, arguments.repeats)
+            for columns in arguments.columns
+            for order in ("any", "fixed")
+        ]
+    name = arguments.name or ("table_stream" if arguments.stream else "table_speed")
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+def speed(columns: int, order: str, rows: int, steps: int, repeats: int) -> dict[str, Any]:
+    """Measure one table and one order."""
+    table = draw(np.random.default_rng(0), max(rows, 2000), columns)
+    flow = TabularFlow(order=order, max_steps=steps, random_state=0)  # type: ignore[arg-type]
+    fits = [flow.fit(table).result_ for _ in range(repeats)]
+    training = statistics.median(fit.seconds for fit in fits if fit is not None)
+    table = table[:rows]
+    holes = table.mask(np.random.default_rng(1).random(table.shape) < 0.2)
+    measured: dict[str, Any] = {
+        "columns": columns,
+        "order": order,
+        "parameters": sum(parameter.numel() for parameter in flow.model_.parameters()),
+        "fit_rows_per_second": round(steps * BATCH / training),
+        "score_rows_per_second": round(rows / median(lambda: flow.score_samples(table), repeats)),
+        "sample_rows_per_second": round(rows / median(lambda: flow.sample(rows), repeats)),
+    }
+    if order == "any":
+        measured["impute_rows_per_second"] = round(rows / median(lambda: flow.impute(holes), repeats))
+    return measured
+
+
+def stream(rows: int, steps: int) -> dict[str, Any]:
+    """Write a Parquet file, fit it and score it, in batches."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "rows.parquet"
+        rng, writer = np.random.default_rng(0), None
+        for start in range(0, rows, 1 << 18):
+            batch = pa.Table.from_pandas(draw(rng, min(1 << 18, rows - start), 10), preserve_index=False)
+            writer = writer or pyarrow.parquet.ParquetWriter(path, batch.schema)
+            writer.write_table(batch)
+        if writer is not None:
+            writer.close()
+        megabytes = path.stat().st_size / 1e6
+        before = peak()
+        flow = TabularFlow(max_steps=steps, random_state=0)
+        started = time.perf_counter()
+        flow.fit(path)
+        fitted = time.perf_counter() - started
+        training = flow.result_.seconds if flow.result_ is not None else 0.0
+        started = time.perf_counter()
+        scores = score_batches(flow, path, delimiter=None)
+        return {
+            "stream_rows": rows,
+            "file_megabytes": round(megabytes),
+            "read_and_encode_seconds": round(fitted - training, 1),
+            "training_seconds": round(training, 1),
+            "steps": steps,
+            "score_seconds": round(time.perf_counter() - started, 1),
+            "mean_log_likelihood": float(scores.mean()),
+            "peak_memory_megabytes_before": before,
+            "peak_memory_megabytes": peak(),
+        }
+
+
+def draw(rng: np.random.Generator, rows: int, columns: int) -> pd.DataFrame:
+    """Draw a table of numbers and classes."""
+    hidden = rng.normal(size=rows)
+    table: dict[str, Any] = {}
+    for n in range(columns):
+        values = hidden + rng.normal(scale=0.5, size=rows)
+        table[f"x{n}"] = values if n % 2 else np.clip(np.floor(2 * values + 5), 0, 9).astype("int8").astype(str)
+    return pd.DataFrame(table)
+
+
+def median(call: Callable[[], object], repeats: int) -> float:
+    """Return the median seconds of calls."""
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def peak() -> int:
+    """Return the most memory that the process has held, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+if __name__ == "__main__":
+    main()

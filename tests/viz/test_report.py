@@ -1,0 +1,386 @@
+import math
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tessflow import TabularFlow
+from tessflow.tables import TableSchema
+from tessflow.viz.report import write_report
+from tessflow.viz.report.baselines import score_independent
+from tessflow.viz.report.cells import in_the_plane, voronoi_polygons
+from tessflow.viz.report.compare import Shares, associations, marginal
+from tessflow.viz.report.rows import Rows, draw_rows
+from tessflow.viz.report.svg import ticks
+
+SECTIONS = ["fitted", "schema", "training", "likelihood", "comparison", "cells", "surprises"]
+ROWS = 160
+
+
+class Page(HTMLParser):
+    """A page, read: its tags with attributes, its words, and whether tags are closed as they were opened."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.source, self.tags, self.open, self.words = text, [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+        self.text = " ".join("".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    def count(self, tag):
+        return sum(name == tag for name, _ in self.tags)
+
+
+def report(model, path, table=None, **options):
+    return Page(write_report(model, path / "report.html", table=table, **options).read_text(encoding="utf-8"))
+
+
+def fitted(table, **options):
+    options = {"hidden_features": (16,), "max_steps": 3, "random_state": 0} | options
+    return TabularFlow(**options).fit(table)
+
+
+def mixed_table(rows=ROWS):
+    rng = np.random.default_rng(0)
+    kind = rng.choice(["oak", "elm", "ash"], rows)
+    height = rng.normal(10, 2, rows) + 5 * (kind == "oak")
+    return pd.DataFrame(
+        {
+            "kind": kind,
+            "height": np.where(rng.random(rows) < 0.2, np.nan, height),
+            "fruit": np.where(rng.random(rows) < 0.5, 0, rng.integers(1, 1000, rows)),
+            "date": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
+            "sick": pd.array(np.where(rng.random(rows) < 0.1, None, rng.random(rows) < 0.5), dtype="boolean"),
+        },
+        index=[f"tree {i}" for i in range(rows)],
+    )
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    return fitted(mixed_table(), max_steps=30)
+
+
+def tables():
+    rng = np.random.default_rng(1)
+    times = pd.Timestamp("2024-03-31", tz="Europe/Berlin") + pd.to_timedelta(rng.integers(0, 9000, ROWS), unit="s")
+    return {
+        "mixed": mixed_table(),
+        "classes": pd.DataFrame({name: rng.choice(["a", "b", "c"], ROWS) for name in "xyz"}),
+        "numbers": pd.DataFrame({name: rng.normal(0, 10**i, ROWS) for i, name in enumerate("xyz")}),
+        "one column of classes": pd.DataFrame({"x": rng.choice(["a", "b"], ROWS)}),
+        "one column of numbers": pd.DataFrame({"x": rng.lognormal(0, 3, ROWS)}),
+        "times": pd.DataFrame({"at": times, "after": pd.to_timedelta(rng.integers(0, 10**6, ROWS), unit="ms")}),
+        "constants": pd.DataFrame({"x": ["a"] * ROWS, "y": [None] * ROWS, "z": rng.normal(size=ROWS)}),
+        "infinities": pd.DataFrame({"x": np.where(rng.random(ROWS) < 0.2, -np.inf, rng.normal(size=ROWS))}),
+        "huge numbers": pd.DataFrame({"x": rng.normal(size=ROWS) * 1e300, "y": rng.normal(size=ROWS) * 1e-300}),
+        "three rows": pd.DataFrame({"x": [1.5, 2.25, 3.125], "y": ["a", "b", "a"]}),
+        "one row": pd.DataFrame({"x": ["a"]}),
+        "array": rng.normal(size=(ROWS, 2)),
+        "array of strings": rng.choice(np.array(["a", "b"]), (ROWS, 3)),
+    }
+
+
+MODELS = {
+    "any order": {"order": "any"},
+    "one order": {"order": "fixed", "dimension": 1},
+    "coupling": {"backbone": "coupling", "layers": 2},
+    "bound in the plane": {"order": "any", "dimension": 2, "condition_on": "point", "scaling": "standard"},
+}
+
+
+SOME = ("mixed", "classes", "numbers", "one row")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in tables() for name in MODELS if kind in SOME or name == "any order"]
+)
+def test_every_table_and_model_has_a_page_of_seven_sections(kind, name, tmp_path):
+    table, options = tables()[kind], MODELS[name]
+    model = fitted(table, **options)
+    page = report(model, tmp_path, table, rows=60)
+    assert [attributes["id"] for tag, attributes in page.tags if tag == "section"] == SECTIONS
+    # All columns, and the words for what lacks, are there.
+    names = table.columns if isinstance(table, pd.DataFrame) else range(table.shape[1])
+    assert all(page.source.count(f'<th scope="row">{name}</th>') for name in names)
+    assert ("coupling flow does not say" in page.text) == (options.get("backbone") == "coupling")
+    assert ("said by a model of any order" in page.text) == (options.get("order") == "fixed")
+    assert ("lower bound" in page.text) == model.lower_bound_
+    assert ("need a table of at least 4 rows" in page.text) == (len(table) < 4)
+
+
+def test_page_needs_nothing_else(mixed, tmp_path):
+    page = report(mixed, tmp_path, mixed_table())
+    assert not {"script", "link", "img", "iframe", "object", "base", "form"} & {tag for tag, _ in page.tags}
+    targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    for tag, attributes in page.tags:
+        assert not {"src", "srcset", "action", "xlink:href"} & attributes.keys()
+        assert not any(name.startswith("on") for name in attributes)
+        if "href" in attributes:
+            assert tag == "a"
+            assert attributes["href"].removeprefix("#") in targets
+    assert not any(word in page.source for word in ("http:", "https:", "//", "@import", "url("))
+    assert len(page.source) < 300_000
+
+
+def test_pictures_and_tables_are_for_all_readers(mixed, tmp_path):
+    page = report(mixed, tmp_path, mixed_table())
+    pictures = [attributes for tag, attributes in page.tags if tag == "svg"]
+    # History, five columns, three heat maps, cells of kind and sick.
+    assert len(pictures) == 1 + 5 + 3 + 2
+    assert all(attributes["role"] == "img" for attributes in pictures)
+    assert page.source.count("<svg") == page.source.count('role="img"')
+    assert page.count("title") > len(pictures)
+    assert page.count("h1") == 1
+    assert page.count("h2") == 7
+    boxes = [attributes for tag, attributes in page.tags if attributes.get("class") == "scroll"]
+    assert len(boxes) == page.count("table")
+    assert all(attributes["tabindex"] == "0" and attributes["aria-label"] for attributes in boxes)
+
+
+def test_numbers_are_those_of_the_model(mixed, tmp_path):
+    table = mixed_table()
+    page, scores = report(mixed, tmp_path, table), mixed.score_samples(table)
+    assert f"{mixed.validation_score_:.3f} nats a row ({mixed.validation_score_ / math.log(2):.3f} bits)" in page.text
+    assert f"On all {ROWS} rows tessflow has {scores.mean():.3f} nats." in page.text
+    assert f"{sum(p.numel() for p in mixed.model_.parameters()):,}" in page.text
+    for i in np.argsort(scores)[:10]:
+        assert f"Row tree {i}: {scores[i]:.3f} nats" in page.text
+    assert page.text.count("Row tree") == 10
+    missing = table["height"].isna().mean()
+    assert f"Missing: {missing:.1%} of real rows" in page.text
+
+
+def test_most_surprising_value_is_named_with_what_was_likely(tmp_path):
+    rng = np.random.default_rng(0)
+    coat = rng.choice(["wool", "silk"], 400)
+    table = pd.DataFrame({"coat": coat, "season": np.where(coat == "wool", "winter", "summer")})
+    model = fitted(table, max_steps=300, learning_rate=1e-2)
+    odd = pd.concat([table.head(20), pd.DataFrame({"coat": ["wool"], "season": ["summer"]}, index=["odd"])])
+    page = report(model, tmp_path, odd)
+    first = page.text.split("Row odd:")[1].split("Row ")[0]
+    surprise = (model.score_columns(odd).mean() - model.score_columns(odd).loc["odd"])["season"]
+    assert f"season is summer: {surprise:.2f} nats below the column's mean. Likely: winter (" in first
+    assert page.text.index("Row odd:") < page.text.index("Row 0:")
+
+
+def test_a_good_model_is_ahead_of_the_baselines_where_columns_depend(tmp_path):
+    rng = np.random.default_rng(0)
+    kind = rng.choice(["oak", "ash"], 2000)
+    table = pd.DataFrame({"kind": kind, "tall": np.where(rng.random(2000) < 0.95, kind == "oak", kind == "ash")})
+    page = report(fitted(table, max_steps=300), tmp_path, table)
+    ahead = page.source.split('<th scope="row">independent columns</th>')[1].split("</tr>")[0]
+    gap, error = (float(number) for number in ahead.split('<td class="figure">')[3].removesuffix("</td>").split(" ± "))
+    exact = math.log(2) + 0.95 * math.log(0.95) + 0.05 * math.log(0.05)
+    assert abs(gap - exact) < 4 * error + 0.03
+
+
+def test_names_and_values_are_escaped(tmp_path):
+    hostile = ["<script>alert(1)</script>", '"><script src="//evil">', "</svg></title><b>", "{{ 7 * 7 }}", "&amp;"]
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            hostile[0]: rng.choice(hostile, ROWS),
+            hostile[1]: rng.normal(size=ROWS),
+            "a&b": rng.choice(["<i>", None], ROWS),
+        },
+        index=[f"<u>{i}</u>" for i in range(ROWS)],
+    )
+    for number, options in enumerate(MODELS.values()):
+        page = report(fitted(table, **options), tmp_path / str(number), table)
+        assert not {"script", "b", "i", "u"} & {tag for tag, _ in page.tags}
+        assert all(word in page.text for word in (*hostile[:4], "&amp;", "<i>", "<u>", "a&b"))
+        assert "{{ 7 * 7 }}" in page.source  # and not 49
+
+
+def test_without_a_table_only_what_the_model_knows_is_shown(mixed, tmp_path):
+    page = report(mixed, tmp_path, rows=50)
+    assert page.text.count("needs real rows: give the report a table.") == 3
+    assert "real rows, " not in page.text
+    assert "50 rows drawn from it" in page.text
+    assert page.count("svg") == 1 + 5 + 1 + 2
+    assert "Row tree" not in page.text
+
+
+def test_the_thirty_columns_that_differ_most_are_drawn(tmp_path):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({f"c{i}": rng.normal(size=60) if i % 2 else rng.integers(0, 3, 60) for i in range(60)})
+    model = fitted(table)
+    page = report(model, tmp_path, table.assign(c7=table["c7"] + 100))
+    assert "Of 60 columns these are the 30 in which real and drawn rows differ most beyond chance." in page.text
+    assert "Of 30 columns of classes these are the 12 with the most classes." in page.text
+    assert page.count("svg") == 1 + 30 + 3 + 12
+    assert page.source.split('id="comparison"')[1].split("<h3>")[1].startswith("c7<")
+    assert len(page.source) < 1_500_000
+    assert "these are the first 30." in report(model, tmp_path).text
+
+
+def test_a_seed_gives_the_same_page_again_and_another_another(mixed, tmp_path):
+    table = mixed_table()
+    first, again, other = (report(mixed, tmp_path, table, rows=50, seed=seed).source for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert "50 rows chosen at random from the 160" in first
+
+
+def test_a_loaded_model_has_the_same_page_but_for_a_lost_history(mixed, tmp_path):
+    mixed.save(tmp_path / "model")
+    page = report(mixed, tmp_path, mixed_table()).source
+    assert report(TabularFlow.load(tmp_path / "model"), tmp_path, mixed_table()).source == page
+    (tmp_path / "model" / "history.csv").unlink()
+    assert "The training history is not there." in report(TabularFlow.load(tmp_path / "model"), tmp_path).text
+
+
+def test_a_column_of_too_many_classes_has_neither_cells_nor_probabilities(tmp_path):
+    table = pd.DataFrame({"id": [f"id {i % 40}" for i in range(200)], "y": ["a", "b"] * 100})
+    page = report(fitted(table, max_categories=20), tmp_path, table)
+    cells = page.source.split('id="cells"')[1].split("</section>")[0]
+    assert "<h3>y</h3>" in cells
+    assert "<h3>id</h3>" not in cells
+    assert "Row " in page.text
+
+
+def test_what_makes_no_report_is_refused(mixed, tmp_path):
+    with pytest.raises(ValueError, match="rows must be at least 1, got 0"):
+        report(mixed, tmp_path, rows=0)
+    with pytest.raises(ValueError, match="the table of the report has no rows"):
+        report(mixed, tmp_path, mixed_table().head(0))
+    with pytest.raises(ValueError, match="1 missing: 'kind'"):
+        report(mixed, tmp_path, mixed_table().drop(columns="kind"))
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("mixtures", [False, True])
+def test_baselines_are_distributions(mixtures):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "real": rng.normal(3, 2, 500),
+            "whole": np.where(rng.random(500) < 0.3, 0, rng.poisson(300, 500)),
+            "kind": rng.choice(["a", "b", None], 500),
+        }
+    )
+    schema = TableSchema.infer(frame)
+    train = schema.encode(frame)
+
+    def total(column, values, code):
+        rows = train[:1].repeat(len(values), 1)
+        rows[:, column] = code
+        if column < 2:
+            rows[:, 3 + column] = values
+        return np.exp(score_independent(schema, train, rows, mixtures=mixtures)[:, column]).sum()
+
+    grid = torch.linspace(-40, 50, 9001, dtype=torch.float64)
+    assert total(0, grid, 0) * 0.01 == pytest.approx(1, abs=2e-3)
+    numbers = torch.arange(-2000, 4000, dtype=torch.float64)
+    assert total(1, numbers, 0) + total(1, torch.zeros(1), 1) == pytest.approx(1, abs=1e-6)
+    assert total(2, torch.zeros(3), torch.arange(3.0, dtype=torch.float64)) == pytest.approx(1)
+
+
+def test_mixtures_find_two_peaks():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": np.concatenate([rng.normal(-50, 1, 500), rng.normal(50, 1, 500)])})
+    schema = TableSchema.infer(frame)
+    rows = schema.encode(frame)
+    scores = score_independent(schema, rows, rows, mixtures=True)
+    exact = -math.log(2) - 0.5 * math.log(2 * math.pi * math.e)
+    assert scores.mean() == pytest.approx(exact, abs=0.1)
+
+
+def test_associations_are_those_known():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, 5000)
+    frame = pd.DataFrame(
+        {
+            "a": codes.astype(str),
+            "same": codes.astype(str),
+            "other": rng.integers(0, 4, 5000).astype(str),
+            "x": rng.normal(size=5000),
+            "falls": np.nan,
+            "groups": codes + rng.normal(0, 0.01, 5000),
+            "constant": "c",
+        }
+    )
+    frame["falls"] = -np.exp(frame["x"])
+    schema = TableSchema.infer(frame)
+    table = pd.DataFrame(
+        associations(schema, Rows.of(schema, schema.encode(frame)), range(7)), frame.columns, frame.columns
+    )
+    assert table.loc["a", "same"] == pytest.approx(1)
+    assert table.loc["a", "other"] < 0.05
+    assert table.loc["x", "falls"] == pytest.approx(1)
+    assert table.loc["x", "groups"] < 0.05
+    assert table.loc["a", "groups"] == pytest.approx(math.sqrt(8 / 9), abs=0.01)  # of ranks in three blocks
+    assert table.loc["a", "x"] < 0.05
+    assert np.isnan(table.loc["a", "constant"])
+    assert np.isnan(table.loc["x", "constant"])
+    assert np.equal(table, table.T).to_numpy()[~table.isna()].all()
+
+
+def test_shares_of_a_column_of_numbers_sum_to_one(mixed):
+    schema = mixed.schema_
+    real, drawn = Rows.of(schema, schema.encode(mixed_table())), draw_rows(mixed, 500, 0)
+    for n in range(5):
+        one = marginal(schema, n, drawn, real)
+        for whose in ("drawn", "real"):
+            inside = getattr(one.bins, whose).sum() if one.bins else 0
+            assert getattr(one.classes, whose).sum() + inside == pytest.approx(1)
+        assert 0 <= one.distance <= 1
+        assert marginal(schema, n, real, real).distance == 0
+
+
+def test_distance_by_chance_is_what_two_draws_have():
+    rng = np.random.default_rng(0)
+    p = np.array([0.5, 0.3, 0.15, 0.05])
+    draws = rng.multinomial(400, p, (2000, 2)) / 400
+    distances = [Shares(drawn, real).distance for drawn, real in draws]
+    assert Shares(p, p).by_chance(400) == pytest.approx(np.mean(distances), rel=0.03)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 60])
+def test_polygons_tile_the_box_and_hold_what_is_nearest(count):
+    rng = np.random.default_rng(count)
+    points, low, high = rng.normal(size=(count, 2)), np.full(2, -3.0), np.full(2, 4.0)
+    polygons = voronoi_polygons(points, low, high)
+    areas = [area(polygon) for polygon in polygons]
+    assert sum(areas) == pytest.approx(49)
+    for k, polygon in enumerate(polygons):
+        middle = polygon.mean(0)
+        assert np.linalg.norm(points - middle, axis=1).argmin() == k
+
+
+def area(polygon):
+    x, y = polygon.T
+    return 0.5 * abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())
+
+
+def test_anchors_in_a_plane_keep_their_distances():
+    torch.manual_seed(0)
+    flat = torch.randn(6, 2) @ torch.linalg.qr(torch.randn(5, 5)).Q[:2]
+    assert torch.pdist(torch.from_numpy(in_the_plane(flat))).numpy() == pytest.approx(
+        torch.pdist(flat).numpy(), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3e5, 2e6), (1e9, 1e9 + 5), (1e-9, 3e-9), (-1e300, 1e300), (2, 2)])
+def test_ticks_are_told_apart_and_in_range(low, high):
+    places = ticks(low, high)
+    assert all(low <= place <= high for place, _ in places)
+    assert len({words for _, words in places}) == len(places) > (low < high)
+    for place, words in places:
+        assert float(words) == pytest.approx(place, rel=1e-2, abs=(high - low) / 1e3)
