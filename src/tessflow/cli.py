@@ -91,7 +91,7 @@ def fit(
     table: TableFile,
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the model and its checkpoints.")],
-    model: Annotated[str, typer.Option(help="table, for categories, or mixture, for real numbers.")] = "table",
+    model: Annotated[str, typer.Option(help="table, of any columns, or mixture, of real numbers.")] = "table",
     backbone: Annotated[str | None, typer.Option(help="Of a table: autoregressive or coupling.")] = None,
     dimension: Annotated[int | None, typer.Option(min=1, help="Of a table: dimensions of a column's cells.")] = None,
     cells: Annotated[int | None, typer.Option(min=1, help="Of a mixture: number of cells.")] = None,

@@ -301,7 +301,8 @@ def test_ten_thousand_categories():
     assert np.isfinite(model.score_samples(table[:50], samples=4)).all()
     assert set(model.sample(50)["name"]) <= set(table["name"])
     assert model.sample(3, given={"name": "n5"})["name"].tolist() == ["n5"] * 3
-    assert model.impute(table[:4].assign(name=None))["name"].notna().all()
+    for strategy in ("typical", "sample"):
+        assert model.impute(table[:4].assign(name=None), strategy=strategy)["name"].notna().all()
     with pytest.raises(ValueError, match="too many classes"):
         model.sample(1, given={"name": ["n5", "n6"]})
 

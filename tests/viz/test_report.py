@@ -383,4 +383,4 @@ def test_ticks_are_told_apart_and_in_range(low, high):
     assert all(low <= place <= high for place, _ in places)
     assert len({words for _, words in places}) == len(places) > (low < high)
     for place, words in places:
-        assert float(words) == pytest.approx(place, rel=1e-2, abs=(high - low) / 1e3)
+        assert float(words) == pytest.approx(place, abs=(high - low) / 100)

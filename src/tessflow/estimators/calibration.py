@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from tessflow.estimators.check_result import CheckResult, ClassCheck, ColumnCheck, NumberCheck, SumCheck
-from tessflow.estimators.conditional import Conditional, block_of
+from tessflow.estimators.conditional import Conditional
 from tessflow.estimators.copies import LEVEL, compare_copies
 from tessflow.estimators.tabular import TabularFlow
 from tessflow.models import MatchedFlow
@@ -194,7 +194,7 @@ class _Columns:
         variants[: len(codes), :, n] = torch.tensor(codes, dtype=variants.dtype)[:, None]
         log_weights = np.zeros(variants.shape[:2])
         if is_numeric:
-            block = block_of(self.model, self.summed, self.known[: len(self.summed)], n)
+            block = self.model.block(self.summed, n, self.known[: len(self.summed)])
             levels = (np.arange(STRATA) + 0.5) / STRATA
             numbers = torch.stack([self.parts.quantile(n, block, level) for level in levels])
             place = self.width + self.parts.numeric.index(n)

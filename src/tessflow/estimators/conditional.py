@@ -22,7 +22,7 @@ class Conditional:
     """The distribution of one column in each of some rows, given what is known of the other columns.
 
     Args:
-        model: The model, of any order.
+        model: The model; in one of one order, the columns before are what is known.
         schema: The columns.
         rows: Encoded rows.
         known: Which of their values are known, boolean ``(rows, N)``; the column's own is not looked at.
@@ -37,7 +37,8 @@ class Conditional:
         self._schema, self._model, self._n, self._rows, self._known = schema, model, n, rows, known
         parts = zip(rows.split(chunk), known.split(chunk), strict=True)
         device = model.bias.device
-        self._block = torch.cat([model.block(part.to(device), n, seen.to(device)).cpu() for part, seen in parts])
+        blocks = [model.block(part.to(device), n, seen.to(device) if model.any_order else None) for part, seen in parts]
+        self._block = torch.cat(blocks).cpu()
 
     def probabilities(self) -> pd.DataFrame:
         """Return the probability of each class: of values, or of "a number" and the atoms beside it, and "missing".
@@ -139,11 +140,8 @@ def impute_rows(
                 source = rows if strategy == "typical" else filled
                 seen = known if strategy == "typical" else now
                 block = model.block(source[index].to(device), n, seen[index].to(device))
-                if n in parts.many and strategy == "sample":
-                    code, number = parts.draw(n, block)
-                else:
-                    choose = parts.typical if strategy == "typical" else parts.draw
-                    code, number = choose(n, block, Restriction(codes))
+                choose = parts.typical if strategy == "typical" else parts.draw
+                code, number = choose(n, block, Restriction(codes))
                 filled[index, n] = code.cpu().to(filled.dtype)
                 if n in parts.numeric:
                     filled[index, len(schema.columns) + parts.numeric.index(n)] = number.cpu()

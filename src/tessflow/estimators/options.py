@@ -73,7 +73,7 @@ class TabularOptions(FitOptions):
     backbone: Literal["autoregressive", "coupling"]
     order: Literal["any", "fixed"] | None
     scaling: Literal["quantile", "standard"]
-    dimension: int = Field(ge=1)
+    dimension: int | None = Field(ge=1)
     profile: ProfileName
     condition_on: Literal["cell", "point"]
     hidden_features: Widths | None

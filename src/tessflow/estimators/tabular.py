@@ -32,14 +32,15 @@ Self = TypeVar("Self", bound="TabularFlow")
 
 
 class _Defaults(NamedTuple):
+    dimension: int
     hidden_features: tuple[int, ...]
     learning_rate: float
 
 
 _DEFAULTS = {
-    "any": _Defaults(hidden_features=(128, 128, 128), learning_rate=2e-3),
-    "fixed": _Defaults(hidden_features=(512, 512, 512), learning_rate=2e-3),
-    "coupling": _Defaults(hidden_features=(256, 256), learning_rate=4e-3),
+    "any": _Defaults(dimension=8, hidden_features=(128, 128, 128), learning_rate=4e-3),
+    "fixed": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=2e-3),
+    "coupling": _Defaults(dimension=4, hidden_features=(256, 256), learning_rate=4e-3),
 }
 
 # Up to so many columns, the order is "any" by default: its cost grows faster than their number.
@@ -65,7 +66,7 @@ class TabularFlow(FlowEstimator):
             ``score_samples(given=...)``, :meth:`conditional`); or ``"fixed"``, that of the table, which scores faster.
             ``None`` for "any" up to 64 columns.
         scaling: How numbers are scaled: by ``"quantile"``, or to mean 0 and deviation 1 (``"standard"``).
-        dimension: The dimension of the space that a column's cells tile.
+        dimension: The dimension of the space that a column's cells tile; ``None`` for 8 in any order, 4 otherwise.
         profile: How noise fills a cell: ``"truncated-gaussian"``, or the paper's ``"softsign"``.
         condition_on: What the autoregressive network sees of earlier columns: their ``"cell"`` (log-likelihoods are
             exact) or a ``"point"`` in it (they are lower bounds).
@@ -75,7 +76,7 @@ class TabularFlow(FlowEstimator):
         layers: Number of coupling layers of the coupling backbone.
         max_steps: Most optimizer steps.
         batch_size: Rows a step.
-        learning_rate: Peak learning rate; ``None`` for 2e-3, or 4e-3 with the coupling backbone.
+        learning_rate: Peak learning rate; ``None`` for 4e-3, or 2e-3 in a fixed order.
         weight_decay: Decoupled weight decay.
         validation_fraction: Share of rows set aside to choose the best weights, unless ``fit`` is given some.
         patience: Evaluations without improvement after which training stops; ``None`` for never.
@@ -90,6 +91,7 @@ class TabularFlow(FlowEstimator):
         options_: The options as they were used (:class:`~tessflow.estimators.options.TabularOptions`).
         schema_: The columns (:class:`~tessflow.tables.TableSchema`).
         model_: The fitted :class:`torch.nn.Module`.
+        dimension_: The dimension of the space that a column's cells tile.
         lower_bound_: Whether ``score_samples`` gives lower bounds rather than exact log-likelihoods.
         result_: What training did (:class:`~tessflow.training.TrainingResult`); ``None`` for a loaded model.
         history_: One row an evaluation, a DataFrame.
@@ -119,7 +121,7 @@ class TabularFlow(FlowEstimator):
         *,
         order: Literal["any", "fixed"] | None = None,
         scaling: Literal["quantile", "standard"] = "quantile",
-        dimension: int = 4,
+        dimension: int | None = None,
         profile: ProfileName = "truncated-gaussian",
         condition_on: Literal["cell", "point"] = "cell",
         hidden_features: Sequence[int] | None = None,
@@ -217,7 +219,16 @@ class TabularFlow(FlowEstimator):
     def _fit(self, schema: TableSchema, rows: tuple[Tensor, Tensor], options: TabularOptions, directory: Any) -> None:
         kind = _kind(options, schema)
         rate = _DEFAULTS[kind].learning_rate if options.learning_rate is None else options.learning_rate
-        self._train(self._build(options, schema), schema, rows, options, learning_rate=rate, directory=directory)
+        self._train(
+            self._build(options, schema),
+            schema,
+            rows,
+            options,
+            learning_rate=rate,
+            # A small table is learned in few steps.
+            evaluate_every=min(max(len(rows[0]) // options.batch_size, 10), 100),
+            directory=directory,
+        )
         if kind == "any":  # trained and validated on random orders, and scored in one
             self.validation_score_ = float(self._evaluate(rows[1], _log_prob).mean())
 
@@ -427,10 +438,11 @@ class TabularFlow(FlowEstimator):
     def _adopt(self, schema: TableSchema, model: nn.Module, options: TabularOptions, validation_score: float) -> None:
         super()._adopt(schema, model, options, validation_score)
         self.lower_bound_ = bool(model.lower_bound)
+        self.dimension_ = _dimension(options, schema)
 
     def _chunk(self) -> int:
         variables = len(self.schema_.columns)
-        numbers = sum(self.schema_.cardinalities) + variables * (64 + 16 * self.options_.dimension)
+        numbers = sum(self.schema_.cardinalities) + variables * (128 + 9 * variables)
         return max(1, min(4096, _CHUNK // numbers))
 
     @staticmethod
@@ -441,14 +453,14 @@ class TabularFlow(FlowEstimator):
             if kind == "coupling":
                 return MixedFlow(
                     schema.variables,
-                    dim=options.dimension,
+                    dim=_dimension(options, schema),
                     profile=options.profile,
                     hidden_features=hidden_features,
                     layers=options.layers,
                 )
             return MatchedFlow(
                 schema.variables,
-                dim=options.dimension,
+                dim=_dimension(options, schema),
                 hidden_features=hidden_features,
                 dropout=options.dropout,
                 order="any" if kind == "any" else "natural",
@@ -456,6 +468,10 @@ class TabularFlow(FlowEstimator):
                 profile=options.profile,
                 most_logits=options.max_categories,
             )
+
+
+def _dimension(options: TabularOptions, schema: TableSchema) -> int:
+    return options.dimension or _DEFAULTS[_kind(options, schema)].dimension
 
 
 def _log_prob(model: Any, rows: Tensor) -> Tensor:

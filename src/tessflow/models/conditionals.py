@@ -264,11 +264,7 @@ class Conditionals(nn.Module):
         """Draw variable ``n``, perhaps of what is allowed: codes and numbers, ``(B,)`` each."""
         zero = block.new_zeros(block.shape[:-1], dtype=torch.float64)
         if n in self.many:
-            if allowed is not None:
-                raise ValueError(f"variable {n} has too many classes for a choice of them: give one value.")
-            cells = self._cells(n)
-            x = cells.flow(block).sample()
-            return cells.dequantizer.quantize(x[..., None, :]).squeeze(-1), zero
+            return self._draw_of_many(n, block, allowed), zero
         log_probs = self.class_log_probs(n, block).double()
         low = high = None
         if allowed is not None:
@@ -286,11 +282,31 @@ class Conditionals(nn.Module):
         number = scale.inv(self._number(n, block).sample((), low=low, high=high))
         return code, torch.where(code == 0, self._grid(n, number, allowed), 0.0)
 
+    def _draw_of_many(self, n: int, context: Tensor, allowed: Restriction | None) -> Tensor:
+        cells, classes = self._cells(n), self.variables[n].classes
+        if allowed is not None and 2 * len(allowed.codes) < classes:
+            raise ValueError(f"variable {n} has too many classes for a choice of a few of them: give one value.")
+
+        def draw(context: Tensor) -> Tensor:
+            return cells.dequantizer.quantize(cells.flow(context).sample()[..., None, :]).squeeze(-1)
+
+        code = draw(context)
+        if allowed is None or len(allowed.codes) == classes:
+            return code
+        among = torch.zeros(classes, dtype=torch.bool, device=context.device)
+        among[list(allowed.codes)] = True
+        for _ in range(1000):
+            wrong = ~among[code]
+            if not wrong.any():
+                return code
+            code[wrong] = draw(context[wrong])
+        raise ValueError(f"what is allowed of variable {n} came true in none of 1000 draws: allow more.")
+
     def typical(self, n: int, block: Tensor, allowed: Restriction) -> tuple[Tensor, Tensor]:
         """Return the most probable class allowed; of numbers the median, unless an atom is more probable than they."""
         zero = block.new_zeros(block.shape[:-1], dtype=torch.float64)
         if n in self.many:
-            draws = torch.stack([self.draw(n, block)[0] for _ in range(64)])
+            draws = torch.stack([self._draw_of_many(n, block, allowed) for _ in range(64)])
             return draws.mode(0).values, zero
         choice = torch.tensor(allowed.codes, device=block.device)
         code = choice[self.class_log_probs(n, block)[..., choice].argmax(-1)]

@@ -63,7 +63,7 @@ def describe_model(model: TabularFlow) -> ModelFacts:
         ("Columns", f"{len(model.schema_.columns)}, {numeric} of them numeric"),
         ("Model", f"{kind} ({type(model.model_).__name__})"),
         ("Parameters", f"{parameters:,}"),
-        ("Cells", f"in {options.dimension} dimensions, profile {options.profile}"),
+        ("Cells", f"in {model.dimension_} dimensions, profile {options.profile}"),
         ("Scaling of numbers", options.scaling),
         ("Batch size", str(options.batch_size)),
         ("Seed", str(options.random_state)),

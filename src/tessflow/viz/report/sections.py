@@ -173,7 +173,7 @@ def cells_section(model: TabularFlow, rows: Rows) -> Cells:
         points = in_the_plane(tessellation.variable(place).anchors)
         picture = draw_cells(points, class_labels(column), shares, f"Cells of the classes of {column.name}")
         cards.append(Card(str(column.name), picture, []))
-    return Cells(len(chosen), model.options_.dimension, cards)
+    return Cells(len(chosen), model.dimension_, cards)
 
 
 def _tessellated(model: TabularFlow) -> dict[int, tuple[VoronoiTessellation, int]]:

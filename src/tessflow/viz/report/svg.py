@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,9 +82,13 @@ def ticks(low: float, high: float, count: int = 4, *, whole: bool = False) -> li
     places = [float(place) for place in found if low <= place <= high]
     if len(places) < 2:
         return [(place, f"{place:.4g}") for place in places]
-    size = max(map(abs, places))
-    digits = max(3, math.ceil(math.log10(size / (places[1] - places[0]))) + 1)
-    return [(place, f"{place if abs(place) > 1e-9 * size else 0.0:.{digits}g}") for place in places]
+    step = places[1] - places[0]
+    places = [place if abs(place) > 1e-9 * step else 0.0 for place in places]
+    for digits in range(3, 18):
+        words = [f"{place:.{digits}g}" for place in places]
+        if np.allclose([float(word) for word in words], places, rtol=0, atol=step / 100):
+            break
+    return list(zip(places, words, strict=True))
 
 
 def time_ticks(column: NumberColumn, low: float, high: float) -> tuple[list[tuple[float, str]], str]:
