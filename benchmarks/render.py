@@ -41,6 +41,8 @@ def render(text: str) -> str:
         ("mixture", mixture()),
         ("profiles", profiles()),
         ("density", density()),
+        ("mixed_tables", mixed_tables()),
+        ("speed", speed()),
     ):
         text = _put(text, name, table)
     return text
@@ -204,6 +206,87 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -
             yield f"| {' | '.join(row)} |"
 
     return "\n".join(lines()) + "\n"
+
+
+def mixed_tables() -> str:
+    """Tables of the runs of ``mixed_tables.py``: four a result file."""
+    paths = sorted(RESULTS.glob("mixed_tables*.json"))
+    return "\n".join(_mixed_tables(json.loads(path.read_text())) for path in paths)
+
+
+def _mixed_tables(result: dict[str, Any]) -> str:
+    """Render data, likelihood, samples and imputation; figures are means over seeds."""
+    data = [
+        (
+            name,
+            f"{table['package']} ({table['licence']})",
+            " / ".join(f"{rows:,}" for rows in table["rows"]),
+            f"{table['columns']} ({table['class_columns']})",
+            f"{table['missing']:.1%}",
+        )
+        for name, table in result["tables"].items()
+    ]
+    header = ("data", "package", "training / validation / test rows", "columns (of classes)", "missing")
+    text = _table(header, data, left=2)
+    measures = {
+        "likelihood": {"test_nats": "nats a row", "worst_row_nats": "worst row", "seconds": "seconds"},
+        "samples": {
+            "shapes": "column shapes",
+            "trends": "pair trends",
+            "missing": "missing",
+            "told_apart": "told apart",
+            "copies": "copies of training rows",
+            "copies_among_test_rows": "the same of test rows",
+            "fit_seconds": "seconds of fit",
+        },
+        "imputation": {"accuracy": "accuracy", "rmse": "RMSE", "mae": "MAE", "seconds": "seconds"},
+    }
+    for measure, columns in measures.items():
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in result[measure]:
+            groups.setdefault((row["data"], row["method"]), []).append(row)
+        rows = []
+        for key, runs in groups.items():
+            values = ([run[column] for run in runs if run[column] is not None] for column in columns)
+            rows.append((*key, *(_mean_and_spread(some) if some else "-" for some in values)))
+        text += "\n" + _table(("data", "method", *columns.values()), rows, left=2)
+    return text + _made_by(result)
+
+
+def speed() -> str:
+    """Tables of the speed of `TabularFlow`, and of what a large file takes."""
+    text = []
+    for path in sorted(RESULTS.glob("table_speed*.json")):
+        result = json.loads(path.read_text())
+        names = {
+            "fit_rows_per_second": "training",
+            "score_rows_per_second": "scoring",
+            "sample_rows_per_second": "sampling",
+            "impute_rows_per_second": "imputing",
+        }
+        rows = [
+            (
+                str(run["columns"]),
+                run["order"],
+                f"{run['parameters']:,}",
+                *(f"{run[key]:,}" if key in run else "-" for key in names),
+            )
+            for run in result["speed"]
+        ]
+        text.append(_table(("columns", "order", "parameters", *names.values()), rows, left=2) + _made_by(result))
+    for path in sorted(RESULTS.glob("table_stream*.json")):
+        result = json.loads(path.read_text())
+        row = (
+            f"{result['stream_rows']:,}",
+            f"{result['file_megabytes']:,} MB",
+            f"{result['read_and_encode_seconds']:,.0f} s",
+            f"{result['training_seconds']:,.0f} s, {result['steps']:,} steps",
+            f"{result['score_seconds']:,.0f} s",
+            f"{result['peak_memory_megabytes_before']:,} / {result['peak_memory_megabytes']:,} MB",
+        )
+        header = ("rows", "file", "reading twice, encoding", "training", "scoring all", "memory before / at most")
+        text.append(_table(header, [row], left=0) + _made_by(result))
+    return "\n".join(text)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_a_damaged_model_is_one_sentence(tmp_path, fitted):
         ("config.json", '{"format_version": 99}', r"config.json has format version 99.* newer tessflow"),
         ("config.json", '{"format_ver', r"config.json is damaged"),
         ("config.json", '{"format_version": 3, "parameters": {}}', r"config.json is damaged \(library_version"),
-        ("config.json", '{"format_version": 2}', r"format version 2, and models of tables are read from 3 on: fit it again"),
+        ("config.json", '{"format_version": 2}', r"format version 2, and models of tables are read from 3 on"),
         ("schema.json", "{}", r"schema.json is damaged \(columns: Field required\)"),
         ("weights.safetensors", "no", r"weights.safetensors is damaged"),
     ]:

@@ -118,7 +118,7 @@ class ModelDirectory:
 
         Raises:
             FileNotFoundError: If there is no whole model here.
-            ValueError: If a file is damaged, or of a newer format or a too old one, or the model is of another estimator.
+            ValueError: If a file is damaged, its format too new or too old, or the model of another estimator.
         """
         header, path = self._header(), self.path / "config.json"
         if header.format_version > FORMAT_VERSION:

@@ -70,7 +70,7 @@ class TabularFlow(FlowEstimator):
         profile: How noise fills a cell: ``"truncated-gaussian"``, or the paper's ``"softsign"``.
         condition_on: What the autoregressive network sees of earlier columns: their ``"cell"`` (log-likelihoods are
             exact) or a ``"point"`` in it (they are lower bounds).
-        hidden_features: Widths of the hidden layers; ``None`` for (128, 128, 128), which each column has for itself, in any
+        hidden_features: Widths of the hidden layers; ``None`` for (128, 128, 128), a network for each column, in any
             order, (512, 512, 512) in a fixed one and (256, 256) in the coupling backbone.
         dropout: Share of hidden units dropped while training the autoregressive network.
         layers: Number of coupling layers of the coupling backbone.
