@@ -288,3 +288,28 @@ def test_the_sum_over_rows_is_the_product_of_independent_columns():
     log_prob = parts.log_prob(output.expand(len(rows), -1), *parts.split(rows))
     assert log_prob.shape == (len(rows), 2)
     assert (log_prob.sum(-1).exp() * weight).sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_typical_is_the_median_of_numbers_and_atoms_together():
+    torch.manual_seed(0)
+    atoms = (0.3, -2.0)
+    model = MatchedFlow((Variable(3, REAL), Variable(4)), order="any", dim=2, hidden_features=(8,)).double().eval()
+    parts = model.conditionals
+    block = model.bias[parts.block(0)].detach() + 2 * torch.randn(200, parts.sizes[0], dtype=torch.float64)
+    code, number = parts.typical(0, block, Restriction((0, 1, 2)), atoms=atoms)
+    assert code.bincount(minlength=3).min() > 5
+    value = torch.where(code == 0, number, torch.tensor([math.nan, *atoms], dtype=torch.float64)[code])
+    chances = parts.class_log_probs(0, block).exp()
+
+    def at_most(x, *, also):
+        atoms_below = sum(chances[:, c] * ((a <= x) if also else (a < x)) for c, a in enumerate(atoms, 1))
+        return chances[:, 0] * parts.cdf(0, block, x) + atoms_below
+
+    assert (at_most(value, also=False) <= 0.5 + 1e-6).all()
+    assert (at_most(value, also=True) >= 0.5 - 1e-6).all()
+
+    block = torch.randn(50, 4, dtype=torch.float64)
+    median, _ = parts.typical(1, block, Restriction((0, 1, 2)), ordered=True)
+    chances = block[:, :3].softmax(-1).cumsum(-1)
+    assert (chances.gather(1, median[:, None])[:, 0] >= 0.5).all()
+    assert ((median == 0) | (chances.gather(1, (median - 1).clamp_min(0)[:, None])[:, 0] < 0.5)).all()

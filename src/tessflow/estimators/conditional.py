@@ -121,8 +121,9 @@ def impute_rows(
         schema: The columns.
         rows: Encoded rows.
         known: What is known of them, boolean ``(rows, N)``.
-        strategy: ``"typical"``: each value for itself, the most probable class or the median number, given what is
-            known. ``"sample"``: a joint draw, each value given what is known and the values drawn before it.
+        strategy: ``"typical"``: each value for itself, the most probable class, or the median of numbers and of
+            ordered classes, given what is known. ``"sample"``: a joint draw, each value given what is known and the
+            values drawn before it.
         seed: Of the draws.
         chunk: How many rows a pass holds.
 
@@ -140,8 +141,13 @@ def impute_rows(
                 source = rows if strategy == "typical" else filled
                 seen = known if strategy == "typical" else now
                 block = model.block(source[index].to(device), n, seen[index].to(device))
-                choose = parts.typical if strategy == "typical" else parts.draw
-                code, number = choose(n, block, Restriction(codes))
+                if strategy == "sample":
+                    code, number = parts.draw(n, block, Restriction(codes))
+                elif isinstance(column, NumberColumn):
+                    code, number = parts.typical(n, block, Restriction(codes), atoms=column.encoded_atoms.tolist())
+                else:
+                    ordered = column.kind in ("integer", "ordinal")
+                    code, number = parts.typical(n, block, Restriction(codes), ordered=ordered)
                 filled[index, n] = code.cpu().to(filled.dtype)
                 if n in parts.numeric:
                     filled[index, len(schema.columns) + parts.numeric.index(n)] = number.cpu()

@@ -343,8 +343,9 @@ class TabularFlow(FlowEstimator):
 
         Args:
             X: Rows with the columns of the training data, some values missing, whether or not any were in training.
-            strategy: ``"typical"`` fills in the most probable class, or the median of a number, given what the row
-                holds. ``"sample"`` draws a value, jointly for all that are missing in a row: for multiple imputation.
+            strategy: ``"typical"`` fills in the most probable class, or the median of numbers and of ordered classes,
+                given what the row holds. ``"sample"`` draws a value, jointly for all that are missing in a row: for
+                multiple imputation.
             random_state: Seed of the draws.
 
         Returns:

@@ -204,7 +204,7 @@ class Conditionals(nn.Module):
 
         def elbo(pairs: Tensor) -> Tensor:
             x, log_q = cells.dequantizer(pairs).rsample_with_log_prob()
-            repeats = pairs.shape[0] // context.shape[0]
+            repeats = pairs.shape[0] // max(context.shape[0], 1)
             return cells.flow(context.repeat(repeats, 1)).log_prob(x.flatten(-2)) - log_q
 
         return elbo(code) if samples == 1 else importance_bound(elbo, code, samples)
@@ -302,21 +302,57 @@ class Conditionals(nn.Module):
             code[wrong] = draw(context[wrong])
         raise ValueError(f"what is allowed of variable {n} came true in none of 1000 draws: allow more.")
 
-    def typical(self, n: int, block: Tensor, allowed: Restriction) -> tuple[Tensor, Tensor]:
-        """Return the most probable class allowed; of numbers the median, unless an atom is more probable than they."""
+    def typical(
+        self,
+        n: int,
+        block: Tensor,
+        allowed: Restriction,
+        *,
+        ordered: bool = False,
+        atoms: Sequence[float] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the most probable class allowed, or the median: of ordered classes, and of numbers and atoms together.
+
+        Args:
+            n: The variable.
+            block: Its block.
+            allowed: The classes allowed.
+            ordered: Whether the classes ascend.
+            atoms: Of a numeric variable, the numbers that its classes 1, 2, ... stand for, all allowed; without them
+                it is the most probable of all classes, or the median of its numbers.
+
+        Returns:
+            Codes and numbers, ``(B,)`` each.
+        """
         zero = block.new_zeros(block.shape[:-1], dtype=torch.float64)
         if n in self.many:
             draws = torch.stack([self._draw_of_many(n, block, allowed) for _ in range(64)])
             return draws.mode(0).values, zero
         choice = torch.tensor(allowed.codes, device=block.device)
-        code = choice[self.class_log_probs(n, block)[..., choice].argmax(-1)]
+        chances = self.class_log_probs(n, block)[..., choice].double().softmax(-1)
         if n not in self.numeric:
-            return code, zero
-        return code, torch.where(code == 0, self.quantile(n, block, 0.5), 0.0)
+            best = (chances.cumsum(-1) < 0.5).sum(-1).clamp_max(len(choice) - 1) if ordered else chances.argmax(-1)
+            return choice[best], zero
+        if atoms is None:
+            code = choice[chances.argmax(-1)]
+            return code, torch.where(code == 0, self.quantile(n, block, 0.5), 0.0)
+        # Atoms in ascending order: each is the median, above it, or below it.
+        code, below, done = zero.long(), zero, zero.bool()
+        for atom, value in sorted(enumerate(atoms, 1), key=lambda pair: pair[1]):
+            chance = chances[..., allowed.codes.index(atom)]
+            number = zero + value - 0.5 * self._whole[self.numeric.index(n)]
+            before = below + chances[..., 0] * self.cdf(n, block, number)
+            above = ~done & (before + chance < 0.5)
+            code = torch.where(~done & ~above & (before <= 0.5), atom, code)
+            done = done | ~above
+            below = torch.where(above, below + chance, below)
+        tiny = torch.finfo(zero.dtype).eps
+        level = ((0.5 - below) / chances[..., 0]).clamp(tiny, 1 - tiny)
+        return code, torch.where(code == 0, self.quantile(n, block, level), 0.0)
 
-    def quantile(self, n: int, block: Tensor, level: float) -> Tensor:
+    def quantile(self, n: int, block: Tensor, level: float | Tensor) -> Tensor:
         """Return the number that variable ``n``, if a number, is at most with probability ``level``, ``(B,)``."""
-        levels = torch.full(block.shape[:-1], level, dtype=torch.float64, device=block.device)
+        levels = torch.as_tensor(level, dtype=torch.float64, device=block.device).expand(block.shape[:-1])
         score = self._number(n, block).icdf(levels)
         return self._grid(n, self._scale(self.numeric.index(n)).inv(score), None)
 

@@ -94,9 +94,7 @@ class AnyOrderNetwork(nn.Module):
 
     _place: Tensor
 
-    def __init__(
-        self, dim: int, sizes: Sequence[int], *, hidden_features: Sequence[int], dropout: float
-    ) -> None:
+    def __init__(self, dim: int, sizes: Sequence[int], *, hidden_features: Sequence[int], dropout: float) -> None:
         super().__init__()
         n = len(sizes)
         widths = [n * (dim + 1), *hidden_features]

@@ -148,7 +148,7 @@ class NumberColumn(BaseModel):
         """Return the values of codes and numbers of shape (rows,), in the column's dtype and within its range."""
         missing = codes > len(self.atoms)
         counts = np.rint(numbers) if self.whole else numbers
-        counts = np.concatenate([[0.0], self._atoms, [0.0]])[codes] * (codes > 0) + np.where(codes > 0, 0, counts)
+        counts = np.where(codes > 0, np.concatenate([[0.0], self.encoded_atoms, [0.0]])[codes], counts)
         if self.kind != "number":
             step = round(self.resolution * 1e6)
             limit = float(2**62 // step)
@@ -206,7 +206,7 @@ class NumberColumn(BaseModel):
         return atoms if self.kind == "number" else np.rint(atoms * 1e6)
 
     @property
-    def _atoms(self) -> NDArray[np.float64]:
+    def encoded_atoms(self) -> NDArray[np.float64]:
         """The atoms, encoded."""
         return self._grid.count(self._raw_atoms)
 
@@ -258,7 +258,7 @@ class NumberColumn(BaseModel):
         values = np.where(missing, 0.0, values)
         numbers = self._grid.count(values)
         codes = np.zeros(len(values), np.int64)
-        for code, atom in enumerate(self._atoms, 1):
+        for code, atom in enumerate(self.encoded_atoms, 1):
             codes[numbers == atom] = code
         codes[missing] = len(self.atoms) + 1
         faults = [
