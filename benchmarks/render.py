@@ -281,10 +281,10 @@ def speed() -> str:
             f"{result['file_megabytes']:,} MB",
             f"{result['read_and_encode_seconds']:,.0f} s",
             f"{result['training_seconds']:,.0f} s, {result['steps']:,} steps",
-            f"{result['score_seconds']:,.0f} s",
+            f"{result['score_rows_per_second']:,} rows a second",
             f"{result['peak_memory_megabytes_before']:,} / {result['peak_memory_megabytes']:,} MB",
         )
-        header = ("rows", "file", "reading twice, encoding", "training", "scoring all", "memory before / at most")
+        header = ("rows", "file", "reading twice, encoding", "training", "scoring", "memory before / at most")
         text.append(_table(header, [row], left=0) + _made_by(result))
     return "\n".join(text)
 

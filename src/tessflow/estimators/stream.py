@@ -18,7 +18,7 @@ from tessflow.tables import TableSchema, read_batches
 __all__ = ["encoded_file"]
 
 # More rows than this do not choose better weights.
-MOST_VALIDATION_ROWS = 100_000
+MOST_VALIDATION_ROWS = 20_000
 
 
 @contextmanager
