@@ -104,6 +104,7 @@ def test_sample_with_conditions(run, tmp_path, given, holds):
         (["sample", "model", "--given", "kind"], "--given takes COLUMN=VALUE, got 'kind'"),
         (["sample", "model", "--given", "kind=cow"], "'kind' was given the value 'cow', which was not seen"),
         (["sample", "model", "--given", "weight=heavy"], "column 'weight' holds numbers, got 'heavy'"),
+        (["sample", "model", "--given", "kind=cat", "--given", "kind=dog"], "--given names the column 'kind' twice"),
         (["sample", "model", "--given", "size=1"], "there is no column 'size'"),
         (["score", "model", "test.csv", "--columns", "size"], "there is no column 'size'"),
         (["impute", "model", "test.csv", "--out", "x.csv", "--strategy", "mean"], "strategy must be"),

@@ -195,6 +195,8 @@ def conditions(model: Any, texts: list[str]) -> dict[str, Any]:
         if not equals:
             raise ValueError(f"--given takes COLUMN=VALUE, got {text!r}")
         column = model.schema_.columns[model.schema_.position(name)]
+        if column.name in given:
+            raise ValueError(f"--given names the column {name!r} twice: write {name}=a|b, or {name}=low..high")
         given[column.name] = _condition(column, value)
     return {"given": given}
 
@@ -215,7 +217,7 @@ def _value(column: Column | NumberColumn, values: Mapping[str, Any], text: str) 
     """Return the value that a text means in a column; the text itself, if it means none, for the column to refuse."""
     if text in values:
         return values[text]
-    if column.kind in ("number", "integer"):
+    if column.kind == "number" or getattr(column, "value_type", None) == "numbers":
         try:
             return float(text)
         except ValueError:

@@ -50,7 +50,8 @@ def small():
     rng = np.random.default_rng(0)
     a, b, c = rng.integers(0, 3, 8000), rng.integers(0, 2, 8000), rng.integers(0, 3, 8000)
     table = pd.DataFrame({"a": a, "b": b, "c": np.where(rng.random(8000) < 0.5, a * b, c)})
-    model = TabularFlow(max_steps=700, hidden_features=(64, 64), random_state=0).fit(table)
+    model = TabularFlow(max_steps=900, hidden_features=(64, 64), dropout=0.0, patience=None, random_state=0)
+    model.fit(table)
     every = pd.DataFrame(itertools.product(range(3), range(2), range(3)), columns=["a", "b", "c"])
     return model, every, np.exp(model.score_samples(every))
 
@@ -248,6 +249,53 @@ def test_bad_questions_get_one_sentence(fitted, call, sentence):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda m, t: m.sample(1, given={"height": (np.nan, 3)}), "'height' was given a range with a missing bound"),
+        (lambda m, t: m.sample(1, given={"planted": (pd.NaT, None)}), "'planted' was given a range with a missing"),
+        (lambda m, t: m.score_samples(t, columns=["kind", "kind"]), "columns names a column twice"),
+        (lambda m, t: m.score_samples(t, columns="kind"), "columns is a list of columns, got the string 'kind'"),
+        (lambda m, t: m.impute(t.assign(kind=[None, "elm", "ash"])), "column 'kind' has in row 2 (counted from 0)"),
+    ],
+)
+def test_bad_questions_are_not_answered_by_accident(fitted, call, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        call(fitted, trees(3))
+
+
+def test_points_have_no_conditionals():
+    model = TabularFlow(condition_on="point", **FAST).fit(trees(100))
+    for ask in (
+        lambda: model.sample(2, given={"kind": "oak"}),
+        lambda: model.impute(trees(100)[:3]),
+        lambda: model.score_columns(trees(100)[:3]),
+    ):
+        with pytest.raises(ValueError, match="condition_on='point' has no conditionals"):
+            ask()
+
+
+def test_what_the_model_does_not_know_stays_as_it_is(fitted):
+    table = trees(5, seed=7)
+    keyed = table.assign(key=range(5), height=np.nan)[["key", *table.columns[::-1]]]
+    filled = fitted.impute(keyed)
+    assert filled.columns.equals(keyed.columns)
+    assert filled["key"].tolist() == list(range(5))
+    assert filled["height"].notna().all()
+    without = fitted.conditional(table.drop(columns="kind").set_index(pd.Index([5, 6, 7, 8, 9])), "kind")
+    assert without.probabilities().index.tolist() == [5, 6, 7, 8, 9]
+    assert fitted.score_columns(table.to_numpy().tolist()).shape == (5, 5)
+
+
+def test_dates_far_from_the_others():
+    days = [pd.Timestamp("2024-01-01").date() + pd.Timedelta(days=n % 90) for n in range(300)]
+    table = pd.DataFrame(
+        {"until": [pd.Timestamp("9999-12-31").date() if n % 40 == 0 else d for n, d in enumerate(days)]}
+    )
+    drawn = TabularFlow(**FAST).fit(table).sample(200)
+    assert drawn["until"].map(type).eq(type(days[0])).all()
+
+
 HARD = {
     "one row": pd.DataFrame({"a": [1.5], "b": ["x"]}),
     "one column": pd.DataFrame({"a": np.random.default_rng(0).normal(size=60)}),
@@ -303,7 +351,7 @@ def test_ten_thousand_categories():
     assert model.sample(3, given={"name": "n5"})["name"].tolist() == ["n5"] * 3
     for strategy in ("typical", "sample"):
         assert model.impute(table[:4].assign(name=None), strategy=strategy)["name"].notna().all()
-    with pytest.raises(ValueError, match="too many classes"):
+    with pytest.raises(ValueError, match="column 'name' has too many values for a range or list"):
         model.sample(1, given={"name": ["n5", "n6"]})
 
 
@@ -351,6 +399,8 @@ def test_a_file_is_read_in_batches(tmp_path, suffix):
     names = [column.name for column in model.schema_.columns]
     assert names == table.columns.tolist()
     assert model.result_.steps == FAST["max_steps"]
+    held_out = TabularFlow(**FAST).fit(path, X_validation=trees(50, seed=1))
+    assert np.isfinite(held_out.validation_score_)
     again = TabularFlow(**FAST).fit(path)
     np.testing.assert_array_equal(model.score_samples(model.sample(30)), again.score_samples(again.sample(30)))
 

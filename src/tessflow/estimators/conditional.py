@@ -28,12 +28,21 @@ class Conditional:
         known: Which of their values are known, boolean ``(rows, N)``; the column's own is not looked at.
         n: The column.
         chunk: How many rows a pass holds.
+        index: The index of the rows.
     """
 
     def __init__(
-        self, model: MatchedFlow, schema: TableSchema, rows: Tensor, known: Tensor, n: int, chunk: int
+        self,
+        model: MatchedFlow,
+        schema: TableSchema,
+        rows: Tensor,
+        known: Tensor,
+        n: int,
+        chunk: int,
+        index: pd.Index | None = None,
     ) -> None:
         self.column = schema.columns[n]
+        self._index = pd.RangeIndex(len(rows)) if index is None else index
         self._schema, self._model, self._n, self._rows, self._known = schema, model, n, rows, known
         parts = zip(rows.split(chunk), known.split(chunk), strict=True)
         device = model.bias.device
@@ -52,7 +61,7 @@ class Conditional:
         else:
             names = list(self.column.values)
         names += ["missing"] * (self.column.missing is not None)
-        return pd.DataFrame(chances, columns=pd.Index(names, dtype=object))
+        return pd.DataFrame(chances, columns=pd.Index(names, dtype=object), index=self._index)
 
     def quantiles(self, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> pd.DataFrame:
         """Return quantiles of the numbers of a numeric column, atoms left aside; one column a level.
@@ -71,7 +80,7 @@ class Conditional:
             column.decode(zero, self._model.conditionals.quantile(self._n, self._block, level).numpy())
             for level in levels
         ]
-        return pd.concat(values, axis=1, keys=levels)
+        return pd.concat(values, axis=1, keys=levels).set_axis(self._index, axis=0)
 
     def pit(self, *, seed: int = 0) -> NDArray[np.float64]:
         """Return the probability integral transform of each row's own value: uniform on (0, 1) under the model.
@@ -113,7 +122,7 @@ def impute_rows(
     strategy: Literal["typical", "sample"],
     seed: int,
     chunk: int,
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """Fill what is not known of rows.
 
     Args:
@@ -128,7 +137,7 @@ def impute_rows(
         chunk: How many rows a pass holds.
 
     Returns:
-        The rows, and what is known of them now: all but columns of which nothing but missing values were seen.
+        The rows; columns of which nothing but missing values were seen stay as they are.
     """
     parts, device = model.conditionals, model.bias.device
     rows, filled, now = rows.clone(), rows.clone(), known.clone()
@@ -152,4 +161,4 @@ def impute_rows(
                 if n in parts.numeric:
                     filled[index, len(schema.columns) + parts.numeric.index(n)] = number.cpu()
             now[:, n] = True
-    return filled, now
+    return filled

@@ -50,10 +50,15 @@ def encode_known(schema: TableSchema, table: Any, columns: Sequence[int] | None 
         known[:, n] = here
         if not here.any():
             continue
-        if isinstance(column, Column):
-            rows[here, n] = column.encode(series[here])
+        try:
+            codes = column.encode(series[here])
+        except (ValueError, TypeError):
+            column.encode(series.ffill().bfill())  # raises the same, and counts all rows
+            raise
+        if isinstance(codes, tuple):
+            rows[here, n], rows[here, width + numeric.index(n)] = codes
         else:
-            rows[here, n], rows[here, width + numeric.index(n)] = column.encode(series[here])
+            rows[here, n] = codes
     return torch.from_numpy(rows), torch.from_numpy(known)
 
 
@@ -97,7 +102,7 @@ class Conditions:
             column = schema.columns[n]
             if isinstance(condition, tuple):
                 allowed[n] = _between(column, condition)
-            elif isinstance(condition, (list, set, frozenset, np.ndarray, pd.Series)):
+            elif isinstance(condition, (list, set, frozenset, pd.Series, pd.Index)) or np.ndim(condition) == 1:
                 allowed[n] = _among(column, list(condition))
             else:
                 code, number = column.encode_value(condition)
@@ -114,7 +119,12 @@ def _between(column: Column | NumberColumn, ends: tuple[Any, ...]) -> Restrictio
     codes = column.codes_between(*ends)
     if isinstance(column, Column):
         return Restriction(codes)
-    return Restriction(codes, *column.bounds(*ends))
+    try:
+        return Restriction(codes, *column.bounds(*ends))
+    except ValueError:
+        if len(codes) == 1:
+            raise
+        return Restriction(codes[1:])  # no number lies between, but an atom
 
 
 def _among(column: Column | NumberColumn, values: list[Any]) -> Restriction:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -23,14 +24,15 @@ MOST_VALIDATION_ROWS = 20_000
 
 @contextmanager
 def encoded_file(
-    path: str | os.PathLike[str], schema: TableSchema | None, options: TabularOptions
+    path: str | os.PathLike[str], schema: TableSchema | None, options: TabularOptions, share: float
 ) -> Iterator[tuple[TableSchema, Tensor, Tensor]]:
     """Read a table file twice, for its schema and for its rows, in bounded memory.
 
     Args:
         path: A Parquet or CSV file.
         schema: What is declared of its columns, if anything.
-        options: How to scale numbers, and what share of the rows to set aside.
+        options: How to read the schema, and the seed.
+        share: What share of the rows to set aside, at most; of many rows a smaller one.
 
     Yields:
         The schema, and encoded rows to train on and to validate on. They are kept in a temporary directory for as long
@@ -38,13 +40,22 @@ def encoded_file(
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is no table, or has fewer than two rows.
+        ValueError: If it is no table, or has too few rows to set some aside.
     """
-    batches = read_batches(path, schema=schema)
+    rows_in_all = 0
+
+    def counted() -> Iterator[pd.DataFrame]:
+        nonlocal rows_in_all
+        for batch in read_batches(path, schema=schema):
+            rows_in_all += len(batch)
+            yield batch
+
+    batches = counted()
     if schema is None:
         schema = TableSchema.infer(batches, max_levels=options.max_levels, scaling=options.scaling)
     else:
         schema = schema.fitted(batches)
+    share = min(share, MOST_VALIDATION_ROWS / rows_in_all)
     choose = np.random.default_rng(options.random_state)
     with tempfile.TemporaryDirectory(prefix="tessflow-") as directory:
         files = [Path(directory) / name for name in ("train", "validation")]
@@ -52,17 +63,17 @@ def encoded_file(
         with files[0].open("wb") as train, files[1].open("wb") as validation:
             for batch in read_batches(path, schema=schema):
                 rows = schema.encode(batch)
-                aside = choose.random(len(rows)) < options.validation_fraction
-                if counts[1] >= MOST_VALIDATION_ROWS:
-                    aside[:] = False
+                aside = choose.random(len(rows)) < share
                 for part, (file, chosen) in enumerate(((train, ~aside), (validation, aside))):
                     counts[part] += int(chosen.sum())
                     file.write(rows[torch.from_numpy(chosen)].numpy().tobytes())
                 width, dtype = rows.shape[1], rows.dtype
-        if min(counts) == 0:
+        if counts[0] == 0 or (counts[1] == 0 and share > 0):
             raise ValueError(f"{path} has {sum(counts)} rows: too few to read in batches, so read it whole.")
         mapped = [
             torch.from_file(str(file), shared=True, size=count * width, dtype=dtype).view(count, width)
+            if count
+            else torch.empty(0, width, dtype=dtype)
             for file, count in zip(files, counts, strict=True)
         ]
         yield schema, mapped[0], mapped[1]

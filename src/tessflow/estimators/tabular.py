@@ -198,7 +198,8 @@ class TabularFlow(FlowEstimator):
         if isinstance(schema, (str, os.PathLike)):
             schema = TableSchema.from_yaml(schema)
         if isinstance(X, (str, os.PathLike)):
-            with encoded_file(X, schema, options) as (columns, train, validation):
+            share = options.validation_fraction if X_validation is None else 0.0
+            with encoded_file(X, schema, options, share) as (columns, train, validation):
                 rows = (train, validation if X_validation is None else columns.encode(X_validation))
                 self._fit(columns, rows, options, directory)
             return self
@@ -283,12 +284,13 @@ class TabularFlow(FlowEstimator):
             A DataFrame of ``X``'s rows and columns, whose rows sum to :meth:`score_samples`.
 
         Raises:
-            ValueError: If the model's likelihood is no sum over columns (``backbone="coupling"``), or as in
-                :meth:`score_samples`.
+            ValueError: If the model's likelihood is no sum over columns (``backbone="coupling"`` or
+                ``condition_on="point"``), or as in :meth:`score_samples`.
         """
         check_is_fitted(self)
         scores = self._scores_by_column(X, None, None, 100 if samples is None else samples)
-        return pd.DataFrame(scores, columns=pd.Index(self.schema_.names, dtype=object), index=getattr(X, "index", None))
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        return pd.DataFrame(scores, columns=pd.Index(self.schema_.names, dtype=object), index=index)
 
     def sample(
         self,
@@ -326,6 +328,9 @@ class TabularFlow(FlowEstimator):
         if not given:
             return self._decoded(n_samples, random_state, self.model_.sample)
         conditions, model = Conditions.of(self.schema_, given), self._autoregressive()
+        for n in conditions.allowed:
+            if n in model.conditionals.many:
+                raise ValueError(f"column {self.schema_.names[n]!r} has too many values for a range or list: give one.")
 
         def draw(rows: int) -> Tensor:
             return model.sample(rows, given=conditions.row, known=conditions.known, allowed=conditions.allowed)
@@ -349,8 +354,8 @@ class TabularFlow(FlowEstimator):
             random_state: Seed of the draws.
 
         Returns:
-            As ``X``, a DataFrame with its index, or an array. A column of which nothing but missing values were seen
-            in training keeps them.
+            As ``X``: a DataFrame with its index and all of its columns, those of the model in their dtypes of training;
+            or an array. A column of which nothing but missing values were seen in training keeps them.
 
         Raises:
             ValueError: If ``strategy`` is none of the two, a value was not seen in training, or the model was not
@@ -360,7 +365,7 @@ class TabularFlow(FlowEstimator):
         if strategy not in ("typical", "sample"):
             raise ValueError(f"strategy must be 'typical' or 'sample', got {strategy!r}.")
         rows, known = encode_known(self.schema_, X)
-        filled, _ = impute_rows(
+        filled = impute_rows(
             self._any_order(),
             self.schema_,
             rows,
@@ -372,13 +377,19 @@ class TabularFlow(FlowEstimator):
         table = self.schema_.decode(filled)
         if not isinstance(X, pd.DataFrame):
             return np.asarray(table)
-        return pd.DataFrame(table, columns=pd.Index(self.schema_.names)).set_axis(X.index, axis=0)
+        whole = X.copy()
+        for n, name in enumerate(self.schema_.names):
+            place = name if name in X else str(name)
+            values = pd.DataFrame(table).iloc[:, n].set_axis(X.index)
+            same = values.dtype == X[place].dtype
+            whole[place] = X[place].where(known[:, n].numpy(), values) if same else values
+        return whole
 
     def conditional(self, X: Any, column: Any) -> Conditional:
         """Return the distribution of one column in each row, given what is known of the other columns.
 
         Args:
-            X: Rows with the columns of the training data; values may be missing.
+            X: Rows with the columns of the training data; values may be missing, and so may the column itself.
             column: The name of the column.
 
         Raises:
@@ -387,11 +398,19 @@ class TabularFlow(FlowEstimator):
         """
         check_is_fitted(self)
         n = self.schema_.position(column)
-        rows, known = encode_known(self.schema_, X)
-        return Conditional(self._any_order(), self.schema_, rows, known, n, self._chunk())
+        absent = isinstance(X, pd.DataFrame) and not {column, str(column)} & set(X.columns)
+        others = [m for m in range(len(self.schema_.columns)) if m != n] if absent else None
+        rows, known = encode_known(self.schema_, X, others)
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        return Conditional(self._any_order(), self.schema_, rows, known, n, self._chunk(), index)
 
     def _scores_by_column(self, X: Any, columns: Any, given: Any, samples: int) -> NDArray[np.float64]:
         model = self._autoregressive()
+        for name, value in (("columns", columns), ("given", given)):
+            if isinstance(value, str):
+                raise ValueError(f"{name} is a list of columns, got the string {value!r}: write [{value!r}].")
+            if value is not None and len(set(value)) < len(value):
+                raise ValueError(f"{name} names a column twice: {list(value)}.")
         behind = [self.schema_.position(name) for name in (given or ())]
         others = [n for n in range(len(self.schema_.columns)) if n not in behind]
         wanted = others if columns is None else [self.schema_.position(name) for name in columns]
@@ -428,6 +447,8 @@ class TabularFlow(FlowEstimator):
     def _autoregressive(self) -> MatchedFlow:
         if not isinstance(self.model_, MatchedFlow):
             raise ValueError("backbone='coupling' has no conditionals of columns: fit a TabularFlow with order='any'.")
+        if self.options_.condition_on == "point":
+            raise ValueError("condition_on='point' has no conditionals that are exact: fit with condition_on='cell'.")
         return self.model_
 
     def _any_order(self) -> MatchedFlow:

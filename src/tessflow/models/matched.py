@@ -225,10 +225,11 @@ class MatchedFlow(nn.Module):
             return self._walk(n, given, known, allowed)[0]
         kept: list[Tensor] = []
         drawn = found = 0
+        proposed = max(n, 256)
         while found < n:
-            rows, log_chance = self._walk(n, given, known, allowed)
-            kept.append(rows[torch.rand(n, device=rows.device).log() < log_chance])
-            drawn, found = drawn + n, found + len(kept[-1])
+            rows, log_chance = self._walk(proposed, given, known, allowed)
+            kept.append(rows[torch.rand(proposed, device=rows.device).log() < log_chance])
+            drawn, found = drawn + proposed, found + len(kept[-1])
             if drawn > 10_000 and found < drawn / 10_000:
                 raise ValueError(
                     f"what is allowed of {len(allowed)} variables came true together in {found} of {drawn} draws in "

@@ -213,7 +213,8 @@ class NumberColumn(BaseModel):
     def _values(self, series: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return a column's numbers, or microseconds, and which are missing."""
         if isinstance(series.dtype, pd.CategoricalDtype):
-            series = series.astype(series.cat.categories.dtype)
+            dtype = series.cat.categories.dtype
+            series = series.astype("float64" if series.hasnans and dtype.kind in "iub" else dtype)
         found, expected = family(series, self.name), f"{self.kind}s"
         if found not in (expected, "nothing") and not series.isna().all():
             hint = "; convert it with pandas.to_datetime" if expected == "datetimes" and found == "strings" else ""
@@ -245,9 +246,13 @@ class NumberColumn(BaseModel):
 
     def _range(self, low: object, high: object) -> tuple[float, float]:
         """Return bounds as `_values` returns values."""
-        least, most = (
-            side * math.inf if bound is None else self._value(bound)[0] for side, bound in ((-1, low), (1, high))
-        )
+        ends = []
+        for side, bound in ((-1, low), (1, high)):
+            end, is_missing = (side * math.inf, False) if bound is None else self._value(bound)
+            if is_missing:
+                raise ValueError(f"column {self.name!r} was given a range with a missing bound: give None for no bound")
+            ends.append(end)
+        least, most = ends
         if not least <= most:
             raise ValueError(f"column {self.name!r} was given a range from {low!r} to {high!r}, which is empty")
         return least, most

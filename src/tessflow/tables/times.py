@@ -95,8 +95,11 @@ def from_microseconds(
     code = "m" if pandas_dtype.kind == "m" else "M"
     is_nanoseconds = "ns" in dtype.split("[", 1)[-1]
     farthest = (2**63 - 1) // 1000 - 1 if is_nanoseconds else _FARTHEST
+    first, last = -farthest, farthest
+    if dtype == "date" or time_zone(dtype) is not None:  # whose library knows the years 1 to 9999
+        first, last = max(first, _YEARS[0]), min(last, _YEARS[1])
     nothing = np.iinfo(np.int64).min  # NaT
-    counts = np.where(missing, nothing, np.clip(counts, -farthest, farthest))
+    counts = np.where(missing, nothing, np.clip(counts, first, last))
     times = pd.Series(counts.view(f"{code}8[us]"))
     if dtype == "date":
         dates = [absent if gone else date for date, gone in zip(times.dt.date, missing, strict=True)]
@@ -107,6 +110,8 @@ def from_microseconds(
 
 
 _FARTHEST = 200_000 * 365 * UNITS[0]  # what pandas still prints
+# Two days inside the years 1 and 9999, since a time zone may move a time by one.
+_YEARS = tuple(np.array(["0001-01-03", "9999-12-29"], "M8[us]").astype(np.int64).tolist())
 
 
 def microseconds(value: object, kind: str, *, zone: Any = None) -> tuple[int, bool]:
