@@ -236,7 +236,7 @@ def test_many_classes_have_no_single_probabilities():
     block = output[:, parts.block(0)]
     with pytest.raises(ValueError, match="variable 0 has too many classes for each to have a probability"):
         parts.class_log_probs(0, block)
-    with pytest.raises(ValueError, match="variable 0 has too many classes for a choice of them"):
+    with pytest.raises(ValueError, match="variable 0 has too many classes for a choice of a few"):
         parts.draw(0, block, Restriction((0, 1)))
     codes, numbers = parts.draw(0, block)
     assert ((codes >= 0) & (codes < 7)).all()

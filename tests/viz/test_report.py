@@ -118,7 +118,7 @@ def test_every_table_and_model_has_a_page_of_seven_sections(kind, name, tmp_path
     # All columns, and the words for what lacks, are there.
     names = table.columns if isinstance(table, pd.DataFrame) else range(table.shape[1])
     assert all(page.source.count(f'<th scope="row">{name}</th>') for name in names)
-    assert ("coupling flow does not say" in page.text) == (options.get("backbone") == "coupling")
+    assert ("This model does not say which columns" in page.text) == (not model.has_conditionals_)
     assert ("said by a model of any order" in page.text) == (options.get("order") == "fixed")
     assert ("lower bound" in page.text) == model.lower_bound_
     assert ("need a table of at least 4 rows" in page.text) == (len(table) < 4)

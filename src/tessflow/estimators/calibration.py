@@ -73,10 +73,11 @@ def check(model: TabularFlow, table: Any, *, train: Any = None, rows: int = 1000
         raise ValueError("the table has no rows to check: give at least one.")
     draw = torch.randperm(len(encoded), generator=torch.Generator().manual_seed(seed))[:rows]
     columns: tuple[ColumnCheck, ...]
-    if isinstance(model.model_, MatchedFlow):
+    if model.has_conditionals_:
         columns, warnings = _Columns(model, model.model_, encoded[draw], seed).all()
     else:
-        reason = "backbone='coupling' has no conditionals of columns"
+        option = "backbone='coupling'" if model.options_.backbone == "coupling" else "condition_on='point'"
+        reason = f"{option} has no conditionals of columns"
         columns = tuple(ColumnCheck(name=c.name, kind=c.kind, skipped=(reason,)) for c in model.schema_.columns)
         warnings = ()
     copies = None

@@ -92,6 +92,7 @@ class TabularFlow(FlowEstimator):
         schema_: The columns (:class:`~tessflow.tables.TableSchema`).
         model_: The fitted :class:`torch.nn.Module`.
         dimension_: The dimension of the space that a column's cells tile.
+        has_conditionals_: Whether the model is one of columns given columns: autoregressive, and exact on cells.
         lower_bound_: Whether ``score_samples`` gives lower bounds rather than exact log-likelihoods.
         result_: What training did (:class:`~tessflow.training.TrainingResult`); ``None`` for a loaded model.
         history_: One row an evaluation, a DataFrame.
@@ -461,6 +462,7 @@ class TabularFlow(FlowEstimator):
         super()._adopt(schema, model, options, validation_score)
         self.lower_bound_ = bool(model.lower_bound)
         self.dimension_ = _dimension(options, schema)
+        self.has_conditionals_ = isinstance(model, MatchedFlow) and options.condition_on == "cell"
 
     def _chunk(self) -> int:
         variables = len(self.schema_.columns)

@@ -12,7 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sklearn.utils.validation import check_is_fitted
 
 from tessflow.estimators import TabularFlow
-from tessflow.models import MatchedFlow
 from tessflow.tables.frames import as_frame
 from tessflow.training.weights import write_atomically
 from tessflow.viz.report.facts import describe_columns, describe_model
@@ -87,7 +86,7 @@ def _context(model: TabularFlow, table: pd.DataFrame | None, rows: int, seed: in
         "columns": describe_columns(schema),
         "history": draw_history(model.history_) if len(model.history_) else None,
         "lower_bound": model.lower_bound_,
-        "autoregressive": isinstance(model.model_, MatchedFlow),
+        "autoregressive": model.has_conditionals_,
         "any_order": getattr(model.model_, "any_order", False),
         "table_rows": 0,
         "looked_at": 0,
