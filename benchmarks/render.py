@@ -286,6 +286,22 @@ def speed() -> str:
         )
         header = ("rows", "file", "reading twice, encoding", "training", "scoring", "memory before / at most")
         text.append(_table(header, [row], left=0) + _made_by(result))
+    for path in sorted(RESULTS.glob("table_classes*.json")):
+        result = json.loads(path.read_text())
+        rows = [
+            (
+                f"{run['count']:,}",
+                run["method"],
+                f"{run['parameters']:,}",
+                f"{run['fit_rows_per_second']:,}",
+                f"{run['score_rows_per_second']:,}",
+                f"{run['steps']:,}",
+                f"{run['test_nats']:.2f}" + (" (a bound)" if run["lower_bound"] else ""),
+            )
+            for run in result["classes"]
+        ]
+        header = ("classes", "method", "parameters", "training", "scoring", "steps", "test nats")
+        text.append(_table(header, rows, left=2) + _made_by(result))
     return "\n".join(text)
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/table_speed.py                    # 10 and 50 columns, any and fixed order
     python benchmarks/table_speed.py --stream 10000000  # a Parquet file of so many rows, read in batches
+    python benchmarks/table_speed.py --classes 10000    # a column of so many strings: logits or anchors
 
 Half of the columns are numbers, half have ten classes; all depend on a hidden one. The result file holds medians.
 """
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument(
         "--stream", type=int, metavar="ROWS", help="instead, stream a table of so many rows, 10 columns"
     )
+    parser.add_argument("--classes", type=int, metavar="K", help="instead, a column of K strings beside another")
     parser.add_argument("--stream-steps", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--name", help="of the result file; by default table_speed or table_stream")
@@ -52,6 +54,8 @@ def main() -> None:
     result: dict[str, Any] = {**provenance(), "threads": arguments.threads, "batch_size": BATCH}
     if arguments.stream:
         result |= stream(arguments.stream, arguments.stream_steps)
+    elif arguments.classes:
+        result["classes"] = classes(arguments.classes, arguments.steps)
     else:
         result["rows"] = arguments.rows
         result["speed"] = [
@@ -59,7 +63,9 @@ def main() -> None:
             for columns in arguments.columns
             for order in ("any", "fixed")
         ]
-    name = arguments.name or ("table_stream" if arguments.stream else "table_speed")
+    name = arguments.name or (
+        "table_stream" if arguments.stream else "table_classes" if arguments.classes else "table_speed"
+    )
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
@@ -82,6 +88,34 @@ def speed(columns: int, order: str, rows: int, steps: int, repeats: int) -> dict
     }
     if order == "any":
         measured["impute_rows_per_second"] = round(rows / median(lambda: flow.impute(holes), repeats))
+    return measured
+
+
+def classes(count: int, steps: int) -> list[dict[str, Any]]:
+    """Fit a column of many strings, of Zipf's frequencies, beside one that follows from it: logits against anchors."""
+    rng = np.random.default_rng(0)
+    chances = 1 / np.arange(1, count + 1)
+    value = np.concatenate([np.arange(count), rng.choice(count, 4 * count, p=chances / chances.sum())])
+    table = pd.DataFrame({"word": [f"w{v}" for v in value], "group": value % 7})
+    train, test = table[: len(table) - count], table[len(table) - count :]
+    measured = []
+    for method, most in (("logits", count), ("anchors", count - 1)):
+        flow = TabularFlow(max_steps=steps, max_categories=most, patience=None, random_state=0).fit(train)
+        training = flow.result_.seconds if flow.result_ is not None else 0.0
+        started = time.perf_counter()
+        scores = flow.score_samples(test[:1000])
+        measured.append(
+            {
+                "method": method,
+                "count": count,
+                "parameters": sum(parameter.numel() for parameter in flow.model_.parameters()),
+                "fit_rows_per_second": round(steps * BATCH / training),
+                "score_rows_per_second": round(1000 / (time.perf_counter() - started)),
+                "steps": steps,
+                "test_nats": -float(scores.mean()),
+                "lower_bound": flow.lower_bound_,
+            }
+        )
     return measured
 
 
