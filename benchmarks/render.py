@@ -288,7 +288,7 @@ def speed() -> str:
         text.append(_table(header, [row], left=0) + _made_by(result))
     for path in sorted(RESULTS.glob("table_classes*.json")):
         result = json.loads(path.read_text())
-        rows = [
+        lines = [
             (
                 f"{run['count']:,}",
                 run["method"],
@@ -300,8 +300,8 @@ def speed() -> str:
             )
             for run in result["classes"]
         ]
-        header = ("classes", "method", "parameters", "training", "scoring", "steps", "test nats")
-        text.append(_table(header, rows, left=2) + _made_by(result))
+        columns = ("classes", "method", "parameters", "training", "scoring", "steps", "test nats")
+        text.append(_table(columns, lines, left=2) + _made_by(result))
     return "\n".join(text)
 
 
