@@ -104,9 +104,7 @@ def infer_schema(model: Any, frame: pd.DataFrame, declared: TableSchema | None) 
 
     if is_mixture(model):
         return NumericSchema.infer(frame)
-    if declared is not None:
-        return declared.fitted(frame)
-    return TableSchema.infer(frame, max_levels=model.max_levels, scaling=model.scaling)
+    return TableSchema.read(frame, declared, max_levels=model.max_levels, scaling=model.scaling)
 
 
 def require_own(out: Path) -> None:

@@ -15,7 +15,7 @@ from zuko.transforms import ComposedTransform, IdentityTransform
 
 from tessflow.flows import coupling_layers
 
-__all__ = ["ConditionalNoise", "Dequantization", "Dequantizer", "NoiseName", "StandardNoise"]
+__all__ = ["ConditionalNoise", "Dequantization", "Dequantizer", "NoiseName", "StandardNoise", "require_classes"]
 
 NoiseName = Literal["conditional", "standard"]
 
@@ -108,15 +108,26 @@ class Dequantizer(nn.Module, abc.ABC):
 
     def check(self, y: Tensor) -> None:
         """Raise a ValueError unless ``y``, shape ``(..., N)``, holds classes of its variables."""
-        if y.shape[-1:] != self.num_classes.shape:
-            raise ValueError(f"y must have shape (..., {len(self.cardinalities)}), got {tuple(y.shape)}.")
-        wrong = ((y < 0) | (y >= self.num_classes)).reshape(-1, len(self.cardinalities)).any(0)
-        if wrong.any():
-            n = int(wrong.int().argmax())
-            raise ValueError(
-                f"variable {n} has values 0, ..., {self.cardinalities[n] - 1}, "
-                f"got y[..., {n}] from {int(y[..., n].min())} to {int(y[..., n].max())}."
-            )
+        require_classes(y, self.num_classes)
+
+
+def require_classes(y: Tensor, num_classes: Tensor) -> None:
+    """Raise a ValueError unless ``y``, shape ``(..., N)``, holds classes of N variables, ``num_classes`` ``(N,)``.
+
+    Example:
+        >>> require_classes(torch.tensor([[0, 2]]), torch.tensor([3, 2]))
+        Traceback (most recent call last):
+        ValueError: variable 1 has values 0, ..., 1, got y[..., 1] from 2 to 2.
+    """
+    if y.shape[-1:] != num_classes.shape:
+        raise ValueError(f"y must have shape (..., {len(num_classes)}), got {tuple(y.shape)}.")
+    wrong = ((y < 0) | (y >= num_classes)).reshape(-1, len(num_classes)).any(0)
+    if wrong.any():
+        n = int(wrong.int().argmax())
+        raise ValueError(
+            f"variable {n} has values 0, ..., {int(num_classes[n]) - 1}, "
+            f"got y[..., {n}] from {int(y[..., n].min())} to {int(y[..., n].max())}."
+        )
 
 
 class Dequantization(Distribution):

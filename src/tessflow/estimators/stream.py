@@ -50,11 +50,7 @@ def encoded_file(
             rows_in_all += len(batch)
             yield batch
 
-    batches = counted()
-    if schema is None:
-        schema = TableSchema.infer(batches, max_levels=options.max_levels, scaling=options.scaling)
-    else:
-        schema = schema.fitted(batches)
+    schema = TableSchema.read(counted(), schema, max_levels=options.max_levels, scaling=options.scaling)
     share = min(share, MOST_VALIDATION_ROWS / rows_in_all)
     choose = np.random.default_rng(options.random_state)
     with tempfile.TemporaryDirectory(prefix="tessflow-") as directory:

@@ -204,11 +204,7 @@ class TabularFlow(FlowEstimator):
                 rows = (train, validation if X_validation is None else columns.encode(X_validation))
                 self._fit(columns, rows, options, directory)
             return self
-        columns = (
-            TableSchema.infer(X, max_levels=options.max_levels, scaling=options.scaling)
-            if schema is None
-            else schema.fitted(X)
-        )
+        columns = TableSchema.read(X, schema, max_levels=options.max_levels, scaling=options.scaling)
         encoded = columns.encode(X)
         rows = (
             split_rows(encoded, options.validation_fraction, options.random_state)
@@ -378,10 +374,10 @@ class TabularFlow(FlowEstimator):
         table = self.schema_.decode(filled)
         if not isinstance(X, pd.DataFrame):
             return np.asarray(table)
-        whole = X.copy()
+        whole, decoded = X.copy(), pd.DataFrame(table).set_axis(X.index, axis=0)
         for n, name in enumerate(self.schema_.names):
             place = name if name in X else str(name)
-            values = pd.DataFrame(table).iloc[:, n].set_axis(X.index)
+            values = decoded.iloc[:, n]
             same = values.dtype == X[place].dtype
             whole[place] = X[place].where(known[:, n].numpy(), values) if same else values
         return whole

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessflow.dequantization import StandardNoise, VoronoiDequantizer
+from tessflow.dequantization.base import require_classes
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.flows import IntervalMixture, coupling_flow
 from tessflow.models.dequantized import DequantizedFlow, importance_bound
@@ -51,6 +52,7 @@ class Conditionals(nn.Module):
         sizes: The size of each variable's block.
     """
 
+    _num_classes: Tensor
     _place: Tensor
     _knots: Tensor
     _scores: Tensor
@@ -89,6 +91,7 @@ class Conditionals(nn.Module):
             if n not in self.many:
                 self._groups.setdefault(classes, []).append(n)
         members = [n for group in self._groups.values() for n in group] + self.many
+        self._buffer("_num_classes", torch.tensor([variable.classes for variable in self.variables]))
         self._buffer("_place", torch.tensor(members).argsort())
         for classes, group in self._groups.items():
             slots = torch.tensor([self._starts[n] for n in group])[:, None] + torch.arange(classes)
@@ -136,16 +139,7 @@ class Conditionals(nn.Module):
 
     def check(self, codes: Tensor) -> None:
         """Raise a ValueError unless codes ``(B, N)`` are classes of their variables."""
-        if codes.shape[-1:] != (len(self.variables),):
-            raise ValueError(f"y must have shape (..., {len(self.variables)}), got {tuple(codes.shape)}.")
-        sizes = torch.tensor([variable.classes for variable in self.variables], device=codes.device)
-        wrong = ((codes < 0) | (codes >= sizes)).reshape(-1, len(sizes)).any(0)
-        if wrong.any():
-            n = int(wrong.int().argmax())
-            raise ValueError(
-                f"variable {n} has values 0, ..., {sizes[n] - 1}, "
-                f"got y[..., {n}] from {int(codes[..., n].min())} to {int(codes[..., n].max())}."
-            )
+        require_classes(codes, self._num_classes)
 
     def represent(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return what the network sees of rows, ``(B, N, D)``."""

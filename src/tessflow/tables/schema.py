@@ -123,6 +123,20 @@ class TableSchema(BaseModel):
         columns = tuple(infer(tally, max_levels=max_levels, scaling=scaling) for tally in tallies.values())
         return cls(columns=columns, array_dtype=array_dtype)
 
+    @classmethod
+    def read(cls, table: object, declared: Self | None, *, max_levels: int, scaling: Scaling) -> Self:
+        """Read the schema of a table: what is declared, `fitted` to its rows, or else what they `infer`.
+
+        Args:
+            table: As in `infer`.
+            declared: A schema, whose columns decide; None if nothing is declared.
+            max_levels: As in `infer`.
+            scaling: As in `infer`.
+        """
+        if declared is not None:
+            return declared.fitted(table)
+        return cls.infer(table, max_levels=max_levels, scaling=scaling)
+
     def fitted(self, table: object) -> Self:
         r"""Complete a declared schema with what rows must give: dtypes, knots and scores, and values left out.
 
