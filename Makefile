@@ -7,7 +7,7 @@ BIN     := $(VENV)/bin
 CREATED := $(VENV)/.created-by-$(notdir $(PYTHON))
 RUNTIME := $(VENV)/.installed-runtime
 DEV     := $(VENV)/.installed-dev
-SOURCES := $(wildcard src tests benchmarks examples)
+SOURCES := $(wildcard src tests benchmarks examples experiments)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo gallery test lint format bench clean

@@ -242,6 +242,6 @@ def test_values_that_are_no_class_are_refused(name):
 def test_noise_is_named_or_a_module(name):
     make = DEQUANTIZERS[name]
     if "noise" not in make.keywords:
-        with pytest.raises(ValueError, match="noise must be 'conditional' or 'standard', got 'loud'"):
+        with pytest.raises(ValueError, match="noise must be 'conditional', 'gaussian' or 'standard', got 'loud'"):
             make((3, 2), noise="loud")
         assert isinstance(make((3, 2), noise=nn.Identity()).noise, nn.Identity)

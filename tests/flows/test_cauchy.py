@@ -116,5 +116,5 @@ def test_it_is_the_base_of_a_coupling_flow():
 
 
 def test_unknown_bases_are_refused():
-    with pytest.raises(ValueError, match="base must be 'gaussian' or 'cauchy', got 'laplace'"):
+    with pytest.raises(ValueError, match="base must be 'gaussian', 'cauchy' or 'mixture', got 'laplace'"):
         coupling_flow(2, base="laplace")

@@ -8,6 +8,8 @@ from torch.distributions import Normal
 
 from tessflow.flows import coupling_flow, coupling_layers
 
+RICHER = ({"sharpness": 4.0}, {"base": "mixture", "components": 3}, {"sharpness": 4.0, "context": 2})
+
 every_kind = pytest.mark.parametrize("univariate", ["affine", "spline"])
 
 
@@ -51,6 +53,54 @@ def test_inverse_undoes_the_transform(features, univariate):
     torch.testing.assert_close(log_det_back, -log_det)
     jacobian = torch.autograd.functional.jacobian(transform, x[0])
     torch.testing.assert_close(log_det[0], jacobian.slogdet().logabsdet)
+
+
+@every_kind
+@pytest.mark.parametrize("options", RICHER)
+def test_richer_flows_stay_exact(univariate, options):
+    flow = build(2, univariate, perturb=0.3, **options)
+    context = torch.tensor([0.5, -1.0], dtype=torch.float64)[: options.get("context", 0)]
+    density = flow(context) if len(context) else flow()
+    line = torch.linspace(-16, 16, 321, dtype=torch.float64)
+    grid = torch.cartesian_prod(line, line)
+    with torch.no_grad():
+        mass = density.log_prob(grid).exp().sum() * (line[1] - line[0]) ** 2
+        x = density.sample((500,))
+    assert abs(mass - 1) < 1e-2
+    transform = density.transform
+    z, log_det = transform.call_and_ladj(x)
+    torch.testing.assert_close(transform.inv(z), x, rtol=1e-6, atol=1e-6)
+    jacobian = torch.autograd.functional.jacobian(transform, x[0])
+    torch.testing.assert_close(log_det[0], jacobian.slogdet().logabsdet)
+
+
+@pytest.mark.parametrize("options", RICHER)
+def test_richer_flows_have_gradients_everywhere(options):
+    flow = build(4, "affine", perturb=0.1, **options)
+    x = torch.tensor([[0.0] * 4, [1e3] * 4, [-1e6] * 4], dtype=torch.float64)
+    context = (torch.zeros(3, 2, dtype=torch.float64),) if "context" in options else ()
+    flow(*context).log_prob(x).sum().backward()
+    for name, parameter in flow.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_a_sharp_network_learns_a_step_that_a_smooth_one_does_not():
+    # Two bits that are equal, as points on two sides of walls at 0.
+    sides = torch.randint(2, (512, 1)) * 2.0 - 1
+    x = sides * torch.rand(512, 2)
+
+    def learned(sharpness):
+        torch.manual_seed(0)
+        flow = coupling_flow(2, layers=4, hidden_features=(32,), sharpness=sharpness)
+        optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
+        for _ in range(200):
+            optimizer.zero_grad()
+            (-flow().log_prob(x).mean()).backward()
+            optimizer.step()
+        return flow().log_prob(x).mean().item()
+
+    assert learned(4.0) > learned(0.0) + 0.05
 
 
 @every_kind

@@ -3,7 +3,8 @@
 `load(name)` gives a `TableDataset`; connect4, nursery and pokerhands-simulated are generated, the others are
 read from a directory of yours (`data_dir`, or the environment variable TESSFLOW_DATA), the cache, or UCI.
 `load_continuous(name)` gives a `ContinuousDataset` of real numbers, from Zenodo; `sample_planar(name, n, seed=...)`
-draws from a density in the plane that is known exactly.
+draws from a density in the plane that is known exactly, `sample_quantized(name, n, seed=...)` from such a table of
+probabilities.
 """
 
 from tessflow.datasets.catalogue import DatasetInfo, info, load, names
@@ -18,6 +19,13 @@ from tessflow.datasets.continuous import (
 from tessflow.datasets.patches import bsds300_patches
 from tessflow.datasets.planar import planar_entropy, planar_log_density, planar_names, sample_planar
 from tessflow.datasets.poker import simulate_poker_hands
+from tessflow.datasets.quantized import (
+    quantized_entropy,
+    quantized_independent_nats,
+    quantized_names,
+    quantized_pmf,
+    sample_quantized,
+)
 from tessflow.datasets.table import TableDataset, independent_columns_nats, split_rows
 
 __all__ = [
@@ -42,4 +50,9 @@ __all__ = [
     "sample_planar",
     "planar_log_density",
     "planar_entropy",
+    "quantized_names",
+    "sample_quantized",
+    "quantized_pmf",
+    "quantized_entropy",
+    "quantized_independent_nats",
 ]

@@ -26,7 +26,7 @@ class ArgmaxDequantizer(Dequantizer):
 
     Args:
         cardinalities: The number of classes of each variable, ``(K_1, ..., K_N)``.
-        noise: ``"conditional"`` or ``"standard"``, N(0, I).
+        noise: ``"conditional"``, ``"gaussian"`` or ``"standard"``; see :class:`Dequantizer`.
         hidden_features: The widths of the conditional noise's networks.
 
     Example:

@@ -17,7 +17,7 @@ from tessflow.flows import coupling_layers
 
 __all__ = ["ConditionalNoise", "Dequantization", "Dequantizer", "NoiseName", "StandardNoise", "require_classes"]
 
-NoiseName = Literal["conditional", "standard"]
+NoiseName = Literal["conditional", "gaussian", "standard"]
 
 
 class Dequantizer(nn.Module, abc.ABC):
@@ -33,7 +33,8 @@ class Dequantizer(nn.Module, abc.ABC):
     Args:
         cardinalities: The number of classes of each variable, ``(K_1, ..., K_N)``.
         dim: The number ``D`` of continuous dimensions a variable.
-        noise: ``"conditional"`` for :class:`ConditionalNoise`, ``"standard"`` for :class:`StandardNoise`, or a module:
+        noise: ``"conditional"`` for :class:`ConditionalNoise`, ``"gaussian"`` for the same without its coupling layers,
+            which is faster, ``"standard"`` for :class:`StandardNoise`, or a module:
             ``noise(y)`` is a density over R^(N D).
         hidden_features: The widths of the conditional noise's networks.
 
@@ -61,14 +62,16 @@ class Dequantizer(nn.Module, abc.ABC):
         self.cardinalities = tuple(cardinalities)
         self.dim = dim
         self.register_buffer("num_classes", torch.tensor(self.cardinalities), persistent=False)
-        if noise == "conditional":
-            self.noise: nn.Module = ConditionalNoise(cardinalities, self.features, hidden_features=hidden_features)
+        if noise in ("conditional", "gaussian"):
+            self.noise: nn.Module = ConditionalNoise(
+                cardinalities, self.features, layers=4 if noise == "conditional" else 0, hidden_features=hidden_features
+            )
         elif noise == "standard":
             self.noise = StandardNoise(self.features)
         elif isinstance(noise, nn.Module):
             self.noise = noise
         else:
-            raise ValueError(f"noise must be 'conditional' or 'standard', got {noise!r}.")
+            raise ValueError(f"noise must be 'conditional', 'gaussian' or 'standard', got {noise!r}.")
 
     @property
     def features(self) -> int:
@@ -205,7 +208,7 @@ class ConditionalNoise(nn.Module):
     Args:
         cardinalities: The number of classes of each variable.
         features: The number of features ``N D``.
-        layers: The number of conditional coupling layers.
+        layers: The number of conditional coupling layers; with none, the noise is a conditional Gaussian.
         hidden_features: The widths of the hidden layers of every network.
         embedding: The size of a value's embedding.
 
@@ -239,7 +242,7 @@ class ConditionalNoise(nn.Module):
         nn.init.zeros_(self.gaussian.bias)
         self.layers = nn.ModuleList(
             coupling_layers(features, context=context, layers=layers, hidden_features=hidden_features)
-            if features > 1
+            if features > 1 and layers > 0
             else []
         )
 

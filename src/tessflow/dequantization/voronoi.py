@@ -31,7 +31,8 @@ class VoronoiDequantizer(Dequantizer):
         profile: ``"truncated-gaussian"`` fills cells up to their walls; ``"softsign"`` is the paper's.
         box: Walls around all cells, as the paper has them, or ``None``.
         learn_box: Whether the walls are learned.
-        noise: ``"conditional"`` for the paper's conditional flow, ``"standard"`` for N(0, I).
+        noise: ``"conditional"`` for the paper's conditional flow, ``"gaussian"`` for a conditional Gaussian,
+            ``"standard"`` for N(0, I).
         hidden_features: The widths of the conditional flow's networks.
 
     Raises:

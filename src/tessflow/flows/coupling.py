@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Transform
+from torch.distributions import Distribution, Transform
 from zuko.distributions import DiagNormal
 from zuko.flows import Flow
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.lazy import UnconditionalDistribution
+from zuko.mixtures import GMM
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
+from zuko.utils import broadcast
 
 from tessflow.flows.cauchy import MultivariateCauchy
 from tessflow.transforms import ActNorm
 
-__all__ = ["coupling_flow", "coupling_layers"]
+__all__ = ["coupling_flow", "coupling_layers", "coupling_mask"]
 
 
 def coupling_flow(
@@ -28,7 +30,9 @@ def coupling_flow(
     univariate: Literal["affine", "spline"] = "affine",
     hidden_features: Sequence[int] = (256, 256),
     bins: int = 8,
-    base: Literal["gaussian", "cauchy"] = "gaussian",
+    sharpness: float = 0.0,
+    base: Literal["gaussian", "cauchy", "mixture"] = "gaussian",
+    components: int = 32,
 ) -> Flow:
     """Build the density model of the paper: coupling layers with four masks in turn, ActNorm between them, and a base.
 
@@ -43,32 +47,60 @@ def coupling_flow(
         univariate: Whether the other features are moved by affine maps (RealNVP) or rational-quadratic splines.
         hidden_features: The widths of each network's hidden layers.
         bins: The number of bins of a spline.
+        sharpness: If positive, networks also see ``tanh(sharpness * x)``. Cells end in walls, steps of the density,
+            and a network that sees only ``x`` learns steps slowly.
         base: ``"gaussian"`` for N(0, I), ``"cauchy"`` for :class:`~tessflow.flows.MultivariateCauchy`, whose tails
-            are heavy enough to reach the walls of a cell.
+            are heavy enough to reach the walls of a cell, ``"mixture"`` for a learned mixture of Gaussians with
+            diagonal covariances: modes that the layers need not tear apart. All are normalised.
+        components: The number of Gaussians of a mixture.
 
     Returns:
         A :class:`zuko.flows.Flow`: ``flow().log_prob(x)`` in nats, for ``x`` of shape ``(..., features)``; with a
         context, ``flow(c).log_prob(x)``.
 
     Raises:
-        ValueError: If ``univariate`` or ``base`` is not one of those named, or ``layers`` is below 1.
+        ValueError: If ``univariate`` or ``base`` is not one of those named, or ``layers`` or ``components`` is below 1.
 
     Example:
         >>> flow = coupling_flow(6, layers=4, hidden_features=(32,))
         >>> flow().log_prob(torch.zeros(5, 6)).shape
         torch.Size([5])
     """
-    if base not in ("gaussian", "cauchy"):
-        raise ValueError(f"base must be 'gaussian' or 'cauchy', got {base!r}.")
+    if base not in ("gaussian", "cauchy", "mixture"):
+        raise ValueError(f"base must be 'gaussian', 'cauchy' or 'mixture', got {base!r}.")
+    if components < 1:
+        raise ValueError(f"components must be at least 1, got {components}.")
     transforms = coupling_layers(
-        features, context=context, layers=layers, univariate=univariate, hidden_features=hidden_features, bins=bins
+        features,
+        context=context,
+        layers=layers,
+        univariate=univariate,
+        hidden_features=hidden_features,
+        bins=bins,
+        sharpness=sharpness,
     )
     if context == 0:
         transforms = [part for block in transforms for part in (ActNorm(features), block)]
+    if base == "mixture":
+        return Flow(transforms, _GaussianMixture(features, components))
     density = DiagNormal if base == "gaussian" else MultivariateCauchy
     return Flow(
         transforms, UnconditionalDistribution(density, torch.zeros(features), torch.ones(features), buffer=True)
     )
+
+
+class _GaussianMixture(GMM):
+    """A mixture of Gaussians with diagonal covariances, the same in every context; they start almost as N(0, I)."""
+
+    def __init__(self, features: int, components: int) -> None:
+        super().__init__(features, components=components, covariance_type="diagonal")
+        logits, means, log_scales = self.phi
+        nn.init.zeros_(logits)
+        nn.init.normal_(means, std=0.3)
+        nn.init.zeros_(log_scales)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        return super().forward()
 
 
 def coupling_layers(
@@ -79,6 +111,7 @@ def coupling_layers(
     univariate: Literal["affine", "spline"] = "affine",
     hidden_features: Sequence[int] = (256, 256),
     bins: int = 8,
+    sharpness: float = 0.0,
 ) -> list[nn.Module]:
     """Build coupling layers with the four masks in turn, starting as the identity.
 
@@ -89,6 +122,7 @@ def coupling_layers(
         univariate: ``"affine"`` or ``"spline"``.
         hidden_features: The widths of each network's hidden layers.
         bins: The number of bins of a spline.
+        sharpness: If positive, networks also see ``tanh(sharpness * x)``.
 
     Raises:
         ValueError: If ``univariate`` is none of the two, or ``layers`` is below 1.
@@ -96,21 +130,19 @@ def coupling_layers(
     if layers < 1:
         raise ValueError(f"layers must be at least 1, got {layers}.")
     if univariate == "affine":
-        kind = {"univariate": MonotonicAffineTransform, "shapes": [(), ()]}
+        kind: dict[str, Any] = {"univariate": MonotonicAffineTransform, "shapes": [(), ()]}
     elif univariate == "spline":
         kind = {"univariate": MonotonicRQSTransform, "shapes": [(bins,), (bins,), (bins - 1,)]}
     else:
         raise ValueError(f"univariate must be 'affine' or 'spline', got {univariate!r}.")
+    kind |= {"hidden_features": hidden_features, "activation": nn.SiLU}
     blocks: list[nn.Module] = []
     for layer in range(layers):
-        block = _Coupling(
-            features,
-            context,
-            _mask(features, layer),
-            **kind,
-            hidden_features=hidden_features,
-            activation=nn.SiLU,
-        )
+        mask = coupling_mask(features, layer)
+        if sharpness > 0 and features > 1:
+            block = _SharpCoupling(features, context, mask, sharpness=sharpness, **kind)
+        else:
+            block = _Coupling(features, context, mask, **kind)
         # A single feature is moved elementwise: without context, by parameters instead of a network.
         is_network = features > 1 or context > 0
         last = block.hyper[-1] if is_network else block.phi
@@ -129,6 +161,18 @@ class _Coupling(GeneralCouplingTransform):
         return super().meta(c, x.clamp(-100, 100))
 
 
+class _SharpCoupling(_Coupling):
+    """Networks also see tanh(sharpness x), a further context."""
+
+    def __init__(self, features: int, context: int, mask: Tensor, *, sharpness: float, **options: Any) -> None:
+        super().__init__(features, context + int(mask.sum()), mask, **options)
+        self.sharpness = sharpness
+
+    def meta(self, c: Tensor | None, x: Tensor) -> Transform:
+        steps = (self.sharpness * x).tanh()
+        return super().meta(steps if c is None else torch.cat(broadcast(steps, c, ignore=1), dim=-1), x)
+
+
 class _FullPrecision(nn.Module):
     """Under autocast, half precision ends with the networks."""
 
@@ -136,8 +180,13 @@ class _FullPrecision(nn.Module):
         return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-def _mask(features: int, layer: int) -> Tensor:
-    """Features that layer number ``layer`` keeps."""
+def coupling_mask(features: int, layer: int) -> Tensor:
+    """Return which features layer number ``layer`` keeps, boolean ``(features,)``.
+
+    Example:
+        >>> coupling_mask(4, 0)
+        tensor([ True, False,  True, False])
+    """
     position = torch.arange(features)
     return (
         position % 2 == 0,

@@ -17,6 +17,9 @@ from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["MixedFlow"]
 
+# Of the features in which the flow's networks see the walls of cells, which are about 1 apart.
+_SHARPNESS = 4.0
+
 
 class MixedFlow(nn.Module):
     r"""Model rows of classes and numbers by one coupling flow p over R^(C D + M).
@@ -78,14 +81,17 @@ class MixedFlow(nn.Module):
         self.dequantizer: VoronoiDequantizer | None = None
         if self.classed:
             cardinalities = [self.variables[n].classes for n in self.classed]
-            self.dequantizer = VoronoiDequantizer(cardinalities, dim, profile=profile, hidden_features=hidden_features)
+            self.dequantizer = VoronoiDequantizer(
+                cardinalities, dim, profile=profile, noise="gaussian", hidden_features=hidden_features
+            )
         numbers = [variable.number for variable in self.variables if variable.number is not None]
         if numbers:
             for name, values in zip(("knots", "scores"), stack_scales(numbers), strict=True):
                 self.register_buffer(name, values, persistent=False)
             self.register_buffer("whole", torch.tensor([number.whole for number in numbers]), persistent=False)
         self._cells = len(self.classed) * dim
-        self.flow = coupling_flow(self._cells + len(numbers), layers=layers, hidden_features=hidden_features)
+        features = self._cells + len(numbers)
+        self.flow = coupling_flow(features, layers=layers, hidden_features=hidden_features, sharpness=_SHARPNESS)
 
     @property
     def lower_bound(self) -> bool:

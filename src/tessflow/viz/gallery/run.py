@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,6 +32,7 @@ __all__ = [
     "load_models",
     "planar_rows",
     "result_path",
+    "train_and_score",
     "train_gallery",
     "train_pair",
 ]
@@ -184,11 +185,7 @@ def train_pair(name: str, seed: int, config: GalleryConfig, directory: Path) -> 
     models = {}
     with _one_thread():
         for kind in MODELS:
-            torch.manual_seed(seed)
-            model = build_model(kind, config)
-            if isinstance(model, DisjointMixture):
-                model.initialize(train.float())
-            models[kind] = _train_and_score(model, train.float(), validation.float(), test.float(), true, seed, config)
+            model, models[kind] = train_and_score(kind, (train, validation, test), true, seed, config)
             save_weights(model, _weights_path(name, seed, kind, directory))
     result = {
         "command": _command(name, seed, config),
@@ -203,18 +200,45 @@ def train_pair(name: str, seed: int, config: GalleryConfig, directory: Path) -> 
     return result
 
 
-def _train_and_score(
-    model: nn.Module, train: Tensor, validation: Tensor, test: Tensor, true: Tensor, seed: int, config: GalleryConfig
-) -> dict[str, Any]:
+def train_and_score(
+    kind: str,
+    rows: tuple[Tensor, Tensor, Tensor],
+    true: Tensor,
+    seed: int,
+    config: GalleryConfig,
+    *,
+    directory: Path | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Train one model and score it on the test rows; torch's random state is seeded for it.
+
+    Args:
+        kind: One of `MODELS`.
+        rows: Training, validation and test rows, from :func:`planar_rows`.
+        true: True log-density of the test rows.
+        seed: Seed of weights and training.
+        config: The options.
+        directory: Where a checkpoint goes, from which a killed training goes on; `None`: nowhere.
+        device: Where to train.
+
+    Returns:
+        The model, and what :func:`train_pair` says of it.
+    """
+    train, validation, test = (part.float() for part in rows)
+    torch.manual_seed(seed)
+    model = build_model(kind, config)
+    if isinstance(model, DisjointMixture):
+        model.initialize(train)
     training = TrainingConfig(
         max_steps=config.steps,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         patience=None,
         seed=seed,
+        accelerator=device,
     )
-    result = fit(model, train, validation, training, objective=_log_prob)
-    scores = evaluate(model, test, objective=_log_prob).double()
+    result = fit(model, train, validation, training, objective=_log_prob, directory=directory)
+    scores = evaluate(model, test, objective=_log_prob).double().cpu()
     log_likelihood, kl = _mean_and_error(scores), _mean_and_error(true - scores)
     scored = {
         "test_nats": log_likelihood[0],
@@ -229,7 +253,7 @@ def _train_and_score(
     }
     if isinstance(model, DisjointMixture):
         scored["cells_with_mass"] = int((model.log_weights() >= math.log(_MASS)).sum())
-    return scored
+    return model, scored
 
 
 def _log_prob(model: Any, x: Tensor) -> Tensor:
