@@ -1,6 +1,7 @@
 """The smallest row of each table, run again, gives the value in the repository."""
 
 import pytest
+
 from experiments.config import read_table, table_names
 from experiments.results import read_result
 from experiments.runner import run_row
@@ -21,4 +22,4 @@ def test_the_smallest_row_reproduces(name, tmp_path):
 
 
 def test_every_table_has_a_row_that_is_checked():
-    assert CHECKED == table_names()
+    assert all(read_table(name).check is not None for name in table_names())

@@ -34,7 +34,8 @@ class MixedFlow(nn.Module):
     -1/2 and 1/2. Beside an atom the score is drawn from N(0, 1), which is part of q.
 
     Rows are int64 codes ``(B, N)``; with M numeric variables, float64 ``(B, N + M)``: all codes, then the numbers.
-    Without numbers this is the :class:`~tessflow.models.DequantizedFlow` of a coupling flow and Voronoi cells.
+    Without numbers this is the :class:`~tessflow.models.DequantizedFlow` of a coupling flow and Voronoi cells. The
+    flow's base is a mixture of Gaussians, its networks see the walls of cells, and noise in cells is Gaussian.
 
     Args:
         variables: The variables, or, for one of classes only, their number. The C with two classes or more have cells.
@@ -91,7 +92,9 @@ class MixedFlow(nn.Module):
             self.register_buffer("whole", torch.tensor([number.whole for number in numbers]), persistent=False)
         self._cells = len(self.classed) * dim
         features = self._cells + len(numbers)
-        self.flow = coupling_flow(features, layers=layers, hidden_features=hidden_features, sharpness=_SHARPNESS)
+        self.flow = coupling_flow(
+            features, layers=layers, hidden_features=hidden_features, sharpness=_SHARPNESS, base="mixture"
+        )
 
     @property
     def lower_bound(self) -> bool:
