@@ -70,6 +70,14 @@ def figures(
         typer.echo(path)
 
 
+@app.command()
+def corrections() -> None:
+    """Measure what three faults do to a likelihood, for docs/results.md."""
+    from experiments.corrections import write
+
+    typer.echo(write())
+
+
 @app.command("list")
 def list_tables() -> None:
     """List the tables and how many runs each has."""

@@ -16,7 +16,7 @@ __all__ = ["PAGES", "markdown", "mean_and_spread", "read_results", "render_pages
 ROOT = Path(__file__).parents[1]
 PAGES = (Path(__file__).parent / "README.md", ROOT / "docs" / "results.md")
 
-_BLOCK = re.compile(r"<!-- (table|made) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+_BLOCK = re.compile(r"<!-- (table|made|corrections)(?: (\S+))? -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def render_pages(*, write: bool) -> list[str]:
@@ -44,12 +44,19 @@ def render_text(text: str, results: Path = RESULTS) -> str:
 
     def put(match: re.Match[str]) -> str:
         kind, name = match.groups()
-        table = read_table(name)
-        found = read_results(table, results)
-        body = table.module.table(table, found) if kind == "table" else made(found)
-        return f"<!-- {kind} {name} -->\n{body}<!-- end -->"
+        return f"{match[0].splitlines()[0]}\n{_body(kind, name, results)}<!-- end -->"
 
     return _BLOCK.sub(put, text)
+
+
+def _body(kind: str, name: str, results: Path) -> str:
+    if kind == "corrections":
+        from experiments.corrections import page
+
+        return page()
+    table = read_table(name)
+    found = read_results(table, results)
+    return str(table.module.table(table, found)) if kind == "table" else made(found)
 
 
 def read_results(table: Table, directory: Path = RESULTS) -> dict[tuple[str, str], list[dict[str, Any]]]:

@@ -46,6 +46,9 @@ _DEFAULTS = {
 # Up to so many columns, the order is "any" by default: its cost grows faster than their number.
 _ANY_ORDER_UP_TO = 64
 
+# A coupling flow of more columns learns faster in two dimensions a column.
+_MANY_COLUMNS = 32
+
 # Numbers that a scoring or sampling pass holds at once.
 _CHUNK = 1 << 24
 
@@ -66,7 +69,8 @@ class TabularFlow(FlowEstimator):
             ``score_samples(given=...)``, :meth:`conditional`); or ``"fixed"``, that of the table, which scores faster.
             ``None`` for "any" up to 64 columns.
         scaling: How numbers are scaled: by ``"quantile"``, or to mean 0 and deviation 1 (``"standard"``).
-        dimension: The dimension of the space that a column's cells tile; ``None`` for 8 in any order, 4 otherwise.
+        dimension: The dimension of the space that a column's cells tile; ``None`` for 8 in any
+            order, 2 in the coupling backbone with more than 32 columns, 4 otherwise.
         profile: How noise fills a cell: ``"truncated-gaussian"``, or the paper's ``"softsign"``.
         condition_on: What the autoregressive network sees of earlier columns: their ``"cell"`` (log-likelihoods are
             exact) or a ``"point"`` in it (they are lower bounds).
@@ -491,7 +495,10 @@ class TabularFlow(FlowEstimator):
 
 
 def _dimension(options: TabularOptions, schema: TableSchema) -> int:
-    return options.dimension or _DEFAULTS[_kind(options, schema)].dimension
+    kind = _kind(options, schema)
+    if options.dimension is None and kind == "coupling" and len(schema.columns) > _MANY_COLUMNS:
+        return 2
+    return options.dimension or _DEFAULTS[kind].dimension
 
 
 def _log_prob(model: Any, rows: Tensor) -> Tensor:
