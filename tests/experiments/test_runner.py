@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import discrete
-from experiments.config import Table
+from experiments.config import Table, read_table
 from experiments.results import is_done, read_result
 from experiments.runner import run_row, run_rows
 
@@ -138,8 +138,6 @@ def test_bounds_tighten_and_agree_with_their_definition():
 
 
 def test_each_method_of_table_1_runs_and_reports_how_tight_its_bound_is(places):
-    from experiments.config import read_table
-
     methods = read_table("table1").methods
     rows = tiny(methods=methods).rows()
     results = {outcome.row.method_name: outcome.result for outcome in run_rows(rows, **places)}
@@ -153,3 +151,25 @@ def test_each_method_of_table_1_runs_and_reports_how_tight_its_bound_is(places):
         else:
             assert "bounds" not in result
     json.dumps(results, allow_nan=False)
+
+
+def test_the_census_runs_from_a_file_of_its_format(places, tmp_path, monkeypatch):
+    import dataclasses
+
+    import numpy as np
+    import pandas as pd
+
+    from tessflow.datasets import catalogue
+
+    generator = np.random.default_rng(0)
+    columns = ["caseid", *(f"d{number}" for number in range(68))]
+    values = np.column_stack([10_000 + np.arange(400), generator.integers(0, 5, (400, 68))])
+    pd.DataFrame(values, columns=columns).to_csv(tmp_path / "USCensus1990.data.txt", index=False)
+    about = dataclasses.replace(catalogue.info("uscensus90"), rows=400)
+    monkeypatch.setitem(catalogue._CATALOGUE, "uscensus90", about)
+    monkeypatch.setenv("TESSFLOW_DATA", str(tmp_path))
+    methods = {name: read_table("table1").methods[name] for name in ("matched", "voronoi-2d", "independent")}
+    outcomes = list(run_rows(tiny(methods=methods, data="uscensus90").rows(), **places))
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    assert [outcome.result["rows"] for outcome in outcomes if outcome.result] == [[360, 20, 10]] * 3
+    assert {outcome.result["variables"] for outcome in outcomes if outcome.result} == {68}
