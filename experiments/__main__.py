@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiments.config import Preset, read_table, table_names
+from experiments.results import is_done
 from experiments.runner import RUNS, Outcome, run_rows
 from tessflow.cli import OneSentenceErrors
 
@@ -26,20 +27,20 @@ def run(
     preset: Annotated[Preset, typer.Option(help="Which budget.")] = "small",
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each with one thread.")] = 1,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")] = "cpu",
+    *,
+    again: Annotated[bool, typer.Option("--again", help="Run done rows too, all from the start.")] = False,
 ) -> None:
     """Run the rows of a table that have no result yet; an interrupted run goes on where it was."""
     rows = read_table(table).rows(preset=preset, only=only or (), seeds=seed)
     failures = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[left]}"), console=Console(stderr=True)) as bar:
-        task = bar.add_task(table, total=len(rows), left="")
-        before = len(rows)
-        for outcome in run_rows(rows, jobs=jobs, device=device):
+        done = 0 if again else sum(map(is_done, rows))
+        task = bar.add_task(table, total=len(rows), completed=done, left="")
+        for outcome in run_rows(rows, jobs=jobs, device=device, again=again):
             bar.console.print(_line(outcome), markup=False, highlight=False, soft_wrap=True)
             bar.update(task, advance=1, left=f"about {_duration(outcome.seconds_left)} left")
-            before -= 1
             failures += [outcome] if outcome.error else []
-        bar.update(task, advance=before, left="")
     if failures:
         names = ", ".join(f"{outcome.row.name} ({outcome.row.seed})" for outcome in failures)
         raise RuntimeError(f"{len(failures)} of {len(rows)} runs failed: {names}; the first: {failures[0].error}")

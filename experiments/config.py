@@ -28,7 +28,7 @@ class Data(_Record):
     """A data set of a table: how many seeds, and what all methods may spend on it.
 
     Args:
-        seeds: The number of seeds; those of some methods, by name.
+        seeds: The number of seeds.
         small: The budget that two cores have time for, as the task's `Budget` takes it.
         paper: The budget of the paper.
     """
@@ -119,7 +119,7 @@ class Table(_Record):
             Row(self, data, method, preset, seed)
             for data, method in pairs
             if not only or any(_fits((data, method), wanted) for wanted in only)
-            for seed in (range(self.data[data].seeds) if seeds is None else seeds)
+            for seed in (range(self.data[data].seeds) if seeds is None else dict.fromkeys(seeds))
         ]
 
 
@@ -169,6 +169,16 @@ class Row:
             "method": self.method.model_dump(mode="json"),
             "budget": self.budget.model_dump(mode="json"),
         }
+
+    def is_of(self, config: Any) -> bool:
+        """Say whether a configuration, as `config` gives it, is this row's; what it lacks is at its default."""
+        module = self.table.module
+        try:
+            method = module.Method.model_validate(config["method"])
+            budget = module.Budget.model_validate(config["budget"])
+        except (ValidationError, KeyError, TypeError):
+            return False
+        return (config.get("preset"), method, budget) == (self.preset, self.method, self.budget)
 
     def path(self, directory: Path, suffix: str = "") -> Path:
         """Return where a file of this row is, under the directory of its kind."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -19,10 +19,11 @@ from zuko.lazy import UnconditionalDistribution
 from experiments.config import Table
 from experiments.render import markdown
 from experiments.results import mean_and_error
+from experiments.training import parameter_count, train, untrained
 from tessflow.datasets import ContinuousDataset, bsds300_patches, load_continuous
 from tessflow.flows import coupling_flow
 from tessflow.models import DisjointMixture, coupling_mixture
-from tessflow.training import TrainingConfig, evaluate, fit, save_weights
+from tessflow.training import evaluate
 
 __all__ = ["Budget", "ExactWhenScored", "Method", "build", "gaussian_clusters", "load", "run", "standardise", "table"]
 
@@ -235,70 +236,49 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
     loaded = load(data, budget)
     test_rows = torch.from_numpy(loaded.test)
     given = [torch.from_numpy(part) for part in (loaded.train, loaded.validation[: budget.validation_rows])]
-    (train, validation, test), log_scale = standardise(
+    (train_rows, validation, test), log_scale = standardise(
         [*given, test_rows], whiten=budget.whiten or method.model == "gaussian"
     )
     torch.manual_seed(seed)
-    model = build(method, budget, train.shape[1])
+    model = build(method, budget, train_rows.shape[1])
     if isinstance(model, DisjointMixture):
-        model.initialize(train)
+        model.initialize(train_rows)
 
     def log_prob(model: Any, z: Tensor) -> Tensor:
         return model().log_prob(z) - log_scale
 
-    trained = _train(model, train, validation, log_prob, method, budget, seed, directory, device)
+    if method.model == "gaussian":
+        trained = untrained()
+    else:
+        trained = train(
+            model,
+            train_rows,
+            validation,
+            objective=log_prob,
+            directory=directory,
+            device=device,
+            max_steps=budget.continuous_steps if method.model == "ffjord" else budget.steps,
+            batch_size=budget.batch_size,
+            learning_rate=method.learning_rate,
+            weight_decay=budget.weight_decay,
+            evaluate_every=budget.evaluate_every,
+            seed=seed,
+        )
     nats = {
         name: -evaluate(model, rows, objective=log_prob).cpu()
-        for name, rows in (("train", train[: len(test)]), ("validation", validation), ("test", test))
+        for name, rows in (("train", train_rows[: len(test)]), ("validation", validation), ("test", test))
     }
     return {
         "kind": "exact",
         "source": loaded.source,
-        "rows": [len(train), len(validation), len(test)],
-        "features": train.shape[1],
+        "rows": [len(train_rows), len(validation), len(test)],
+        "features": train_rows.shape[1],
         "whiten": budget.whiten,
-        "parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "parameters": parameter_count(model),
         **trained,
         **{name: mean_and_error(values) for name, values in nats.items()},
         "test_blocks": _block_means(nats["test"]),
         **(_truth(test_rows, nats["test"]) if data == "gaussians-8d" else {}),
-    }
-
-
-def _train(
-    model: Any,
-    train: Tensor,
-    validation: Tensor,
-    log_prob: Callable[[Any, Tensor], Tensor],
-    method: Method,
-    budget: Budget,
-    seed: int,
-    directory: Path,
-    device: str,
-) -> dict[str, Any]:
-    if method.model == "gaussian":
-        return {"steps": 0, "best_step": 0, "seconds": 0.0, "milliseconds_per_step": 0.0}
-    config = TrainingConfig(
-        max_steps=budget.continuous_steps if method.model == "ffjord" else budget.steps,
-        batch_size=budget.batch_size,
-        learning_rate=method.learning_rate,
-        weight_decay=budget.weight_decay,
-        evaluate_every=budget.evaluate_every,
-        patience=None,
-        seed=seed,
-        accelerator="cuda" if device == "cuda" else "cpu",
-    )
-    result = fit(model, train, validation, config, objective=log_prob, directory=directory)
-    save_weights(model, directory / "weights.safetensors")
-    return {
-        "steps": result.steps,
-        "best_step": result.best_step,
-        "skipped_steps": result.skipped_steps,
-        "seconds": round(result.seconds, 1),
-        "milliseconds_per_step": round(1e3 * result.seconds / result.steps, 2),
-        "history": [
-            [row["step"], round(-row["train_loss"], 4), round(-row["validation"], 4)] for row in result.history
-        ],
     }
 
 

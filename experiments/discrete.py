@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +9,14 @@ import numpy as np
 import pandas as pd
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
+from experiments.bounds import bounds, draw_log_ratios, log_prob, tightness
 from experiments.config import Table
+from experiments.reference import AutoregressiveReference
 from experiments.render import markdown, mean_and_spread
 from experiments.results import mean_and_error
+from experiments.training import parameter_count, train, untrained
 from tessflow import datasets
 from tessflow.dequantization import (
     ArgmaxDequantizer,
@@ -26,25 +28,9 @@ from tessflow.dequantization import (
 )
 from tessflow.flows import coupling_flow
 from tessflow.models import DequantizedFlow, DiscreteFlow, IndependentColumns, MatchedFlow
-from tessflow.models.networks import MaskedNetwork
-from tessflow.training import TrainingConfig, evaluate, fit, save_weights
-from tessflow.training.evaluation import seeded
+from tessflow.training import evaluate, seeded
 
-__all__ = [
-    "AutoregressiveReference",
-    "Budget",
-    "Method",
-    "bounds",
-    "build",
-    "draw_log_ratios",
-    "encode",
-    "log_prob_of",
-    "run",
-    "table",
-]
-
-# Rows times importance samples in one pass.
-_ROWS = 4096
+__all__ = ["Budget", "Method", "build", "encode", "run", "table"]
 
 # Table 1 of the paper.
 _PAPER_SETS = ("connect4", "forests", "mushroom", "nursery", "pokerhands", "uscensus90")
@@ -131,40 +117,6 @@ class Budget(BaseModel):
     subset_rows: int = Field(default=100, ge=2)
 
 
-class AutoregressiveReference(nn.Module):
-    """A masked network from the one-hot values before a variable to its logits: what needs no continuous space.
-
-    Args:
-        cardinalities: The number of classes of each variable.
-        hidden_features: The widths of the network.
-        dropout: The share of hidden units dropped in training.
-    """
-
-    lower_bound = False
-
-    def __init__(self, cardinalities: tuple[int, ...], hidden_features: tuple[int, ...], dropout: float) -> None:
-        super().__init__()
-        self.cardinalities = cardinalities
-        self.network = MaskedNetwork(
-            torch.arange(len(cardinalities)),
-            max(cardinalities),
-            cardinalities,
-            hidden_features=hidden_features,
-            dropout=dropout,
-        )
-
-    def elbo(self, y: Tensor) -> Tensor:
-        """Return the exact log-likelihood of rows ``(B, N)``, shape ``(B,)``, nats."""
-        values = nn.functional.one_hot(y, max(self.cardinalities)).to(self.network[-1].weight.dtype)
-        logits = self.network(values).split(self.cardinalities, dim=-1)
-        losses = [nn.functional.cross_entropy(each, y[:, n], reduction="none") for n, each in enumerate(logits)]
-        return -torch.stack(losses).sum(0)
-
-    def log_prob(self, y: Tensor) -> Tensor:
-        """Return the same as `elbo`."""
-        return self.elbo(y)
-
-
 def build(method: Method, budget: Budget, cardinalities: tuple[int, ...]) -> Any:
     """Build a model of rows whose columns have these numbers of classes."""
     if method.model == "coupling":
@@ -233,101 +185,59 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
         rows with up to ten times as many.
     """
     loaded = datasets.load(data)
-    cardinalities, (train, validation, test) = encode(loaded)
+    cardinalities, (train_rows, validation, test) = encode(loaded)
     validation, test = validation[: budget.validation_rows], test[: budget.test_rows]
     torch.manual_seed(seed)
     model = build(method, budget, cardinalities)
-    trained: dict[str, Any] = {"steps": 0, "best_step": 0, "seconds": 0.0, "milliseconds_per_step": 0.0}
     if isinstance(model, IndependentColumns):
-        model.fit(train)
+        model.fit(train_rows)
+        trained = untrained()
     else:
         if isinstance(model, DiscreteFlow):
-            model.initialize(train)
-        steps = budget.exact_steps if method.model in ("autoregressive", "matched", "matched-points") else budget.steps
-        config = TrainingConfig(
-            max_steps=steps,
+            model.initialize(train_rows)
+        exact = method.model in ("autoregressive", "matched", "matched-points")
+        trained = train(
+            model,
+            train_rows,
+            validation,
+            directory=directory,
+            device=device,
+            max_steps=budget.exact_steps if exact else budget.steps,
             batch_size=budget.batch_size,
             learning_rate=method.learning_rate,
             ema_decay=method.ema_decay,
             evaluate_every=budget.evaluate_every,
-            patience=None,
             seed=seed,
-            accelerator="cuda" if device == "cuda" else "cpu",
         )
-        result = fit(model, train, validation, config, directory=directory)
-        save_weights(model, directory / "weights.safetensors")
-        trained = {
-            "steps": result.steps,
-            "best_step": result.best_step,
-            "seconds": round(result.seconds, 1),
-            "milliseconds_per_step": round(1e3 * result.seconds / result.steps, 2),
-            "history": [
-                [row["step"], round(row["train_loss"], 4), round(-row["validation"], 4)] for row in result.history
-            ],
-        }
     return {
         "source": loaded.source,
-        "rows": [len(train), len(validation), len(test)],
+        "rows": [len(train_rows), len(validation), len(test)],
         "variables": len(cardinalities),
-        "parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "parameters": parameter_count(model),
         **trained,
-        **_score(model, train, validation, test, budget, seed),
+        **_score(model, train_rows, validation, test, budget, seed),
         "floor_nats": loaded.floor,
     }
 
 
-def _score(model: Any, train: Tensor, validation: Tensor, test: Tensor, budget: Budget, seed: int) -> dict[str, Any]:
+def _score(
+    model: Any, train_rows: Tensor, validation: Tensor, test: Tensor, budget: Budget, seed: int
+) -> dict[str, Any]:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    scored: dict[str, Any] = {"kind": "lower bound" if model.lower_bound else "exact"}
-    train = train[: len(validation)]
+    # Of a bound, training and validation rows have one sample, as in training.
+    objective = None if model.lower_bound else log_prob
     with seeded(seed, device):
+        scored: dict[str, Any] = {
+            "kind": "lower bound" if model.lower_bound else "exact",
+            "train": mean_and_error(-evaluate(model, train_rows[: len(validation)], objective=objective)),
+            "validation": mean_and_error(-evaluate(model, validation, objective=objective)),
+        }
         if not model.lower_bound:
-            for name, rows in (("train", train), ("validation", validation), ("test", test)):
-                scored[name] = mean_and_error(-evaluate(model, rows, objective=log_prob_of))
-            return scored
-        for name, rows in (("train", train), ("validation", validation)):
-            scored[name] = mean_and_error(-evaluate(model, rows))  # a bound of one sample, as in training
+            return scored | {"test": mean_and_error(-evaluate(model, test, objective=objective))}
         ratios = draw_log_ratios(model, test.to(device), budget.samples)
-        scored["test"] = mean_and_error(-bounds(ratios, budget.samples))
-        scored["bounds"] = _tightness(ratios)
-        scored["subset"] = _tightness(
-            draw_log_ratios(model, test[: budget.subset_rows].to(device), 10 * budget.samples)
-        )
-    return scored
-
-
-def log_prob_of(model: Any, y: Tensor) -> Tensor:
-    """Return `model.log_prob(y)`, as an objective."""
-    return model.log_prob(y)
-
-
-@torch.no_grad()
-def draw_log_ratios(model: Any, y: Tensor, samples: int) -> Tensor:
-    """Return draws of log p(x) - log q(x | y), shape ``(samples, rows)``."""
-    draws = y.repeat(samples, 1).split(_ROWS)
-    return torch.cat([model.elbo(rows).double() for rows in draws]).reshape(samples, len(y))
-
-
-def bounds(log_ratios: Tensor, samples: int) -> Tensor:
-    r"""Return the bound that averages ``samples`` ratios, :math:`\log \frac1S \sum_s p(x_s) / q(x_s | y)`, a row.
-
-    Of more draws than that, all are used: the mean over groups has less noise and the same expectation.
-
-    Args:
-        log_ratios: Draws, shape ``(draws, rows)``; ``samples`` divides the number of draws.
-        samples: The number of samples of the bound.
-
-    Example:
-        >>> bounds(torch.tensor([[0.0], [2.0]]), 1)
-        tensor([1.])
-    """
-    groups = log_ratios.reshape(-1, samples, log_ratios.shape[-1])
-    return (groups.logsumexp(1) - math.log(samples)).mean(0)
-
-
-def _tightness(log_ratios: Tensor) -> dict[str, float]:
-    counts = [count for count in (1, 10, 100, 1000) if len(log_ratios) % count == 0]
-    return {str(count): -bounds(log_ratios, count).mean().item() for count in counts}
+        more = draw_log_ratios(model, test[: budget.subset_rows].to(device), 10 * budget.samples)
+    test_nats = mean_and_error(-bounds(ratios, budget.samples))
+    return scored | {"test": test_nats, "bounds": tightness(ratios), "subset": tightness(more)}
 
 
 def encode(data: datasets.TableDataset) -> tuple[tuple[int, ...], tuple[Tensor, Tensor, Tensor]]:
@@ -347,8 +257,9 @@ def encode(data: datasets.TableDataset) -> tuple[tuple[int, ...], tuple[Tensor, 
 
 
 def table(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
-    """Render the likelihoods, how tight the bounds are, and the budgets: a column a data set."""
-    return "\n".join((_likelihoods(config, results), _bounds(config, results), _budgets(config, results)))
+    """Render the likelihoods, what the rows are, how tight the bounds are, and the budgets."""
+    parts = _likelihoods(config, results), _rows(config, results), _bounds(results), _budgets(results)
+    return "\n".join(part for part in parts if part)
 
 
 def _likelihoods(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
@@ -375,31 +286,40 @@ def _likelihood(runs: list[dict[str, Any]]) -> str:
     return mean if len(runs) > 1 else f"{mean} ({runs[0]['test']['standard_error']:.3f})"
 
 
-def _bounds(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
-    rows = []
-    for (data, method), runs in results.items():
-        if runs[0]["kind"] != "exact":
-            subset = runs[0]["subset"]
-            rows.append((data, method, *(f"{subset[count]:.3f}" for count in ("1", "10", "100", "1000"))))
-    return markdown(("data", "method", "1 sample", "10", "100", "1,000"), rows, left=2)
+def _rows(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    lines = []
+    for data in config.data:
+        runs = [run for (name, _), some in results.items() if name == data for run in some]
+        if runs:
+            train_rows, validation, test = (f"{count:,}" for count in runs[0]["rows"])
+            lines.append(
+                f"- {data}: {runs[0]['variables']} columns; trained on {train_rows} rows, weights chosen on "
+                f"{validation}, scored on {test}; {runs[0]['source']}\n"
+            )
+    return "".join(lines)
 
 
-def _budgets(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+def _bounds(results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    counts = ("1", "10", "100", "1000")
+    rows = [
+        (data, method, *(_or_dash(runs[0]["subset"].get(count), 3) for count in counts))
+        for (data, method), runs in results.items()
+        if "subset" in runs[0]
+    ]
+    header = ("data", "method", *(f"{int(count):,} sample{'s' * (count != '1')}" for count in counts))
+    return markdown(header, rows, left=2)
+
+
+def _budgets(results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     rows = []
     for (data, method), runs in results.items():
         run = runs[0]
         seconds = mean_and_spread([run["seconds"] for run in runs], digits=0)
-        steps = f"{run['steps']:,}", f"{run['best_step']:,}"
-        rows.append(
-            (
-                data,
-                method,
-                f"{run['parameters']:,}",
-                *steps,
-                seconds,
-                f"{run['train']['nats']:.3f}",
-                f"{run['validation']['nats']:.3f}",
-            )
-        )
-    header = ("data", "method", "parameters", "steps", "best step", "seconds", "train nats", "validation nats")
-    return markdown(header, rows, left=2)
+        one_sample = run["bounds"]["1"] if "bounds" in run else run["test"]["nats"]
+        nats = (f"{value:.3f}" for value in (run["train"]["nats"], run["validation"]["nats"], one_sample))
+        counts = (f"{run[name]:,}" for name in ("parameters", "steps", "best_step"))
+        rows.append((data, method, *counts, seconds, *nats))
+    header = ("data", "method", "parameters", "steps", "best step", "seconds", "train", "validation", "test")
+    return "Nats of a bound with one sample, as in training, so that the three compare:\n\n" + markdown(
+        header, rows, left=2
+    )

@@ -11,17 +11,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from experiments.bounds import bounds, draw_log_ratios, log_prob
 from experiments.config import Table
-from experiments.discrete import bounds, draw_log_ratios, log_prob_of
 from experiments.render import markdown, mean_and_spread
-from experiments.results import mean_and_error
+from experiments.results import is_done, mean_and_error
+from experiments.training import parameter_count, train, untrained
 from tessflow.datasets import quantized_entropy, quantized_independent_nats, quantized_pmf, sample_quantized
 from tessflow.dequantization import VoronoiDequantizer
 from tessflow.flows import coupling_flow
 from tessflow.models import DequantizedFlow, DiscreteFlow, IndependentColumns, MatchedFlow
-from tessflow.training import TrainingConfig, evaluate, fit, save_weights
-from tessflow.training.evaluation import seeded
-from tessflow.training.weights import write_atomically
+from tessflow.training import evaluate, seeded, write_atomically
 
 __all__ = ["Budget", "Method", "build", "figures", "run", "table"]
 
@@ -39,6 +38,7 @@ class Method(BaseModel):
         profile: How noise fills a Voronoi cell.
         box: Walls around all Voronoi cells, which stay where they are.
         learning_rate: The highest learning rate.
+        ema_decay: Decay of the average of the weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +48,7 @@ class Method(BaseModel):
     profile: Literal["truncated-gaussian", "softsign"] = "truncated-gaussian"
     box: tuple[float, float] | None = None
     learning_rate: float = Field(default=1e-2, gt=0)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
 
 
 class Budget(BaseModel):
@@ -99,7 +100,8 @@ def build(method: Method, budget: Budget, values: int) -> Any:
 def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path, device: str) -> dict[str, Any]:
     """Train a model on draws from a table of probabilities, and compare its probability of every cell.
 
-    There are no test rows: the test value is the expectation over the target, exactly, so that its standard error is 0.
+    There are no test rows: the test value is the expectation over the target, whose standard error over rows is 0. What
+    importance samples leave uncertain in a bound is the standard error of `sum`.
 
     Args:
         data: Name of a table of `tessflow.datasets.quantized_names`, with hyphens.
@@ -116,54 +118,48 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
     """
     name = data.replace("-", "_")
     target = torch.from_numpy(quantized_pmf(name))
-    train, validation = (
-        torch.from_numpy(sample_quantized(name, rows, seed=2 * seed + part))
-        for part, rows in enumerate((budget.train_rows, budget.validation_rows))
+    train_rows, validation, others = (
+        torch.from_numpy(sample_quantized(name, rows, seed=3 * seed + part))
+        for part, rows in enumerate((budget.train_rows, budget.validation_rows, budget.subset_rows))
     )
     torch.manual_seed(seed)
     model = build(method, budget, len(target))
-    trained: dict[str, Any] = {"steps": 0, "best_step": 0, "seconds": 0.0, "milliseconds_per_step": 0.0}
     if isinstance(model, IndependentColumns):
-        model.fit(train)
+        model.fit(train_rows)
+        trained = untrained()
     else:
-        config = TrainingConfig(
+        if isinstance(model, DiscreteFlow):
+            model.initialize(train_rows)
+        trained = train(
+            model,
+            train_rows,
+            validation,
+            directory=directory,
+            device=device,
             max_steps=budget.steps,
             batch_size=budget.batch_size,
             learning_rate=method.learning_rate,
+            ema_decay=method.ema_decay,
             evaluate_every=budget.evaluate_every,
-            patience=None,
             seed=seed,
-            accelerator="cuda" if device == "cuda" else "cpu",
         )
-        result = fit(model, train, validation, config, directory=directory)
-        trained = {
-            "steps": result.steps,
-            "best_step": result.best_step,
-            "seconds": round(result.seconds, 1),
-            "milliseconds_per_step": round(1e3 * result.seconds / result.steps, 2),
-            "history": [
-                [row["step"], round(row["train_loss"], 4), round(-row["validation"], 4)] for row in result.history
-            ],
-        }
-    save_weights(model, directory / "weights.safetensors")
-    rows = torch.from_numpy(sample_quantized(name, budget.subset_rows, seed=seed))
     with seeded(seed, next(model.parameters()).device):
         # A bound of one sample, as in training, of a model that has no more.
-        objective = None if model.lower_bound else log_prob_of
+        objective = None if model.lower_bound else log_prob
         parts = {
             part: mean_and_error(-evaluate(model, some, objective=objective))
-            for part, some in (("train", train[: len(validation)]), ("validation", validation))
+            for part, some in (("train", train_rows[: len(validation)]), ("validation", validation))
         }
-        pmf, scored = _score(model, target, rows, budget.samples)
+        pmf, scored = _score(model, target, others, budget.samples)
     array = io.BytesIO()
     np.save(array, pmf.numpy())
     write_atomically(directory / "pmf.npy", array.getvalue())
     entropy = quantized_entropy(name)
     return {
         "source": f"drawn from tessflow.datasets.quantized_pmf('{name}'), with seed {seed}",
-        "rows": [len(train), len(validation), 0],
+        "rows": [len(train_rows), len(validation), 0],
         "cells": target.numel(),
-        "parameters": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        "parameters": parameter_count(model),
         **trained,
         **parts,
         **scored,
@@ -184,18 +180,18 @@ def _score(model: Any, target: Tensor, rows: Tensor, samples: int) -> tuple[Tens
 
     scored: dict[str, Any] = {"kind": "lower bound" if model.lower_bound else "exact", "sum_standard_error": 0.0}
     if model.lower_bound:
-        ratios = draw_log_ratios(model, cells, samples).cpu()
+        ratios = draw_log_ratios(model, cells, samples)
         log_p = bounds(ratios, samples)
         scored["sum_standard_error"] = (ratios.exp().var(0).sum() / samples).sqrt().item()
         nats = {str(count): expected_nats(bounds(ratios, count)) for count in _COUNTS if count <= samples}
         if samples < max(_COUNTS):
             # What more samples would gain, from the same draws of some rows.
-            some = draw_log_ratios(model, rows.to(device), max(_COUNTS)).cpu()
+            some = draw_log_ratios(model, rows.to(device), max(_COUNTS))
             gain = (bounds(some, max(_COUNTS)) - bounds(some, samples)).mean().item()
             nats[str(max(_COUNTS))] = nats[str(samples)] - gain
         scored |= {"samples": samples, "bounds": nats}
     else:
-        log_p = evaluate(model, cells, objective=log_prob_of).double().cpu()
+        log_p = evaluate(model, cells, objective=log_prob).double().cpu()
     pmf = log_p.exp().reshape(target.shape)
     test = {"nats": expected_nats(log_p), "standard_error": 0.0}
     return pmf, {**scored, "test": test, "sum": pmf.sum().item()}
@@ -251,7 +247,7 @@ def figures(config: Table, runs: Path, out: Path) -> list[Path]:
     paths = []
     for data in config.data:
         rows = [row for row in config.rows(only=[f"{data}/"], seeds=[0]) if row.method.model != "independent"]
-        rows = [row for row in rows if (row.path(runs) / "pmf.npy").exists()]
+        rows = [row for row in rows if is_done(row) and (row.path(runs) / "pmf.npy").exists()]
         if rows:
             paths.append(out / f"{config.name}-{data}.png")
             draw(data, rows, runs).savefig(paths[-1], dpi=150)

@@ -60,12 +60,14 @@ def _body(kind: str, name: str, results: Path) -> str:
 
 
 def read_results(table: Table, directory: Path = RESULTS) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Read the results of a table with its present configuration, seed after seed, by data set and method."""
+    """Read all results of a table with its present configuration, seed after seed, by data set and method."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in table.rows():
-        result = read_result(row, directory)
-        if result is not None and result.get("config") == row.config:
-            found.setdefault((row.data, row.method_name), []).append(result)
+    for row in table.rows(seeds=[0]):
+        files = row.path(directory).parent.glob(f"{row.method_name}-*.json")
+        seeds = sorted(int(seed) for path in files if (seed := path.stem.removeprefix(f"{row.method_name}-")).isdigit())
+        results = [read_result(again, directory) for again in table.rows(only=[row.name], seeds=seeds)]
+        if runs := [result for result in results if result is not None and row.is_of(result.get("config"))]:
+            found[row.data, row.method_name] = runs
     return found
 
 
@@ -77,14 +79,14 @@ def made(results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     hardware, libraries, commits = (
         sorted({text(run) for run in runs})
         for text in (
-            lambda run: f"{run['hardware']}, {run['threads']} thread a run",
+            lambda run: f"{run['hardware']}, {run['threads']} thread(s) a run",
             lambda run: ", ".join(f"{name} {version}" for name, version in run["libraries"].items()),
-            lambda run: (run["commit"] or "unknown")[:7],
+            lambda run: re.sub(r"(\w{7})\w*", r"\1", run["commit"] or "unknown", count=1),
         )
     )
     hours = sum(run["seconds"] for run in runs) / 3600
     return (
-        f"{len(runs)} runs, {hours:.1f} hours of training in all, each with one thread; {'; '.join(hardware)}; "
+        f"{len(runs)} runs, {hours:.1f} hours of training in all; {'; '.join(hardware)}; "
         f"{'; '.join(libraries)}; commits {', '.join(commits)}.\n"
     )
 

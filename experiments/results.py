@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import platform
+import subprocess
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ import torch
 from torch import Tensor
 
 from experiments.config import Row
-from tessflow.provenance import made_with
-from tessflow.training.weights import write_atomically
+from tessflow.provenance import commit, made_with
+from tessflow.training import write_atomically
 
 __all__ = ["RESULTS", "describe", "is_done", "mean_and_error", "read_result", "write_result"]
 
@@ -33,11 +35,24 @@ def describe(row: Row, *, device: str) -> dict[str, Any]:
         "seed": row.seed,
         "config": row.config,
         **made_with(),
+        "commit": _commit(),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+@cache
+def _commit() -> str | None:
+    """Return the commit, and whether the package or the experiments, results apart, were changed since."""
+    found = commit()
+    if found is None or " " in found:
+        return found
+    here = Path(__file__).parent
+    call = ["git", "-C", str(here), "status", "--porcelain", "--", ".", ":!results", ":!figures", ":!README.md"]
+    changed = subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    return found + (" with local changes" if changed else "")
 
 
 def _command(row: Row, device: str) -> str:
@@ -70,7 +85,7 @@ def read_result(row: Row, directory: Path = RESULTS) -> dict[str, Any] | None:
 def is_done(row: Row, directory: Path = RESULTS) -> bool:
     """Say whether there is a result of a row with the same configuration."""
     result = read_result(row, directory)
-    return result is not None and result.get("config") == row.config
+    return result is not None and row.is_of(result.get("config"))
 
 
 def mean_and_error(values: Tensor) -> dict[str, float]:

@@ -46,7 +46,7 @@ _DEFAULTS = {
 # Up to so many columns, the order is "any" by default: its cost grows faster than their number.
 _ANY_ORDER_UP_TO = 64
 
-# A coupling flow of more columns learns faster in two dimensions a column.
+# A coupling flow of more columns of classes learns faster in two dimensions a column.
 _MANY_COLUMNS = 32
 
 # Numbers that a scoring or sampling pass holds at once.
@@ -496,7 +496,8 @@ class TabularFlow(FlowEstimator):
 
 def _dimension(options: TabularOptions, schema: TableSchema) -> int:
     kind = _kind(options, schema)
-    if options.dimension is None and kind == "coupling" and len(schema.columns) > _MANY_COLUMNS:
+    with_cells = sum(variable.classes > 1 for variable in schema.variables)
+    if options.dimension is None and kind == "coupling" and with_cells > _MANY_COLUMNS:
         return 2
     return options.dimension or _DEFAULTS[kind].dimension
 

@@ -59,7 +59,8 @@ def coupling_flow(
         context, ``flow(c).log_prob(x)``.
 
     Raises:
-        ValueError: If ``univariate`` or ``base`` is not one of those named, or ``layers`` or ``components`` is below 1.
+        ValueError: If ``univariate`` or ``base`` is not one of those named, ``layers`` or ``components`` is below 1,
+            or ``sharpness`` below 0.
 
     Example:
         >>> flow = coupling_flow(6, layers=4, hidden_features=(32,))
@@ -125,10 +126,12 @@ def coupling_layers(
         sharpness: If positive, networks also see ``tanh(sharpness * x)``.
 
     Raises:
-        ValueError: If ``univariate`` is none of the two, or ``layers`` is below 1.
+        ValueError: If ``univariate`` is none of the two, ``layers`` is below 1 or ``sharpness`` below 0.
     """
     if layers < 1:
         raise ValueError(f"layers must be at least 1, got {layers}.")
+    if sharpness < 0:
+        raise ValueError(f"sharpness must be at least 0, got {sharpness}.")
     if univariate == "affine":
         kind: dict[str, Any] = {"univariate": MonotonicAffineTransform, "shapes": [(), ()]}
     elif univariate == "spline":

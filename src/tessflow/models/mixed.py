@@ -17,7 +17,7 @@ from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["MixedFlow"]
 
-# Of the features in which the flow's networks see the walls of cells, which are about 1 apart.
+# What the flow's networks see beside x is tanh(4 x): walls of cells, which are about 1 apart, become steps.
 _SHARPNESS = 4.0
 
 

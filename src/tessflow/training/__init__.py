@@ -2,11 +2,12 @@
 
 from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import TrainingDivergedError
-from tessflow.training.evaluation import evaluate
+from tessflow.training.evaluation import Objective, evaluate, seeded
 from tessflow.training.loop import TrainingResult, fit
-from tessflow.training.weights import load_weights, save_weights
+from tessflow.training.weights import load_weights, save_weights, write_atomically
 
 __all__ = [
+    "Objective",
     "TrainingConfig",
     "TrainingDivergedError",
     "TrainingResult",
@@ -14,4 +15,6 @@ __all__ = [
     "fit",
     "load_weights",
     "save_weights",
+    "seeded",
+    "write_atomically",
 ]
