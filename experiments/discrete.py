@@ -56,6 +56,7 @@ class Method(BaseModel):
         learn_box: Whether the walls are learned.
         noise: The density that a dequantizer pushes into a cell, given all values: a Gaussian, or the paper's
             flow, a Gaussian and four coupling layers.
+        identity: Whether the layers of Discrete Flow start as the identity.
         learning_rate: The highest learning rate.
         ema_decay: Decay of the average of the weights.
     """
@@ -69,6 +70,7 @@ class Method(BaseModel):
     box: tuple[float, float] | None = None
     learn_box: bool = False
     noise: Literal["gaussian", "conditional"] = "gaussian"
+    identity: bool = False
     learning_rate: float = Field(default=2e-3, gt=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
 
@@ -131,7 +133,9 @@ def build(method: Method, budget: Budget, cardinalities: tuple[int, ...]) -> Any
         )
         return DequantizedFlow(flow, dequantizer)
     if method.model == "discrete-flow":
-        return DiscreteFlow(cardinalities, layers=budget.layers, hidden_features=budget.hidden_features)
+        return DiscreteFlow(
+            cardinalities, layers=budget.layers, hidden_features=budget.hidden_features, identity=method.identity
+        )
     if method.model == "autoregressive":
         return AutoregressiveReference(cardinalities, budget.exact_hidden_features, budget.dropout)
     if method.model == "independent":

@@ -202,3 +202,14 @@ def test_refuses_what_is_no_class():
     # The padding of a variable with fewer classes than others is no class of it.
     with pytest.raises(ValueError, match=r"variable 3 has values 0, \.\.\., 1, got"):
         make().log_prob(torch.tensor([[0, 0, 0, 2, 0]]))
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_from_the_identity_it_starts_as_independent_columns_and_learns(scale):
+    torch.manual_seed(0)
+    y = torch.stack([torch.randint(4, (500,)).clamp_max(2) for _ in range(6)], -1)
+    model = DiscreteFlow((3,) * 6, hidden_features=(16,), scale=scale, identity=True)
+    model.initialize(y)
+    torch.testing.assert_close(model.log_prob(y), IndependentColumns((3,) * 6).fit(y).log_prob(y))
+    model.elbo(y).sum().backward()
+    assert any(layer.network[-1].weight.grad.abs().sum() > 0 for layer in model.layers)

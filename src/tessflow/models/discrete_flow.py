@@ -40,6 +40,8 @@ class DiscreteFlow(nn.Module):
         hidden_features: The widths of each network's hidden layers.
         scale: Whether classes are also multiplied, not only shifted.
         temperature: Of the softmax that lends the choices their gradient.
+        identity: Whether the layers start as the identity, and the model, once initialised, as independent columns;
+            otherwise they start by moving values at random.
 
     Attributes:
         base: The independent columns p_0, learned; uniform until :meth:`initialize` or training.
@@ -67,6 +69,7 @@ class DiscreteFlow(nn.Module):
         hidden_features: Sequence[int] = (256, 256),
         scale: bool = False,
         temperature: float = 0.1,
+        identity: bool = False,
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -85,6 +88,11 @@ class DiscreteFlow(nn.Module):
             )
             for layer in range(layers if n > 1 else 0)
         )
+        if identity:
+            for layer in self.layers:
+                last = cast(_BipartiteLayer, layer).network[-1]
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
