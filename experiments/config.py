@@ -65,7 +65,7 @@ class Table(_Record):
 
     name: str
     title: str
-    task: Literal["discrete", "quantized", "planar", "continuous"]
+    task: Literal["discrete", "quantized", "planar", "continuous", "sets", "text", "images"]
     data: dict[str, Data]
     methods: dict[str, Any]
     skip: tuple[str, ...] = ()

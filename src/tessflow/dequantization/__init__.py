@@ -10,6 +10,7 @@ from tessflow.dequantization.base import (
 )
 from tessflow.dequantization.binary_argmax import BinaryArgmaxDequantizer
 from tessflow.dequantization.ordinal import LogisticNoise, OrdinalDequantizer
+from tessflow.dequantization.shared import SharedDequantizer
 from tessflow.dequantization.simplex import SimplexDequantizer
 from tessflow.dequantization.voronoi import VoronoiDequantizer
 
@@ -22,6 +23,7 @@ __all__ = [
     "LogisticNoise",
     "NoiseName",
     "OrdinalDequantizer",
+    "SharedDequantizer",
     "SimplexDequantizer",
     "StandardNoise",
     "VoronoiDequantizer",

@@ -177,7 +177,9 @@ class Dequantization(Distribution):
         return torch.where(inside, log_prob, -torch.inf)
 
     def _sum(self, log_det: Tensor) -> Tensor:
-        return log_det.sum(-1) if self.cells.domain.event_dim == 1 else log_det.sum((-2, -1))
+        for _ in range(len(self.event_shape) - self.cells.domain.event_dim):
+            log_det = log_det.sum(-1)
+        return log_det
 
 
 class StandardNoise(nn.Module):
