@@ -66,7 +66,8 @@ def figures(
     """Draw the figures of a table from the weights of its runs."""
     read = read_table(table)
     if not hasattr(read.module, "figures"):
-        raise ValueError(f"{table} has no figures: choose quantized2d")
+        drawn = (name for name in table_names() if hasattr(read_table(name).module, "figures"))
+        raise ValueError(f"{table} has no figures: choose {' or '.join(drawn)}")
     for path in read.module.figures(read, RUNS, out):
         typer.echo(path)
 

@@ -2,6 +2,22 @@
 
 from tessflow.flows.cauchy import MultivariateCauchy
 from tessflow.flows.coupling import coupling_flow, coupling_layers, coupling_mask
+from tessflow.flows.equivariant import equivariant_flow
+from tessflow.flows.image import ImageCouplings
 from tessflow.flows.interval import IntervalMixture
+from tessflow.flows.sequence import RecurrentMixture
+from tessflow.flows.set_fields import AttentionField, ExclusiveField, SetField
 
-__all__ = ["IntervalMixture", "MultivariateCauchy", "coupling_flow", "coupling_layers", "coupling_mask"]
+__all__ = [
+    "AttentionField",
+    "ExclusiveField",
+    "ImageCouplings",
+    "IntervalMixture",
+    "MultivariateCauchy",
+    "RecurrentMixture",
+    "SetField",
+    "coupling_flow",
+    "coupling_layers",
+    "coupling_mask",
+    "equivariant_flow",
+]

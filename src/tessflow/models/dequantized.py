@@ -12,8 +12,8 @@ from tessflow.dequantization import Dequantizer
 
 __all__ = ["DequantizedFlow", "importance_bound"]
 
-# Rows times importance samples in one pass.
-_ROWS = 4096
+# Rows times importance samples in one pass, and values in all of them.
+_ROWS, _VALUES = 4096, 2**18
 
 
 class DequantizedFlow(nn.Module):
@@ -99,7 +99,7 @@ def importance_bound(elbo: Callable[[Tensor], Tensor], y: Tensor, samples: int) 
     total = torch.full(y.shape[:1], -math.inf, device=y.device)
     if len(y) == 0:
         return total.reshape(batch)
-    at_once = max(1, _ROWS // len(y))
+    at_once = max(1, min(_ROWS, _VALUES // y.shape[-1]) // len(y))
     for done in range(0, samples, at_once):
         n = min(at_once, samples - done)
         ratios = elbo(y.repeat(n, 1)).reshape(n, len(y))

@@ -1,0 +1,291 @@
+"""Likelihoods of item sets: every model of Table 2 trained and scored as a law of unordered sets."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from experiments.bounds import bounds, draw_log_ratios, log_prob, tightness
+from experiments.config import Table
+from experiments.render import markdown, mean_and_spread
+from experiments.results import mean_and_error
+from experiments.training import parameter_count, train
+from tessflow.datasets import ItemSets, load_sets
+from tessflow.dequantization import BinaryArgmaxDequantizer, SharedDequantizer, SimplexDequantizer, VoronoiDequantizer
+from tessflow.flows import equivariant_flow
+from tessflow.models import KDPP, IndependentItems, MatchedSets, SetFlow
+from tessflow.training import evaluate, seeded
+
+__all__ = ["Budget", "Method", "build", "entropy_floor", "load", "run", "table"]
+
+# Table 2 of the paper: nats of ordered rows for the flows, of sets of all sizes for the DPP.
+_PAPER = {"Voronoi": (9.44, 7.81), "simplex": (24.16, 19.19), "binary argmax": (10.47, 6.72), "DPP": (20.35, 15.78)}
+
+
+class Method(BaseModel):
+    """A model of sets of items.
+
+    Args:
+        model: What it is: a continuous flow over a dequantizer; items drawn one after another over Voronoi cells, in
+            random orders; a determinantal process; or items that are independent but for being distinct.
+        dequantizer: The dequantizer of a flow.
+        field: The vector field of a flow: with a trace in closed form, or a transformer.
+        dim: The dimension of an item's space, where it can be chosen.
+        rank: The rank of the kernel of a determinantal process.
+        learning_rate: The highest learning rate.
+        scored_rows: Most rows that are scored, of a model that is slow to score.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Literal["flow", "matched", "dpp", "independent"]
+    dequantizer: Literal["voronoi", "simplex", "binary-argmax"] | None = None
+    field: Literal["exclusive", "attention"] = "exclusive"
+    dim: int = Field(default=6, ge=1)
+    rank: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    scored_rows: int | None = Field(default=None, ge=10)
+
+    @model_validator(mode="after")
+    def _check_dequantizer(self) -> Method:
+        if (self.model == "flow") != (self.dequantizer is not None):
+            raise ValueError("a flow, and no other model, needs a dequantizer")
+        return self
+
+
+class Budget(BaseModel):
+    """What every model of a data set may use.
+
+    Args:
+        steps: Training steps of a flow.
+        exact_steps: Training steps of the other models, many of which take the time of one of a flow's.
+        batch_size: Rows in a step of a flow.
+        exact_batch_size: Rows in a step of the other models.
+        hidden_features: Widths of the networks of the matched model.
+        dropout: Its dropout.
+        width: Width of a flow's vector field.
+        evaluate_every: Steps between two evaluations on validation rows, of a flow.
+        validation_rows: Most validation rows of a flow.
+        samples: Importance samples a row.
+        subset_rows: Test rows on which ten times as many samples show how tight the bound is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(ge=1)
+    exact_steps: int = Field(ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    exact_batch_size: int = Field(default=512, ge=1)
+    hidden_features: tuple[int, ...] = (256, 256)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    width: int = Field(default=64, ge=1)
+    evaluate_every: int = Field(default=50, ge=1)
+    validation_rows: int = Field(default=1000, ge=10)
+    samples: int = Field(default=10, ge=10, multiple_of=10)
+    subset_rows: int = Field(default=100, ge=2)
+
+
+def load(data: str) -> ItemSets:
+    """Return a data set: a made one, or one of `tessflow.datasets.load_sets`, split by rows or by baskets."""
+    if data == "made":
+        return _made()
+    name, _, split = data.partition("-")
+    return load_sets(name, split="baskets" if split == "baskets" else "rows")
+
+
+def _made(rows: int = 4000, seed: int = 0) -> ItemSets:
+    """Three items of one of three kinds of four: twelve sets, all as likely."""
+    random = np.random.default_rng(seed)
+    codes = random.permuted(np.tile(np.arange(4), (rows, 1)), axis=1)[:, :3] + 4 * random.integers(3, size=(rows, 1))
+    train_rows, validation, test = np.split(codes, [int(0.8 * rows), int(0.9 * rows)])
+    return ItemSets("made", train_rows, validation, test, items=tuple(map(str, range(12))), source="drawn with seed 0")
+
+
+def build(method: Method, budget: Budget, items: int, size: int) -> Any:
+    """Build a model of sets of `size` out of `items` items."""
+    if method.model == "independent":
+        return IndependentItems(items, size)
+    if method.model == "dpp":
+        return KDPP(items, size, rank=method.rank)
+    if method.model == "matched":
+        return MatchedSets(
+            items, size, dim=method.dim, hidden_features=budget.hidden_features, dropout=budget.dropout
+        )
+    kinds: dict[str | None, Any] = {
+        "voronoi": lambda **options: VoronoiDequantizer((items,), method.dim, **options),
+        "simplex": lambda **options: SimplexDequantizer((items,), **options),
+        "binary-argmax": lambda **options: BinaryArgmaxDequantizer((items,), **options),
+    }
+    dequantizer = SharedDequantizer(kinds[method.dequantizer](noise="gaussian", hidden_features=(64,)), size)
+    return SetFlow(equivariant_flow(size, dequantizer.dim, field=method.field, width=budget.width), dequantizer)
+
+
+def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path, device: str) -> dict[str, Any]:
+    """Train a model on the training rows, choose its weights on validation rows, score test rows once.
+
+    Args:
+        data: Name of a data set, as `load` takes it.
+        method: The model.
+        budget: What it may use.
+        seed: Seed of the first weights, the order of the rows and all noise.
+        directory: Where the checkpoint and the weights go.
+        device: "cpu" or "cuda".
+
+    Returns:
+        The measured values, of unordered sets. `bounds` has the test value by the number of importance samples,
+        `subset` the same on its rows with up to ten times as many; `repeats` is the share of the model's draws in
+        which an item comes twice.
+    """
+    loaded = load(data)
+    train_rows, validation, test = map(torch.from_numpy, (loaded.train, loaded.validation, loaded.test))
+    torch.manual_seed(seed)
+    model = build(method, budget, len(loaded.items), train_rows.shape[1])
+    if not isinstance(model, KDPP):
+        model.initialize(train_rows)
+    flow = method.model == "flow"
+    scored = slice(method.scored_rows)
+    trained = train(
+        model,
+        train_rows,
+        validation[: budget.validation_rows] if flow else validation,
+        directory=directory,
+        device=device,
+        objective=None,
+        max_steps=budget.steps if flow else budget.exact_steps,
+        batch_size=budget.batch_size if flow else budget.exact_batch_size,
+        learning_rate=method.learning_rate,
+        evaluate_every=budget.evaluate_every,
+        seed=seed,
+    )
+    result = {
+        "source": loaded.source,
+        "rows": [len(train_rows), len(validation), len(test[scored])],
+        "items": len(loaded.items),
+        "parameters": parameter_count(model),
+        **trained,
+        **_score(model, train_rows, validation[: budget.validation_rows][scored], test[scored], budget, seed),
+        "seen_in_training": _seen(train_rows, test),
+    }
+    return result
+
+
+def _score(
+    model: Any, train_rows: Tensor, validation: Tensor, test: Tensor, budget: Budget, seed: int
+) -> dict[str, Any]:
+    device = next(parameter.device for parameter in model.parameters())
+    model.eval()
+    lower_bound = isinstance(model, SetFlow)
+    objective = None if lower_bound else log_prob
+    with seeded(seed, device):
+        scored: dict[str, Any] = {
+            "kind": "lower bound" if lower_bound else "exact",
+            "train": mean_and_error(-evaluate(model, train_rows[: len(validation)], objective=objective)),
+            "validation": mean_and_error(-evaluate(model, validation, objective=objective)),
+        }
+        if not lower_bound:
+            return scored | {"test": mean_and_error(-evaluate(model, test, objective=objective))}
+        ratios = draw_log_ratios(model, test.to(device), budget.samples)
+        more = draw_log_ratios(model, test[: budget.subset_rows].to(device), 10 * budget.samples)
+        drawn = model.sample(1000, distinct=False).sort(-1).values
+    repeats = (drawn[:, 1:] == drawn[:, :-1]).any(-1).double().mean().item()
+    test_nats = mean_and_error(-bounds(ratios, budget.samples))
+    return scored | {"test": test_nats, "bounds": tightness(ratios), "subset": tightness(more), "repeats": repeats}
+
+
+def _seen(train_rows: Tensor, test: Tensor) -> float:
+    """Return the share of test sets that are also a training row."""
+    known = {tuple(row) for row in train_rows.sort(-1).values.tolist()}
+    return sum(tuple(row) in known for row in test.sort(-1).values.tolist()) / len(test)
+
+
+def entropy_floor(seen: float, draws: int) -> float:
+    r"""Return the least entropy, in nats, of a law of which a new draw is among ``draws`` earlier ones so seldom.
+
+    A draw y is new with probability :math:`u = (1 - p(y))^n`, so that :math:`\log p(y) = \log(1 - u^{1/n})`. Among all
+    laws with a mean of u of ``1 - seen`` the entropy is least if all draws have one u, or some have it and the others
+    are certain: u = 0 at no cost.
+
+    Args:
+        seen: The share of new draws that were seen before, in (0, 1).
+        draws: The number n of earlier draws.
+
+    Example:
+        >>> round(entropy_floor(1 - (1 - 1 / 1000) ** 50, 50), 3)  # 1,000 values, all as likely: ln 1000
+        6.908
+    """
+    new = 1 - seen
+    u = np.linspace(new, 1, 10_001)[:-1]
+    cost = -np.log(-np.expm1(np.log(u) / draws))
+    return float((new / u * cost).min())
+
+
+def table(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    """Render the likelihoods, what the rows are, how tight the bounds are, and the budgets."""
+    return "\n".join(part(config, results) for part in (_likelihoods, _rows, _bounds, _budgets))
+
+
+def _likelihoods(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    rows = [
+        [method, *(_likelihood(results.get((data, method), [])) for data in config.data)] for method in config.methods
+    ]
+    for name, values in _PAPER.items():
+        published = dict(zip(("retail", "accidents"), values, strict=True))
+        rows.append([f"*paper, {name}*", *(f"{published[d]:.2f}" if d in published else "-" for d in config.data)])
+    return markdown(("test nats a set", *config.data), rows)
+
+
+def _likelihood(runs: list[dict[str, Any]]) -> str:
+    if not runs:
+        return "-"
+    mean = mean_and_spread([run["test"]["nats"] for run in runs])
+    return mean if len(runs) > 1 else f"{mean} ({runs[0]['test']['standard_error']:.3f})"
+
+
+def _rows(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    lines = []
+    for data in config.data:
+        runs = [run for (name, _), some in results.items() if name == data for run in some]
+        if runs:
+            run = max(runs, key=lambda run: run["rows"][2])
+            counts = " / ".join(f"{count:,}" for count in run["rows"])
+            lines.append(
+                f"- {data}: {run['items']} items, {counts} rows, {run['seen_in_training']:.1%} of the test sets among "
+                f"the training rows; {run['source']}\n"
+            )
+    return "".join(lines)
+
+
+def _bounds(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    counts = ("1", "10", "100", "1000")
+    rows = [
+        (
+            *(data, method),
+            *(f"{run['subset'][count]:.3f}" if count in run["subset"] else "-" for count in counts),
+            f"{run['repeats']:.1%}",
+        )
+        for (data, method), (run, *_) in results.items()
+        if "subset" in run
+    ]
+    header = ("data", "method", "1 sample", "10 samples", "100 samples", "1,000 samples", "draws with a repeated item")
+    return markdown(header, rows, left=2)
+
+
+def _budgets(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    rows = []
+    for (data, method), runs in results.items():
+        run = runs[0]
+        seconds = mean_and_spread([run["seconds"] for run in runs], digits=0)
+        one_sample = run["bounds"]["1"] if "bounds" in run else run["test"]["nats"]
+        nats = (f"{value:.3f}" for value in (run["train"]["nats"], run["validation"]["nats"], one_sample))
+        counts = (f"{run[name]:,}" for name in ("parameters", "steps", "best_step"))
+        rows.append((data, method, *counts, f"{run['milliseconds_per_step']:.0f}", seconds, *nats))
+    header = ("data", "method", "parameters", "steps", "best step", "ms a step", "seconds")
+    return "Nats of a bound with one sample, as in training, so that the three compare:\n\n" + markdown(
+        (*header, "train", "validation", "test"), rows, left=2
+    )
