@@ -15,7 +15,7 @@ from experiments.bounds import bounds, draw_log_ratios, log_prob, tightness
 from experiments.config import Table
 from experiments.render import markdown, mean_and_spread
 from experiments.results import mean_and_error
-from experiments.training import parameter_count, train
+from experiments.training import parameter_count, train, untrained
 from tessflow.datasets import ItemSets, load_sets
 from tessflow.dequantization import BinaryArgmaxDequantizer, SharedDequantizer, SimplexDequantizer, VoronoiDequantizer
 from tessflow.flows import equivariant_flow
@@ -39,7 +39,11 @@ class Method(BaseModel):
         dim: The dimension of an item's space, where it can be chosen.
         rank: The rank of the kernel of a determinantal process.
         learning_rate: The highest learning rate.
+        weight_decay: Of a model that is no flow.
+        components: The number of Gaussians in the base of a flow.
+        steps: Training steps of a flow, where a step takes several times that of the others.
         scored_rows: Most rows that are scored, of a model that is slow to score.
+        samples: Importance samples a row, of such a model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +54,11 @@ class Method(BaseModel):
     dim: int = Field(default=6, ge=1)
     rank: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    components: int = Field(default=64, ge=1)
+    steps: int | None = Field(default=None, ge=1)
     scored_rows: int | None = Field(default=None, ge=10)
+    samples: int | None = Field(default=None, ge=10, multiple_of=10)
 
     @model_validator(mode="after")
     def _check_dequantizer(self) -> Method:
@@ -63,13 +71,14 @@ class Budget(BaseModel):
     """What every model of a data set may use.
 
     Args:
-        steps: Training steps of a flow.
+        steps: Training steps of a flow, after as many without its vector field (`SetFlow.initialize`).
         exact_steps: Training steps of the other models, many of which take the time of one of a flow's.
         batch_size: Rows in a step of a flow.
         exact_batch_size: Rows in a step of the other models.
         hidden_features: Widths of the networks of the matched model.
         dropout: Its dropout.
         width: Width of a flow's vector field.
+        ema_decay: Decay of the average of the weights.
         evaluate_every: Steps between two evaluations on validation rows, of a flow.
         validation_rows: Most validation rows of a flow.
         samples: Importance samples a row.
@@ -82,12 +91,13 @@ class Budget(BaseModel):
     exact_steps: int = Field(ge=1)
     batch_size: int = Field(default=128, ge=1)
     exact_batch_size: int = Field(default=512, ge=1)
-    hidden_features: tuple[int, ...] = (256, 256)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
+    hidden_features: tuple[int, ...] = (128,)
+    dropout: float = Field(default=0.5, ge=0, lt=1)
     width: int = Field(default=64, ge=1)
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
     evaluate_every: int = Field(default=50, ge=1)
     validation_rows: int = Field(default=1000, ge=10)
-    samples: int = Field(default=10, ge=10, multiple_of=10)
+    samples: int = Field(default=100, ge=10, multiple_of=10)
     subset_rows: int = Field(default=100, ge=2)
 
 
@@ -114,16 +124,15 @@ def build(method: Method, budget: Budget, items: int, size: int) -> Any:
     if method.model == "dpp":
         return KDPP(items, size, rank=method.rank)
     if method.model == "matched":
-        return MatchedSets(
-            items, size, dim=method.dim, hidden_features=budget.hidden_features, dropout=budget.dropout
-        )
+        return MatchedSets(items, size, dim=method.dim, hidden_features=budget.hidden_features, dropout=budget.dropout)
     kinds: dict[str | None, Any] = {
         "voronoi": lambda **options: VoronoiDequantizer((items,), method.dim, **options),
         "simplex": lambda **options: SimplexDequantizer((items,), **options),
         "binary-argmax": lambda **options: BinaryArgmaxDequantizer((items,), **options),
     }
     dequantizer = SharedDequantizer(kinds[method.dequantizer](noise="gaussian", hidden_features=(64,)), size)
-    return SetFlow(equivariant_flow(size, dequantizer.dim, field=method.field, width=budget.width), dequantizer)
+    flow = equivariant_flow(size, dequantizer.dim, field=method.field, width=budget.width, components=method.components)
+    return SetFlow(flow, dequantizer)
 
 
 def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path, device: str) -> dict[str, Any]:
@@ -140,43 +149,47 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
     Returns:
         The measured values, of unordered sets. `bounds` has the test value by the number of importance samples,
         `subset` the same on its rows with up to ten times as many; `repeats` is the share of the model's draws in
-        which an item comes twice.
+        which an item comes twice; `floor_nats` is the entropy, or the least that it can be: see `entropy_floor`.
     """
     loaded = load(data)
     train_rows, validation, test = map(torch.from_numpy, (loaded.train, loaded.validation, loaded.test))
     torch.manual_seed(seed)
     model = build(method, budget, len(loaded.items), train_rows.shape[1])
-    if not isinstance(model, KDPP):
-        model.initialize(train_rows)
-    flow = method.model == "flow"
-    scored = slice(method.scored_rows)
-    trained = train(
-        model,
-        train_rows,
-        validation[: budget.validation_rows] if flow else validation,
-        directory=directory,
-        device=device,
-        objective=None,
-        max_steps=budget.steps if flow else budget.exact_steps,
-        batch_size=budget.batch_size if flow else budget.exact_batch_size,
-        learning_rate=method.learning_rate,
-        evaluate_every=budget.evaluate_every,
-        seed=seed,
-    )
-    result = {
+    flow, scored = method.model == "flow", slice(method.scored_rows)
+    steps = method.steps or budget.steps
+    model.initialize(train_rows, **({"steps": steps} if flow else {}))
+    trained = untrained()
+    if method.model != "independent":
+        trained = train(
+            model,
+            train_rows,
+            validation[: budget.validation_rows][scored] if flow else validation,
+            directory=directory,
+            device=device,
+            max_steps=steps if flow else budget.exact_steps,
+            batch_size=budget.batch_size if flow else budget.exact_batch_size,
+            learning_rate=method.learning_rate,
+            weight_decay=0.0 if flow else method.weight_decay,
+            ema_decay=budget.ema_decay,
+            evaluate_every=budget.evaluate_every,
+            seed=seed,
+        )
+    seen = _seen(train_rows, test)
+    validation, test = validation[: budget.validation_rows][scored], test[scored]
+    return {
         "source": loaded.source,
-        "rows": [len(train_rows), len(validation), len(test[scored])],
+        "rows": [len(train_rows), len(validation), len(test)],
         "items": len(loaded.items),
         "parameters": parameter_count(model),
         **trained,
-        **_score(model, train_rows, validation[: budget.validation_rows][scored], test[scored], budget, seed),
-        "seen_in_training": _seen(train_rows, test),
+        **_score(model, train_rows, validation, test, method.samples, budget, seed),
+        "seen_in_training": seen,
+        "floor_nats": math.log(12) if data == "made" else entropy_floor(seen, len(train_rows)),
     }
-    return result
 
 
 def _score(
-    model: Any, train_rows: Tensor, validation: Tensor, test: Tensor, budget: Budget, seed: int
+    model: Any, train_rows: Tensor, validation: Tensor, test: Tensor, samples: int | None, budget: Budget, seed: int
 ) -> dict[str, Any]:
     device = next(parameter.device for parameter in model.parameters())
     model.eval()
@@ -190,11 +203,12 @@ def _score(
         }
         if not lower_bound:
             return scored | {"test": mean_and_error(-evaluate(model, test, objective=objective))}
-        ratios = draw_log_ratios(model, test.to(device), budget.samples)
-        more = draw_log_ratios(model, test[: budget.subset_rows].to(device), 10 * budget.samples)
+        samples = samples or budget.samples
+        ratios = draw_log_ratios(model, test.to(device), samples)
+        more = draw_log_ratios(model, test[: budget.subset_rows].to(device), 10 * samples)
         drawn = model.sample(1000, distinct=False).sort(-1).values
     repeats = (drawn[:, 1:] == drawn[:, :-1]).any(-1).double().mean().item()
-    test_nats = mean_and_error(-bounds(ratios, budget.samples))
+    test_nats = mean_and_error(-bounds(ratios, samples))
     return scored | {"test": test_nats, "bounds": tightness(ratios), "subset": tightness(more), "repeats": repeats}
 
 
@@ -212,7 +226,7 @@ def entropy_floor(seen: float, draws: int) -> float:
     are certain: u = 0 at no cost.
 
     Args:
-        seen: The share of new draws that were seen before, in (0, 1).
+        seen: The share of new draws that were seen before, in [0, 1).
         draws: The number n of earlier draws.
 
     Example:
@@ -220,7 +234,7 @@ def entropy_floor(seen: float, draws: int) -> float:
         6.908
     """
     new = 1 - seen
-    u = np.linspace(new, 1, 10_001)[:-1]
+    u = np.linspace(max(new, 1e-9), 1, 10_001)[:-1]
     cost = -np.log(-np.expm1(np.log(u) / draws))
     return float((new / u * cost).min())
 
@@ -234,10 +248,16 @@ def _likelihoods(config: Table, results: dict[tuple[str, str], list[dict[str, An
     rows = [
         [method, *(_likelihood(results.get((data, method), [])) for data in config.data)] for method in config.methods
     ]
+    found = {data: runs[0] for (data, _), runs in results.items()}
+    rows.append(["*floor of the entropy*", *(_floor(found.get(data, {})) for data in config.data)])
     for name, values in _PAPER.items():
         published = dict(zip(("retail", "accidents"), values, strict=True))
         rows.append([f"*paper, {name}*", *(f"{published[d]:.2f}" if d in published else "-" for d in config.data)])
     return markdown(("test nats a set", *config.data), rows)
+
+
+def _floor(run: dict[str, Any]) -> str:
+    return f"{run['floor_nats']:.2f}" if run else "-"
 
 
 def _likelihood(runs: list[dict[str, Any]]) -> str:

@@ -31,8 +31,8 @@ class ImageCouplings(nn.Module):
 
     A lazy transform: ``forward(k)`` gives the :class:`~torch.distributions.Transform` of image ``(..., C, H, W)`` to
     image of the same number of values: ``(..., 4 C, H / 2, W / 2)`` if squeezed. Networks are told where they are by a
-    learned image of ``maps`` channels, of which a convolution makes what is added to the first hidden layer. They can
-    be told classes ``k`` in the same way: each class has such an image, 0 at first.
+    learned image of ``maps`` channels, of which a linear map makes what is added to the first hidden layer. They can be
+    told classes ``k`` in the same way: each class has such an image, 0 at first.
 
     Args:
         shape: Channels, height and width ``(C, H, W)`` of what goes in.
@@ -81,9 +81,7 @@ class ImageCouplings(nn.Module):
         self.positions = nn.Parameter(0.1 * torch.randn(1, maps, height, width))
         self.maps = nn.ParameterList(torch.zeros(size, maps, height, width) for size in classes)
         self.norms = nn.ModuleList(ActNorm(channels) for _ in range(layers))
-        self.networks = nn.ModuleList(
-            _Network(channels, hidden_channels, hidden_layers, maps) for _ in range(layers)
-        )
+        self.networks = nn.ModuleList(_Network(channels, hidden_channels, hidden_layers, maps) for _ in range(layers))
         masks = [_mask(self.out_shape, layer, squeezed=squeeze) for layer in range(layers)]
         self.register_buffer("masks", torch.stack(masks), persistent=False)
 
@@ -112,7 +110,7 @@ class _Network(nn.Module):
     def __init__(self, channels: int, hidden_channels: int, hidden_layers: int, maps: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, hidden_channels, 3, padding=1)
-        self.told = nn.Conv2d(maps, hidden_channels, 3, padding=1, bias=False)
+        self.told = nn.Conv2d(maps, hidden_channels, 1, bias=False)
         hidden: list[nn.Module] = []
         for _ in range(hidden_layers - 1):
             hidden += [nn.Conv2d(hidden_channels, hidden_channels, 3, padding=1), nn.ReLU()]
@@ -124,11 +122,14 @@ class _Network(nn.Module):
     def forward(
         self, kept: Tensor, positions: Tensor, maps: Sequence[Tensor], k: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        hidden = self.first(kept.clamp(-_FARTHEST_SEEN, _FARTHEST_SEEN)) + self.told(positions)
+        # What is told of positions, then of each class: there are fewer of them than images.
+        told = self.told(torch.cat([positions, *maps]))
+        hidden = self.first(kept.clamp(-_FARTHEST_SEEN, _FARTHEST_SEEN)) + told[:1]
         if k is not None:
-            # A convolution for each class, of which there are fewer than images.
+            first = 1
             for number, some in enumerate(maps):
-                hidden = hidden + self.told(some).index_select(0, k[:, number])
+                hidden = hidden + told.index_select(0, first + k[:, number])
+                first += len(some)
         raw, shift = self.rest(hidden).chunk(2, 1)
         return _LARGEST_LOG_SCALE * (raw / _LARGEST_LOG_SCALE).tanh(), shift
 

@@ -20,7 +20,8 @@ _MARGIN = 1e-4
 class DequantizedImages(nn.Module):
     r"""Images of bytes under a density of R^(C x H x W), with uniform noise.
 
-    .. math:: x = (y + u) / 256, \quad u \sim U[0, 1)^D, \qquad v = \mathrm{logit}(\alpha + (1 - 2 \alpha) x), \quad \alpha = 10^{-4},
+    .. math:: x = (y + u) / 256, \quad u \sim U[0, 1)^D, \qquad v = \mathrm{logit}(\alpha + (1 - 2 \alpha) x),
+              \quad \alpha = 10^{-4},
 
     .. math:: \log p(y) \ge E_u \Big[ \log p(v) + \sum_d \log \frac{dv_d}{dx_d} - D \log 256 \Big]
 

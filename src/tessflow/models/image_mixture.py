@@ -19,9 +19,9 @@ from tessflow.transforms import CellTransform
 
 __all__ = ["ImageMixture", "ImageMixtureDistribution"]
 
-# In this share, the last, of the way from the anchor to the wall points are moved; and the nearest to the wall, as
+# In this last share of the way from the anchor to the wall points are moved; and the nearest to the wall, as
 # another share, that is told apart from it.
-_MARGIN, _NEAREST = 0.05, 1e-7
+_MARGIN, _NEAREST = 0.005, 1e-7
 
 # The share of a batch in the running means that cells follow.
 _RATE = 0.02
@@ -43,7 +43,7 @@ class ImageMixture(LazyDistribution):
               \log N(z_s) \Big).
 
     The homeomorphism moves points only in the span of the anchors' differences, at most ``cells - 1`` dimensions: cells
-    are cylinders over that. It is the identity but in the last twentieth of the way to a wall: images are concentrated
+    are cylinders over that. It is the identity but in the last 1 in 200 of the way to a wall: images are concentrated
     so sharply that they must not be moved by what the coupling layers do not see. In training the cells follow the mean
     and the spread of the points in that span. With one cell a scale this is the plain flow.
 

@@ -33,8 +33,8 @@ class MatchedSets(nn.Module):
     cells with the dequantizer: densities inside of cells cancel, and what is left is exact. Networks see the cells of
     the items before as their anchors, and do not see their order. All k! orders are summed by way of the 2^k subsets.
 
-    Training maximises the bound :math:`\log k! + \log p(y_1, ..., y_k)` with an order drawn at random. The items of
-    frequencies only, of :meth:`initialize`, are what it starts from.
+    Training maximises the bound :math:`\log k! + \log p(y_1, ..., y_k)` with an order drawn at random. From what
+    :meth:`initialize` sets, it starts as items drawn by their frequencies.
 
     Args:
         items: The number K of items.
@@ -47,7 +47,7 @@ class MatchedSets(nn.Module):
         lower_bound: Whether log-probabilities are lower bounds: of sets of more than 8 items.
 
     Raises:
-        ValueError: If ``size`` is not between 1 and ``items``.
+        ValueError: If ``size`` is not between 1 and ``items``, or ``hidden_features`` is empty.
 
     Example:
         >>> model = MatchedSets(5, 3, dim=2, hidden_features=(16,))
@@ -62,13 +62,15 @@ class MatchedSets(nn.Module):
         items: int,
         size: int,
         *,
-        dim: int = 16,
+        dim: int = 64,
         hidden_features: Sequence[int] = (128,),
-        dropout: float = 0.3,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         if not 1 <= size <= items:
             raise ValueError(f"a set has between 1 and all {items} items, got size {size}.")
+        if not hidden_features:
+            raise ValueError("hidden_features must name the width of one hidden layer at least.")
         self.items, self.size = items, size
         self.anchors = nn.Parameter(torch.randn(items, dim))
         first, *_ = hidden_features

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from zuko.flows import Flow
 
-from tessflow.dequantization import SharedDequantizer
+from tessflow.dequantization import SharedDequantizer, VoronoiDequantizer
 from tessflow.models.dequantized import DequantizedFlow
 
 __all__ = ["SetFlow"]
@@ -52,10 +53,12 @@ class SetFlow(DequantizedFlow):
             raise TypeError(f"dequantizer must be a SharedDequantizer, got {type(dequantizer).__name__}.")
         super().__init__(flow, dequantizer)
 
-    def initialize(self, y: Tensor, *, steps: int = 500, batch_size: int = 256, learning_rate: float = 1e-2) -> None:
-        """Learn how frequent items are: train the flow's base, and the cells and noise, without the flow between them.
+    def initialize(self, y: Tensor, *, steps: int = 1000, batch_size: int = 128, learning_rate: float = 1e-2) -> None:
+        """Place anchors of items that come together side by side, then learn how frequent items are.
 
-        A step takes a fraction of one of training, which then starts from about independent items.
+        Anchors, if there are, come from a correspondence analysis of the sets. For frequencies, the flow's base and
+        the dequantizer are trained without what is between them: a step takes a fraction of one of training, which
+        then starts from about independent items.
 
         Args:
             y: Sets to learn from, int64 of shape ``(B, n)``.
@@ -68,13 +71,17 @@ class SetFlow(DequantizedFlow):
         """
         if len(y) == 0:
             raise ValueError("y must hold at least one set, got none.")
-        parameters = [*self.flow.base.parameters(), *self.dequantizer.parameters()]
+        base, each = cast(nn.Module, self.flow.base), cast(SharedDequantizer, self.dequantizer).each
+        if isinstance(each, VoronoiDequantizer):
+            places = _places(y, each.cardinalities[0], each.dim)
+            each.tessellation.anchors.data[0, :, : places.shape[1]] = places.to(each.tessellation.anchors)
+        parameters = [*base.parameters(), *self.dequantizer.parameters()]
         optimizer = torch.optim.Adam(parameters, lr=learning_rate)
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
             x, log_q = self.dequantizer(y[torch.randint(len(y), (batch_size,))]).rsample_with_log_prob()
             optimizer.zero_grad()
-            (log_q - self.flow.base().log_prob(x.flatten(-2))).mean().backward()
+            (log_q - base().log_prob(x.flatten(-2))).mean().backward()
             optimizer.step()
         optimizer.zero_grad()
 
@@ -106,6 +113,16 @@ class SetFlow(DequantizedFlow):
                 "sets without repeats, or pass distinct=False."
             )
         return drawn
+
+
+def _places(y: Tensor, items: int, dim: int) -> Tensor:
+    """Place items by correspondence analysis of sets, coordinates as those of N(0, 1): ``(items, at most dim)``."""
+    weight = torch.bincount(y.flatten(), minlength=items).clamp_min(1).double().rsqrt()
+    row = torch.arange(len(y), device=y.device).repeat_interleave(y.shape[1])
+    with torch.sparse.check_sparse_tensor_invariants(enable=False):
+        incidence = torch.sparse_coo_tensor(torch.stack([row, y.flatten()]), weight[y.flatten()], (len(y), items))
+        axes = torch.pca_lowrank(incidence, q=min(dim, items, len(y)), niter=20)[2] * weight[:, None]
+    return torch.special.ndtri((axes.argsort(0).argsort(0) + 0.5) / items)
 
 
 def _log_orders(y: Tensor) -> Tensor:
