@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor
 
 from experiments.bounds import draw_log_ratios, tightness
@@ -44,13 +44,13 @@ class Method(BaseModel):
     """A flow of images.
 
     Args:
-        cells: Cells at each scale; 1 for no mixture.
+        cells: Cells at each scale, or for each scale a number; 1 for no mixture.
         wide_as: A flow with wider hidden layers, just wide enough to have as many parameters as with so many cells.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cells: int = Field(default=1, ge=1)
+    cells: PositiveInt | tuple[PositiveInt, ...] = 1
     wide_as: int | None = Field(default=None, ge=1)
 
 
@@ -99,7 +99,7 @@ class Budget(BaseModel):
 def build(method: Method, budget: Budget, shape: Sequence[int]) -> DequantizedImages:
     """Build a model of images of a shape (channels, height, width)."""
 
-    def flow(cells: int, hidden_channels: int) -> ImageMixture:
+    def flow(cells: int | tuple[int, ...], hidden_channels: int) -> ImageMixture:
         return ImageMixture(
             shape,
             cells=cells,
@@ -182,7 +182,7 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
         "test_blocks": [
             round(block.mean().item(), 6) for block in (nats["test"] / bits).tensor_split(min(_BLOCKS, len(test)))
         ],
-        **_usage(k, method.cells),
+        **_usage(k, model.flow.cells),
         **({"entropy_bits": bars_entropy() / bits} if data == "bars" else {}),
     }
 
@@ -204,12 +204,12 @@ def _components(model: DequantizedImages, images: Tensor) -> Tensor:
     return torch.cat([model.flow().assign(model.to_real(some.to(device))[0]).cpu() for some in images.split(250)])
 
 
-def _usage(k: Tensor, cells: int) -> dict[str, Any]:
-    shares = [(scale.bincount(minlength=cells) / len(k)).tolist() for scale in k.T]
+def _usage(k: Tensor, cells: Sequence[int]) -> dict[str, Any]:
+    shares = [(scale.bincount(minlength=some) / len(k)).tolist() for scale, some in zip(k.T, cells, strict=True)]
     _, counts = k.unique(dim=0, return_counts=True)
     share = counts.double() / len(k)
     return {
-        "components": cells ** k.shape[1],
+        "components": math.prod(cells),
         "components_used": len(counts),
         "component_nats": abs(-(share * share.log()).sum().item()),
         "shares": [[round(value, 4) for value in some] for some in shares],

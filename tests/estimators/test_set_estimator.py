@@ -67,16 +67,20 @@ def test_probabilities_sum_to_one(fitted, model):
     assert estimator.n_features_in_ == 3
     for there in (["saw", "axe"], ["saw"], []):
         suggested = estimator.complete(there, n_suggestions=1000, draws=20_000)
-        assert suggested["probability"].sum() == pytest.approx(1, abs=1e-3)
+        assert suggested["probability"].sum() == pytest.approx(1, abs=1e-2)
         assert suggested["probability"].is_monotonic_decreasing
         assert all(not set(there) & set(row) and len(row) == 3 - len(there) for row in suggested["items"])
 
 
-@pytest.mark.parametrize("model", ["dpp", "independent"])
+@pytest.mark.parametrize("model", MODELS)
 def test_a_completion_is_the_conditional_of_the_joint(fitted, model):
-    suggested = fitted[model].complete(["saw", "jam"], n_suggestions=100)
-    joint = np.exp(fitted[model].score_samples([["saw", "jam", *row] for row in suggested["items"]]))
-    np.testing.assert_allclose(suggested["probability"], joint / joint.sum(), rtol=1e-4)
+    estimator = fitted[model]
+    for there, tolerance in ((["saw", "jam"], 1e-4), (["jam"], 1e-4 if model != "matched" else 2e-2)):
+        whole = [row for row in all_sets() if set(there) <= set(row)]
+        marginal = np.exp(estimator.score_samples(whole)).sum()
+        suggested = estimator.complete(there, n_suggestions=100)
+        joint = np.exp(estimator.score_samples([[*there, *row] for row in suggested["items"]]))
+        np.testing.assert_allclose(suggested["probability"], joint / marginal, rtol=tolerance)
 
 
 def test_order_and_kind_of_rows_do_not_matter(fitted):

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 import pooch
 
-__all__ = ["Library", "OfficialFile"]
+__all__ = ["Library", "OfficialFile", "require_official", "unpack"]
 
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
 
@@ -137,9 +137,9 @@ class Library:
             ValueError: If it is damaged, has another checksum, or is no table of that shape and type.
         """
         path = self.fetch(file)
-        raw = _unpack(path)
+        raw = unpack(path)
         md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-        _require_official(file, path, md5)
+        require_official(file, path, md5)
         try:
             frame = pd.read_csv(io.BytesIO(raw), header=None if names else "infer", dtype=dtype, na_filter=False)
         except (ValueError, OverflowError) as error:
@@ -166,7 +166,7 @@ class Library:
         """
         path = self.fetch(archive)
         md5 = pooch.file_hash(path, alg="md5")
-        _require_official(archive, path, md5)
+        require_official(archive, path, md5)
         parts = PurePosixPath(member).parts
         try:
             with tarfile.open(path) as tar:
@@ -179,7 +179,8 @@ class Library:
         raise ValueError(f"'{path}' holds no {member}: take {archive.url}")
 
 
-def _require_official(file: OfficialFile, path: Path, md5: str) -> None:
+def require_official(file: OfficialFile, path: Path, md5: str) -> None:
+    """Raise a ValueError if a file has a checksum, and what lies at `path` another."""
     if file.md5 not in (None, md5):
         raise ValueError(
             f"'{path}' is not the official {file.name} (its unpacked bytes have md5 {md5}, "
@@ -191,7 +192,12 @@ def _verified(file: OfficialFile) -> str:
     return "official" if file.md5 else "unverified"
 
 
-def _unpack(path: Path) -> bytes:
+def unpack(path: Path) -> bytes:
+    """Read a file, unpacked if its name ends in .xz or .gz.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
     packed = path.read_bytes()
     try:
         return {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)(packed)

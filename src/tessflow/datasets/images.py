@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tessflow.datasets.files import Library, OfficialFile, _require_official, _unpack
+from tessflow.datasets.files import Library, OfficialFile, require_official, unpack
 
 __all__ = ["ImageDataset", "bar_images", "bars_entropy", "image_names", "load_images"]
 
@@ -222,14 +222,14 @@ def _read_idx_files(library: Library, idx: _Idx) -> tuple[Part, Part, str]:
     for name, md5 in zip(names, idx.md5, strict=True):
         file = OfficialFile(f"{idx.folder}/{name}", md5=None if idx.packed else md5, packing=".gz", site=idx.site)
         path = library.fetch(file)
-        raw = _unpack(path)
+        raw = unpack(path)
         if idx.packed and path.suffix == ".gz":
             found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
             if found != md5:
                 raise ValueError(f"'{path}' is not the official {name}.gz (md5 {found}, not {md5}): take {file.url}")
         else:
             found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-            _require_official(file, path, found)
+            require_official(file, path, found)
         arrays.append(_parse_idx(raw, str(path)))
         sources.append(f"{path.name} (md5 {found})")
     train, train_labels, test, test_labels = arrays

@@ -225,8 +225,9 @@ class SetEstimator(FlowEstimator):
     ) -> pd.DataFrame:
         """Suggest what is missing from a set, the most probable first.
 
-        If one item is missing, all candidates are compared. If several are, the suggestions are the most probable of
-        those found in a number of draws. Probabilities are exact all the same, but for those of a flow.
+        If one item is missing, all candidates are compared, and probabilities are as exact as those of sets. If several
+        are, the suggestions are the most probable of those found in a number of draws, which also give the probability
+        of what is there: an estimate, unless items are independent or of a determinantal process.
 
         Args:
             items: The items that are there.
@@ -266,9 +267,15 @@ class SetEstimator(FlowEstimator):
             if missing == 1:
                 everything = torch.arange(len(self.schema_.items), device=device)
                 candidates = everything[~torch.isin(everything, given)][:, None]
+                log_joint = self._log_joint(candidates, given, samples)
+                log_chances = log_joint.log_softmax(0)
             else:
-                candidates = self.model_.sample(draws, given=given).sort(-1).values.unique(dim=0)
-            log_chances = self._log_chances(candidates, given, samples)
+                drawn = self.model_.sample(draws, given=given).sort(-1).values
+                candidates, counts = drawn.unique(dim=0, return_counts=True)
+                log_joint = self._log_joint(candidates, given, samples)
+                # The probability of what is there is the mean ratio of the joint to what was drawn from.
+                ratios = log_joint - self.model_.log_prob(candidates, given=given, samples=samples)
+                log_chances = log_joint - ((ratios + counts.log()).logsumexp(0) - math.log(draws))
         best = log_chances.sort(descending=True, stable=True).indices[:n_suggestions]
         chances = log_chances[best].double().exp().cpu().numpy()
         return pd.DataFrame({"items": self.schema_.decode(candidates[best].cpu()), "probability": chances})
@@ -291,13 +298,10 @@ class SetEstimator(FlowEstimator):
     def _scores(self, rows: Tensor, samples: int) -> NDArray[np.float64]:
         return self._evaluate(rows, lambda model, part: model.log_prob(part, samples=samples)).astype(np.float64)
 
-    def _log_chances(self, candidates: Tensor, given: Tensor, samples: int) -> Tensor:
-        """Return the log-probability of each candidate to be what is missing."""
-        chunks = candidates.split(self._chunk())
-        if isinstance(self.model_, SetFlow):
-            sets = [torch.cat([given.expand(len(chunk), -1), chunk], -1) for chunk in chunks]
-            return torch.cat([self.model_.log_prob(chunk, samples=samples) for chunk in sets]).log_softmax(0)
-        return torch.cat([self.model_.log_prob(chunk, given=given, samples=samples) for chunk in chunks])
+    def _log_joint(self, others: Tensor, given: Tensor, samples: int) -> Tensor:
+        """Return the log-probability of sets of the items that are given and others, ``(B, k - j)``."""
+        sets = torch.cat([given.expand(len(others), -1), others], -1)
+        return torch.cat([self.model_.log_prob(chunk, samples=samples) for chunk in sets.split(self._chunk())])
 
     def _adopt(self, schema: ItemSchema, model: nn.Module, options: SetOptions, validation_score: float) -> None:
         super()._adopt(schema, model, options, validation_score)

@@ -51,7 +51,7 @@ class ImageMixture(LazyDistribution):
 
     Args:
         shape: Channels, height and width of an image; height and width are multiples of ``2 ** (scales - 1)``.
-        cells: The number ``K`` of cells a scale.
+        cells: The number ``K`` of cells at every scale, or a number for each.
         scales: The number ``S`` of scales.
         layers: The number of coupling layers a scale.
         hidden_channels: The channels of each hidden layer of the convolutional networks.
@@ -75,7 +75,7 @@ class ImageMixture(LazyDistribution):
         self,
         shape: Sequence[int],
         *,
-        cells: int = 1,
+        cells: int | Sequence[int] = 1,
         scales: int = 3,
         layers: int = 8,
         hidden_channels: int = 32,
@@ -84,23 +84,25 @@ class ImageMixture(LazyDistribution):
     ) -> None:
         super().__init__()
         channels, height, width = shape
-        if min(*shape, cells, scales) < 1:
+        self.cells = (cells,) * scales if isinstance(cells, int) else tuple(cells)
+        if min(*shape, *self.cells, scales) < 1:
             raise ValueError(f"shape, cells and scales must be at least 1, got {tuple(shape)}, {cells} and {scales}.")
+        if len(self.cells) != scales:
+            raise ValueError(f"with {scales} scales, cells must be one number or {scales}, got {self.cells}.")
         if height % 2 ** (scales - 1) or width % 2 ** (scales - 1):
             raise ValueError(
                 f"with {scales} scales, height and width must be multiples of {2 ** (scales - 1)}, "
                 f"got {height} x {width}."
             )
         self.shape = Size(shape)
-        self.cells = cells
         self.tessellations = nn.ModuleList()
         self.couplings = nn.ModuleList()
         for scale in range(scales):
-            self.tessellations.append(_ImageCells((channels, height, width), cells))
+            self.tessellations.append(_ImageCells((channels, height, width), self.cells[scale]))
             self.couplings.append(
                 ImageCouplings(
                     (channels, height, width),
-                    classes=[cells] * (scale + 1) if cells > 1 else [],
+                    classes=[some for some in self.cells[: scale + 1] if some > 1],
                     layers=layers,
                     hidden_channels=hidden_channels,
                     hidden_layers=hidden_layers,
@@ -109,7 +111,7 @@ class ImageMixture(LazyDistribution):
                 )
             )
             channels, height, width = 2 * channels, height // 2, width // 2
-        self.logits = nn.Parameter(torch.zeros([cells] * scales))
+        self.logits = nn.Parameter(torch.zeros(self.cells))
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
 
     def extra_repr(self) -> str:
@@ -125,7 +127,7 @@ class ImageMixture(LazyDistribution):
         return self().log_prob(x)
 
     def log_weights(self) -> Tensor:
-        """Return log p(k) of all components, shape ``(K,) * S``."""
+        """Return log p(k) of all components, shape ``(K_1, ..., K_S)``."""
         return self.logits.flatten().log_softmax(0).reshape(self.logits.shape)
 
     @torch.no_grad()
@@ -145,7 +147,7 @@ class ImageMixture(LazyDistribution):
         training = self.training
         _, _, k = self.train().encode(x, place=True)
         self.train(training)
-        counts = (k * self._strides()).sum(-1).bincount(minlength=self.logits.numel())
+        counts = self._number(k).bincount(minlength=self.logits.numel())
         # A tenth of a row more everywhere: no weight is 0.
         self.logits.copy_((counts + 0.1).log().reshape(self.logits.shape))
         self.initialized.fill_(1)
@@ -166,7 +168,7 @@ class ImageMixture(LazyDistribution):
                 cast(_ImageCells, tessellation).place(h)
             h, ladj, k = tessellation(h)
             ks.append(k)
-            h, more = cast(Any, couplings)(torch.stack(ks, -1)).call_and_ladj(h)
+            h, more = cast(Any, couplings)(self._told(torch.stack(ks, -1))).call_and_ladj(h)
             log_det = log_det + ladj + more
             if couplings is not self.couplings[-1]:
                 h, out = h.chunk(2, 1)
@@ -179,7 +181,7 @@ class ImageMixture(LazyDistribution):
         for scale in reversed(range(len(self.couplings))):
             if scale < len(rest):
                 h = torch.cat([h, rest[scale]], 1)
-            h = self.couplings[scale](k[:, : scale + 1]).inv(h)
+            h = self.couplings[scale](self._told(k[:, : scale + 1])).inv(h)
             h = cast(_ImageCells, self.tessellations[scale]).into(h, k[:, scale])
         return h
 
@@ -188,9 +190,16 @@ class ImageMixture(LazyDistribution):
         shapes = [cast(ImageCouplings, couplings).out_shape for couplings in self.couplings]
         return [Size((c // 2, h, w)) for c, h, w in shapes[:-1]] + [shapes[-1]]
 
-    def _strides(self) -> Tensor:
-        scales = len(self.couplings)
-        return self.cells ** torch.arange(scales - 1, -1, -1, device=self.logits.device)
+    def _told(self, k: Tensor) -> Tensor:
+        """Return what networks are told of cells: those of scales that have several."""
+        return k[:, [scale for scale in range(k.shape[1]) if self.cells[scale] > 1]]
+
+    def _number(self, k: Tensor) -> Tensor:
+        """Count components through, ``(..., S)`` to ``(...)``."""
+        number = torch.zeros_like(k[..., 0])
+        for scale, cells in enumerate(self.cells):
+            number = cells * number + k[..., scale]
+        return number
 
 
 class ImageMixtureDistribution(Distribution):
@@ -213,7 +222,7 @@ class ImageMixtureDistribution(Distribution):
         if module.training and not module.initialized:
             module.initialize(x)
         noise, log_det, k = module.encode(x)
-        weight = module.log_weights().flatten()[(k * module._strides()).sum(-1)]
+        weight = module.log_weights().flatten()[module._number(k)]
         gaussian = sum(-0.5 * (z.square() + math.log(2 * math.pi)).flatten(1).sum(-1) for z in noise)
         return (weight + log_det + gaussian).reshape(value.shape[:-3])
 
@@ -228,8 +237,7 @@ class ImageMixtureDistribution(Distribution):
         with torch.no_grad():
             below = self.module.log_weights().flatten().exp().cumsum(0)[:-1]
             number = torch.searchsorted(below, torch.rand(Size(sample_shape)).to(below))
-            k = number[..., None] // self.module._strides() % self.module.cells
-            return self.component_sample(k)
+            return self.component_sample(torch.stack(torch.unravel_index(number, self.module.logits.shape), -1))
 
     def component_sample(self, k: Tensor, *, temperature: float = 1.0) -> Tensor:
         """Draw an image from each of the components ``k``, int64 ``(..., S)``: ``(..., C, H, W)``.
