@@ -55,7 +55,7 @@ class Method(BaseModel):
     rank: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    components: int = Field(default=64, ge=1)
+    components: int = Field(default=128, ge=1)
     steps: int | None = Field(default=None, ge=1)
     scored_rows: int | None = Field(default=None, ge=10)
     samples: int | None = Field(default=None, ge=10, multiple_of=10)

@@ -5,6 +5,7 @@ from tessflow.flows.coupling import coupling_flow, coupling_layers, coupling_mas
 from tessflow.flows.equivariant import equivariant_flow
 from tessflow.flows.image import ImageCouplings
 from tessflow.flows.interval import IntervalMixture
+from tessflow.flows.item_mixture import ItemMixture
 from tessflow.flows.sequence import RecurrentMixture
 from tessflow.flows.set_fields import AttentionField, ExclusiveField, SetField
 
@@ -13,6 +14,7 @@ __all__ = [
     "ExclusiveField",
     "ImageCouplings",
     "IntervalMixture",
+    "ItemMixture",
     "MultivariateCauchy",
     "RecurrentMixture",
     "SetField",

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Size, Tensor, nn
-from torch.distributions import Distribution, Independent, Transform, constraints
-from torch.distributions.transforms import ReshapeTransform
+from torch import Size, Tensor
+from torch.distributions import Transform, constraints
 from torchdiffeq import odeint
-from zuko.distributions import DiagNormal, NormalizingFlow
+from zuko.distributions import DiagNormal
 from zuko.flows import Flow
 from zuko.lazy import LazyTransform, UnconditionalDistribution
-from zuko.mixtures import GMM
 
+from tessflow.flows.item_mixture import ItemMixture
 from tessflow.flows.set_fields import AttentionField, ExclusiveField, SetField
 
 __all__ = ["ContinuousTransform", "EquivariantTransform", "equivariant_flow"]
@@ -27,13 +26,13 @@ def equivariant_flow(
     field: Literal["exclusive", "attention"] | SetField = "exclusive",
     width: int = 64,
     base: Literal["gaussian", "mixture"] = "mixture",
-    components: int = 64,
+    components: int = 128,
+    classes: int = 32,
     tolerance: float = 1e-5,
 ) -> Flow:
     """Build a density of N exchangeable items in R^D: an equivariant vector field moves them to a base distribution.
 
-    Continuous normalizing flow (Chen et al., 2018, "Neural ordinary differential equations"). It starts as the base,
-    with independent items.
+    Continuous normalizing flow (Chen et al., 2018, "Neural ordinary differential equations"). It starts as the base.
 
     Args:
         items: The number ``N`` of items.
@@ -42,17 +41,17 @@ def equivariant_flow(
             mode, the trace of a field that has none in closed form is Hutchinson's estimate, by one probe of random
             signs a row; else it is exact, for N D backward passes at each evaluation of the field.
         width: The width of the field's layers.
-        base: ``"mixture"`` for a learned mixture of Gaussians with diagonal covariances, from which the items are drawn
-            independently, or ``"gaussian"`` for N(0, I).
+        base: ``"mixture"`` for :class:`ItemMixture`, latent classes that are learned, or ``"gaussian"`` for N(0, I).
         components: The number of Gaussians of a mixture.
+        classes: The number of its classes.
         tolerance: Relative and absolute tolerance of the solver, dopri5, for the root mean square over a batch.
 
     Returns:
         A :class:`zuko.flows.Flow`: ``flow().log_prob(x)`` in nats, for ``x`` of shape ``(..., N D)``.
 
     Raises:
-        ValueError: If ``field`` or ``base`` is not one of those named, ``items``, ``dim`` or ``components`` is
-            below 1, or ``tolerance`` is not positive.
+        ValueError: If ``field`` or ``base`` is not one of those named, ``items``, ``dim``, ``components`` or
+            ``classes`` is below 1, or ``tolerance`` is not positive.
 
     Example:
         >>> flow = equivariant_flow(4, 2, width=16)
@@ -62,8 +61,10 @@ def equivariant_flow(
         >>> density.transform.evaluations  # of the field, in the last solve
         7
     """
-    if min(items, dim, components) < 1:
-        raise ValueError(f"items, dim and components must be at least 1, got {items}, {dim} and {components}.")
+    if min(items, dim, components, classes) < 1:
+        raise ValueError(
+            f"items, dim, components and classes must be at least 1, got {items}, {dim}, {components} and {classes}."
+        )
     if base not in ("gaussian", "mixture"):
         raise ValueError(f"base must be 'gaussian' or 'mixture', got {base!r}.")
     if not isinstance(field, SetField):
@@ -72,7 +73,7 @@ def equivariant_flow(
         field = (ExclusiveField if field == "exclusive" else AttentionField)(dim, width=width)
     transform = EquivariantTransform(field, items, dim, tolerance=tolerance)
     if base == "mixture":
-        return Flow(transform, _IndependentItems(items, dim, components))
+        return Flow(transform, ItemMixture(items, dim, components=components, classes=classes))
     size = torch.zeros(items * dim), torch.ones(items * dim)
     return Flow(transform, UnconditionalDistribution(DiagNormal, *size, buffer=True))
 
@@ -168,20 +169,3 @@ class ContinuousTransform(Transform):
         tolerance = {"rtol": self.tolerance, "atol": self.tolerance}
         path = odeint(counted, start, times, method="dopri5", options=options, **tolerance)
         return [states[-1] for states in path]
-
-
-class _IndependentItems(nn.Module):
-    """Items drawn from one mixture of Gaussians with diagonal covariances, which starts almost as N(0, I)."""
-
-    def __init__(self, items: int, dim: int, components: int) -> None:
-        super().__init__()
-        self.shape = Size((items, dim))
-        self.each = GMM(dim, components=components, covariance_type="diagonal")
-        logits, means, log_scales = self.each.phi
-        nn.init.zeros_(logits)
-        nn.init.normal_(means, std=0.3)
-        nn.init.zeros_(log_scales)
-
-    def forward(self, c: Any = None) -> Distribution:
-        items = Independent(self.each().expand(self.shape[:1]), 1)
-        return NormalizingFlow(ReshapeTransform(Size((self.shape.numel(),)), self.shape), items)

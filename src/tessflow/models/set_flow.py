@@ -54,11 +54,10 @@ class SetFlow(DequantizedFlow):
         super().__init__(flow, dequantizer)
 
     def initialize(self, y: Tensor, *, steps: int = 1000, batch_size: int = 128, learning_rate: float = 1e-2) -> None:
-        """Place anchors of items that come together side by side, then learn how frequent items are.
+        """Place anchors of items that come together side by side, then learn without the vector field.
 
-        Anchors, if there are, come from a correspondence analysis of the sets. For frequencies, the flow's base and
-        the dequantizer are trained without what is between them: a step takes a fraction of one of training, which
-        then starts from about independent items.
+        Anchors, if there are, come from a correspondence analysis of the sets. Then the flow's base and the dequantizer
+        are trained without what is between them: a step takes a fraction of one of training.
 
         Args:
             y: Sets to learn from, int64 of shape ``(B, n)``.
