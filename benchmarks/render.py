@@ -43,6 +43,7 @@ def render(text: str) -> str:
         ("density", density()),
         ("mixed_tables", mixed_tables()),
         ("speed", speed()),
+        ("steps", steps()),
     ):
         text = _put(text, name, table)
     return text
@@ -180,6 +181,20 @@ def profiles() -> str:
         models.setdefault(row["model"], []).append(f"{lost} ({worst})")
     sets = list(dict.fromkeys(row["set"].replace("_", " ") for row in result["rows"]))
     return _table(("model", *sets), [(model, *cells) for model, cells in models.items()], left=1) + _made_by(result)
+
+
+def steps() -> str:
+    """One table of the run of ``step_time.py``: a row a model."""
+    path = RESULTS / "step_time.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text())
+    first: dict[str, float] = {}
+    rows = []
+    for row in result["rows"]:
+        floor = first.setdefault(row["group"], row["milliseconds"])
+        rows.append((row["group"], row["model"], f"{row['milliseconds']:.1f}", f"{row['milliseconds'] / floor:.2f}"))
+    return _table(("models", "", "ms a step", "ratio"), rows, left=2) + _made_by(result)
 
 
 def _changed(command: str) -> str:
