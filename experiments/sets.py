@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -40,7 +40,8 @@ class Method(BaseModel):
         rank: The rank of the kernel of a determinantal process.
         learning_rate: The highest learning rate.
         weight_decay: Of a model that is no flow.
-        components: The number of Gaussians in the base of a flow.
+        base: The base of a flow: latent classes that share their Gaussians, or N(0, I).
+        components: The number of Gaussians.
         steps: Training steps of a flow, where a step takes several times that of the others.
         scored_rows: Most rows that are scored, of a model that is slow to score.
         samples: Importance samples a row, of such a model.
@@ -55,6 +56,7 @@ class Method(BaseModel):
     rank: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    base: Literal["mixture", "gaussian"] = "mixture"
     components: int = Field(default=128, ge=1)
     steps: int | None = Field(default=None, ge=1)
     scored_rows: int | None = Field(default=None, ge=10)
@@ -131,7 +133,14 @@ def build(method: Method, budget: Budget, items: int, size: int) -> Any:
         "binary-argmax": lambda **options: BinaryArgmaxDequantizer((items,), **options),
     }
     dequantizer = SharedDequantizer(kinds[method.dequantizer](noise="gaussian", hidden_features=(64,)), size)
-    flow = equivariant_flow(size, dequantizer.dim, field=method.field, width=budget.width, components=method.components)
+    flow = equivariant_flow(
+        size,
+        dequantizer.dim,
+        field=method.field,
+        width=budget.width,
+        base=method.base,
+        components=method.components,
+    )
     return SetFlow(flow, dequantizer)
 
 
@@ -148,8 +157,8 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
 
     Returns:
         The measured values, of unordered sets. `bounds` has the test value by the number of importance samples,
-        `subset` the same on its rows with up to ten times as many; `repeats` is the share of the model's draws in
-        which an item comes twice; `estimated_trace` is `subset` with a stochastic trace in place of the exact one,
+        `subset` the same on its rows with up to ten times as many; `without_field` is the test value without the
+        vector field; `repeats` is the share of the model's draws in which an item comes twice; `estimated_trace` is `subset` with a stochastic trace in place of the exact one,
         where there is a choice; `floor_nats` is the entropy, or the least that it can be: see `entropy_floor`.
     """
     loaded = load(data)
@@ -185,7 +194,7 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
         **trained,
         **_score(model, train_rows, validation, test, method.samples, budget, seed),
         "seen_in_training": seen,
-        "floor_nats": math.log(12) if data == "made" else entropy_floor(seen, len(train_rows)),
+        "floor_nats": _entropy(data, seen, len(train_rows)),
     }
 
 
@@ -208,12 +217,23 @@ def _score(
         ratios = draw_log_ratios(model, test.to(device), samples)
         subset = test[: budget.subset_rows].to(device)
         more = draw_log_ratios(model, subset, 10 * samples)
+        scored["without_field"] = -bounds(draw_log_ratios(_WithoutField(model), test, samples), samples).mean().item()
         if not model.flow.transform.field.closed_form:
             scored["estimated_trace"] = _with_estimated_trace(model, subset, 10 * samples)
         drawn = model.sample(1000, distinct=False).sort(-1).values
     repeats = (drawn[:, 1:] == drawn[:, :-1]).any(-1).double().mean().item()
     test_nats = mean_and_error(-bounds(ratios, samples))
     return scored | {"test": test_nats, "bounds": tightness(ratios), "subset": tightness(more), "repeats": repeats}
+
+
+class _WithoutField:
+    """A flow on sets whose vector field is 0: what its base and its dequantizer know."""
+
+    def __init__(self, model: SetFlow) -> None:
+        self.model = SetFlow(cast(Any, model.flow.base), cast(SharedDequantizer, model.dequantizer))
+
+    def elbo(self, y: Tensor) -> Tensor:
+        return self.model.elbo(y)
 
 
 def _with_estimated_trace(model: Any, rows: Tensor, samples: int) -> dict[str, float]:
@@ -230,6 +250,12 @@ def _seen(train_rows: Tensor, test: Tensor) -> float:
     return sum(tuple(row) in known for row in test.sort(-1).values.tolist()) / len(test)
 
 
+def _entropy(data: str, seen: float, draws: int) -> float | None:
+    if data == "made":
+        return math.log(12)
+    return entropy_floor(seen, draws) if seen > 0 else None
+
+
 def entropy_floor(seen: float, draws: int) -> float:
     r"""Return the least entropy, in nats, of a law of which a new draw is among ``draws`` earlier ones so seldom.
 
@@ -238,7 +264,7 @@ def entropy_floor(seen: float, draws: int) -> float:
     are certain: u = 0 at no cost.
 
     Args:
-        seen: The share of new draws that were seen before, in [0, 1).
+        seen: The share of new draws that were seen before, in (0, 1].
         draws: The number n of earlier draws.
 
     Example:
@@ -269,7 +295,8 @@ def _likelihoods(config: Table, results: dict[tuple[str, str], list[dict[str, An
 
 
 def _floor(run: dict[str, Any]) -> str:
-    return f"{run['floor_nats']:.2f}" if run else "-"
+    floor = run.get("floor_nats")
+    return "-" if floor is None else f"{floor:.2f}"
 
 
 def _likelihood(runs: list[dict[str, Any]]) -> str:
@@ -295,17 +322,18 @@ def _rows(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -
 
 def _bounds(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     counts = ("1", "10", "100", "1000")
-    rows = [
-        (
-            *(data, method),
-            *(f"{run['subset'][count]:.3f}" if count in run["subset"] else "-" for count in counts),
-            f"{run['repeats']:.1%}",
-        )
-        for (data, method), (run, *_) in results.items()
-        if "subset" in run
-    ]
+    rows = []
+    for (data, method), (run, *_) in results.items():
+        for name, found in ((method, run.get("subset")), (f"*{method}, estimated trace*", run.get("estimated_trace"))):
+            if found is not None:
+                repeats, without = f"{run['repeats']:.1%}", run.get("without_field")
+                rest = (repeats, "-" if without is None else f"{without:.3f}") if name == method else ("-", "-")
+                rows.append((data, name, *(f"{found[n]:.3f}" if n in found else "-" for n in counts), *rest))
     header = ("data", "method", "1 sample", "10 samples", "100 samples", "1,000 samples", "draws with a repeated item")
-    return markdown(header, rows, left=2)
+    return (
+        "Bounds by the number of samples, on the first test rows; and, on all test rows, the value without the vector "
+        "field, of the base and the dequantizer alone:\n\n" + markdown((*header, "no field"), rows, left=2)
+    )
 
 
 def _budgets(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
