@@ -157,9 +157,10 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
 
     Returns:
         The measured values, of unordered sets. `bounds` has the test value by the number of importance samples,
-        `subset` the same on its rows with up to ten times as many; `without_field` is the test value without the
-        vector field; `repeats` is the share of the model's draws in which an item comes twice; `estimated_trace` is `subset` with a stochastic trace in place of the exact one,
-        where there is a choice; `floor_nats` is the entropy, or the least that it can be: see `entropy_floor`.
+        `subset` the same on its rows with up to ten times as many, `estimated_trace` with a stochastic trace in place
+        of the exact one, where there is a choice; `without_field` is the test value without the vector field; `repeats`
+        is the share of the model's draws in which an item comes twice; `floor_nats` is the entropy, or the least that
+        it can be: see `entropy_floor`.
     """
     loaded = load(data)
     train_rows, validation, test = map(torch.from_numpy, (loaded.train, loaded.validation, loaded.test))
