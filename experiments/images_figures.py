@@ -24,7 +24,7 @@ def draw_samples(rows: Sequence[Row], runs: Path) -> Figure:
         rows: Runs of one data set, one a model.
         runs: Where their samples are.
     """
-    figure = Figure(figsize=(3.0 * len(rows), 3.4), layout="constrained")
+    figure = Figure(figsize=(3.0 * len(rows), 3.55), layout="constrained")
     for ax, row in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
         samples = np.load(row.path(runs) / "samples.npy")
         side = int(len(samples) ** 0.5)

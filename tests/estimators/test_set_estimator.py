@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -83,6 +84,14 @@ def test_a_completion_is_the_conditional_of_the_joint(fitted, model):
         np.testing.assert_allclose(suggested["probability"], joint / marginal, rtol=tolerance)
 
 
+def test_suggestions_from_few_draws_are_no_more_than_certain(fitted):
+    totals = [
+        fitted["matched"].complete(["axe"], n_suggestions=1000, draws=30, random_state=seed)["probability"].sum()
+        for seed in range(20)
+    ]
+    assert 0.8 < min(totals) <= max(totals) <= 1 + 1e-5
+
+
 def test_order_and_kind_of_rows_do_not_matter(fitted):
     estimator, rows = fitted["matched"], baskets(20, seed=2)
     expected = estimator.score_samples(rows)
@@ -146,6 +155,9 @@ def test_items_of_any_kind(tmp_path):
     numbers = SetEstimator("independent", **FAST).fit(np.array([[3, 4], [4, 5], [5, 3]]))
     assert {type(item) for row in numbers.sample(5) for item in row} == {int}
     assert np.isfinite(numbers.score_samples([[np.int64(3), 5]])).all()
+    codes = torch.tensor([[3, 4], [5, 3]])
+    for same in (codes, list(codes), [list(row) for row in codes], [set(row) for row in codes]):
+        np.testing.assert_array_equal(numbers.score_samples(same), numbers.score_samples([[3, 4], [5, 3]]))
     pairs = SetEstimator("independent", **FAST).fit([[(1, 2), frozenset({3})], [(1, 2), None.__class__]] * 5)
     assert (1, 2) in pairs.sample(1)[0]
     with pytest.raises(TypeError, match=r"item .* is a (tuple|frozenset|type), which no file keeps"):
@@ -169,6 +181,11 @@ def test_one_possible_set():
         ([["a", "b"], ["c", "c"]], ValueError, r"row 1 \(counted from 0\) has the item 'c' twice"),
         ([["a", "b"], ["a", None]], ValueError, r"row 1 \(counted from 0\) has a missing item, None"),
         ([["a", float("nan")]], ValueError, "row 0 .* has a missing item, nan"),
+        ([["a", "b"], ["a", pd.NA]], ValueError, r"row 1 \(counted from 0\) has a missing item, <NA>"),
+        ([["a", "b"], ["a", (1, ["b"])]], TypeError, r"row 1 .* has the item \(1, \['b'\]\), which is not hashable"),
+        (torch.tensor([[1, 2], [3, 3]]), ValueError, "row 1 .* has the item 3 twice"),
+        (torch.tensor([1, 2]), TypeError, "row 0 .* must be a list of items, got 1"),
+        (torch.zeros(1, 2, 2), TypeError, r"row 0 .* has the item \[0.0, 0.0\], which is not hashable"),
         ([["a", ["b"]]], TypeError, r"row 0 .* has the item \['b'\], which is not hashable"),
         (["ab", "cd"], TypeError, "row 0 .* must be a list of items, got 'ab'"),
         ("ab", TypeError, "X must be a list of sets of items, got 'ab'"),
@@ -201,10 +218,15 @@ def test_refusals(fitted):
     with pytest.raises(TypeError, match="must be a list of items, got 'saw'"):
         estimator.complete("saw")
     for name in ("n_suggestions", "draws", "samples"):
-        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
-            estimator.complete(["saw"], **{name: 0})
-    with pytest.raises(ValueError, match="samples must be at least 1"):
+        for wrong in (0, 1.5):
+            with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1, got {wrong}"):
+                estimator.complete(["saw"], **{name: wrong})
+    with pytest.raises(ValueError, match="samples must be an integer of at least 1, got 0"):
         estimator.score_samples(rows, samples=0)
+    with pytest.raises(ValueError, match="X has no sets to score"):
+        estimator.score([])
+    with pytest.raises(ValueError, match="X_validation has no sets"):
+        SetEstimator(**FAST).fit(rows, X_validation=[])
     with pytest.raises(ValueError, match=r"model: input should be 'matched', 'flow', 'dpp' or 'independent'"):
         SetEstimator("forest").fit(rows)
     with pytest.raises(ValueError, match="rank must be at least the size of a set, 3, got 2"):

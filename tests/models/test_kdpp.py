@@ -94,6 +94,26 @@ def test_what_is_given_conditions(name, known):
     torch.testing.assert_close(found, joint.log_softmax(0))
 
 
+@pytest.mark.parametrize("known", [[], [4]])
+@pytest.mark.parametrize("spread", [5.0, 0.0])
+@pytest.mark.parametrize("noise", [1.0, 1e-3])
+def test_kernels_near_low_rank_and_of_far_lengths(spread, noise, known):
+    torch.manual_seed(0)
+    law, known = KDPP(8, 4, rank=8), torch.tensor(known, dtype=torch.int64)
+    with torch.no_grad():
+        law.log_lengths.normal_(std=spread)
+        law.directions.copy_(torch.randn(8, 2) @ torch.randn(2, 8) + noise * torch.randn(8, 8))
+    rows = torch.arange(8)[~torch.isin(torch.arange(8), known)][subsets(8 - len(known), 4 - len(known))]
+    log_prob = law.log_prob(rows, given=known)
+    assert log_prob.dtype == torch.float32
+    assert log_prob.double().exp().sum().item() == pytest.approx(1, abs=1e-5)
+    law.elbo(subsets(8, 4)).sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in law.parameters())
+    drawn, counts = law.sample(2000, given=known).sort(-1).values.unique(dim=0, return_counts=True)
+    expected = 2000 * law.log_prob(drawn, given=known).exp()
+    assert ((counts - expected).abs() < 5 * expected.sqrt() + 1).all()
+
+
 @pytest.mark.parametrize("known", [None, [4], [5, 1]])
 @pytest.mark.parametrize("name", LAWS)
 def test_sets_are_drawn_as_often_as_they_should(name, known):

@@ -120,6 +120,8 @@ def test_needs_one_item_dequantizer_and_rows():
         SetFlow(equivariant_flow(2, 2), VoronoiDequantizer((3, 3), dim=2))
     with pytest.raises(ValueError, match="y must hold at least one set"):
         make().initialize(torch.zeros(0, 2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"variable 1 has values 0, ..., 5, got y\[..., 1\] from 1 to 6"):
+        make().initialize(torch.tensor([[0, 6], [0, 1]]))
 
 
 def test_initialization_places_companions_side_by_side():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Literal
 
@@ -85,10 +85,11 @@ class ItemSchema(BaseModel):
 
 
 def read_sets(X: Any) -> list[list[Any]]:
-    """Return sets as lists of items, without NumPy's types.
+    """Return sets as lists of items, without the types of NumPy and PyTorch.
 
     Args:
-        X: A list of lists, tuples, sets or arrays; a 2-D array; or a DataFrame, of which each row is a set.
+        X: A list of lists, tuples, sets, arrays or tensors; a 2-D array or tensor; or a DataFrame, of which each row is
+            a set.
 
     Raises:
         TypeError: If a row is no collection, or an item is not hashable.
@@ -96,25 +97,40 @@ def read_sets(X: Any) -> list[list[Any]]:
     """
     if isinstance(X, pd.DataFrame):
         X = X.to_numpy(dtype=object)
+    X = _plain(X)
     if isinstance(X, (str, bytes)) or not isinstance(X, Iterable):
         raise TypeError(f"X must be a list of sets of items, got {X!r}.")
     return [_row(row, f"row {n} (counted from 0)") for n, row in enumerate(X)]
 
 
+def _plain(value: Any) -> Any:
+    """Return an array, a tensor or a number of theirs as Python's lists and numbers."""
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic, Tensor)) else value
+
+
 def _row(row: Any, where: str) -> list[Any]:
+    row = _plain(row)
     if isinstance(row, (str, bytes)) or not isinstance(row, Iterable):
         raise TypeError(f"{where} must be a list of items, got {row!r}.")
-    items = [item.item() if isinstance(item, np.generic) else item for item in row]
+    items = [_plain(item) for item in row]
     seen: set[Any] = set()
     for item in items:
-        if not isinstance(item, Hashable):
+        if not _hashable(item):
             raise TypeError(f"{where} has the item {item!r}, which is not hashable: use strings or numbers.")
-        if item is None or item != item:
+        if item is None or item is pd.NA or item != item:
             raise ValueError(f"{where} has a missing item, {item!r}: sets have one size, and all of their items.")
         if item in seen:
             raise ValueError(f"{where} has the item {item!r} twice: a set holds an item once.")
         seen.add(item)
     return items
+
+
+def _hashable(item: Any) -> bool:
+    try:
+        hash(item)
+    except TypeError:  # a tuple may hold a list
+        return False
+    return True
 
 
 def _require_size(rows: list[list[Any]], size: int) -> None:

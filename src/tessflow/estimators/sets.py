@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -161,7 +162,7 @@ class SetEstimator(FlowEstimator):
         Raises:
             TypeError: If a row is no collection of hashable items.
             ValueError: If an option is out of range, there is no row, rows have an item twice or different sizes, or
-                ``X_validation`` has an item that ``X`` has not.
+                ``X_validation`` has no row, or an item that ``X`` has not.
         """
         options = self._options(directory)
         schema = ItemSchema.infer(X)
@@ -171,6 +172,8 @@ class SetEstimator(FlowEstimator):
             if X_validation is None
             else (encoded, schema.encode(X_validation))
         )
+        if len(validation) == 0:
+            raise ValueError("X_validation has no sets: give at least one, or None to set some of X aside.")
         model: Any = self._build(options, schema)
         with seeded(options.random_state, torch.device("cpu")):
             if isinstance(model, SetFlow):
@@ -207,12 +210,22 @@ class SetEstimator(FlowEstimator):
         Raises:
             TypeError: If a row is no collection of hashable items.
             ValueError: If a row has another size, an item twice or an item that was not seen in training, or
-                ``samples`` < 1.
+                ``samples`` is no integer of at least 1.
         """
         check_is_fitted(self)
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}.")
+        _require_counts(samples=samples)
         return self._scores(self.schema_.encode(X), samples)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean log-probability of the sets, in nats; see :meth:`score_samples`.
+
+        Raises:
+            ValueError: As :meth:`score_samples`, or if there is no row.
+        """
+        scores = self.score_samples(X)
+        if len(scores) == 0:
+            raise ValueError("X has no sets to score: give at least one.")
+        return float(scores.mean())
 
     def complete(
         self,
@@ -243,7 +256,8 @@ class SetEstimator(FlowEstimator):
         Raises:
             TypeError: If ``items`` is no collection of hashable items.
             ValueError: If nothing is missing, an item is there twice or was not seen in training, ``n_suggestions``,
-                ``draws`` or ``samples`` < 1, or several items are missing and the model is a flow.
+                ``draws`` or ``samples`` is no integer of at least 1, or several items are missing and the model is a
+                flow.
 
         Example:
             >>> baskets = [["bread", "butter", "jam"], ["tea", "milk", "jam"]] * 50
@@ -252,9 +266,7 @@ class SetEstimator(FlowEstimator):
             ['jam', 'milk']
         """
         check_is_fitted(self)
-        for name, value in (("n_suggestions", n_suggestions), ("draws", draws), ("samples", samples)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        _require_counts(n_suggestions=n_suggestions, draws=draws, samples=samples)
         (there,) = read_sets([items])
         missing = self.schema_.size - len(there)
         if missing < 1:
@@ -273,9 +285,11 @@ class SetEstimator(FlowEstimator):
                 drawn = self.model_.sample(draws, given=given).sort(-1).values
                 candidates, counts = drawn.unique(dim=0, return_counts=True)
                 log_joint = self._log_joint(candidates, given, samples)
-                # The probability of what is there is the mean ratio of the joint to what was drawn from.
+                # The probability of what is there is the mean ratio of the joint to what was drawn from, and at least
+                # that of the sets found.
                 ratios = log_joint - self.model_.log_prob(candidates, given=given, samples=samples)
-                log_chances = log_joint - ((ratios + counts.log()).logsumexp(0) - math.log(draws))
+                log_there = (ratios + counts.log()).logsumexp(0) - math.log(draws)
+                log_chances = log_joint - log_there.maximum(log_joint.logsumexp(0))
         best = log_chances.sort(descending=True, stable=True).indices[:n_suggestions]
         chances = log_chances[best].double().exp().cpu().numpy()
         return pd.DataFrame({"items": self.schema_.decode(candidates[best].cpu()), "probability": chances})
@@ -333,3 +347,9 @@ class SetEstimator(FlowEstimator):
         }
         with seeded(options.random_state, torch.device("cpu")):
             return kinds[options.model]()
+
+
+def _require_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if not isinstance(count, Integral) or count < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {count!r}.")

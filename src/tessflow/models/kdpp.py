@@ -179,25 +179,22 @@ class KDPP(_SetLaw):
 
         First k eigenvectors are drawn, then items from what they span (Kulesza & Taskar, 2011).
         """
-        directions, log_lengths = self.directions.double(), self.log_lengths.double()
-        factor, left = _without(directions, given) * log_lengths.exp()[:, None], self.size
-        left -= 0 if given is None else len(given)
-        values, vectors = torch.linalg.eigh(factor.mT @ factor)
-        log_values = _log_positive(values)
-        vectors = factor @ vectors * (-log_values / 2).exp()  # of the kernel, with length 1
+        factor = _without(self.directions.double(), given) * self.log_lengths.double().exp()[:, None]
+        left = self.size - (0 if given is None else len(given))
+        vectors, values, _ = torch.linalg.svd(factor, full_matrices=False)
+        log_values = _log_squares(values)
         chunks = torch.arange(n).split(max(1, _CHUNK // (self.items * self.size)))
         drawn = [_project(vectors.T[_choose(log_values, left, len(chunk))].mT) for chunk in chunks]
         return torch.cat(drawn) if drawn else torch.empty(0, left, dtype=torch.int64, device=factor.device)
 
     def _log_prob(self, y: Tensor, given: Tensor | None) -> Tensor:
         require_sets(y, self.items, self.size, given)
-        directions = _without(self.directions, given)
-        rows = directions[y]
-        log_det = torch.linalg.slogdet(rows @ rows.mT).logabsdet + 2 * self.log_lengths[y].sum(-1)
-        factor = directions * self.log_lengths.exp()[:, None]
-        # The eigenvalues of the kernel that are not 0.
-        values = torch.linalg.eigvalsh(factor.mT @ factor)
-        return log_det - log_elementary_symmetric(_log_positive(values), y.shape[-1])
+        # In float64, and without products B B^T, whose eigenvalues are as far apart as the squares of B's values.
+        directions, log_lengths = _without(self.directions.double(), given), self.log_lengths.double()
+        heights = torch.linalg.qr(directions[y].mT).R.diagonal(dim1=-2, dim2=-1).abs()
+        log_det = 2 * (heights.log() + log_lengths[y]).sum(-1)
+        log_values = _log_squares(torch.linalg.svdvals(directions * log_lengths.exp()[:, None]))
+        return (log_det - log_elementary_symmetric(log_values, y.shape[-1])).to(self.log_lengths)
 
 
 def _without(directions: Tensor, given: Tensor | None) -> Tensor:
@@ -253,10 +250,10 @@ def _log_product(a: Tensor, b: Tensor, k: int) -> Tensor:
     return torch.stack(coefficients, -1)
 
 
-def _log_positive(values: Tensor) -> Tensor:
-    """Take logarithms of eigenvalues of a matrix that has none below 0, but for rounding."""
+def _log_squares(values: Tensor) -> Tensor:
+    """Return logarithms of the eigenvalues of B B^T, finite, for the singular values of B."""
     eps = torch.finfo(values.dtype).eps
-    return values.clamp_min(eps * values.detach().max().item()).log()
+    return 2 * values.clamp_min(eps * values.detach().max().item()).log()
 
 
 def _choose(log_values: Tensor, k: int, n: int) -> Tensor:

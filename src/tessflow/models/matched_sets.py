@@ -112,6 +112,9 @@ class MatchedSets(nn.Module):
     def log_prob(self, y: Tensor, *, given: Tensor | None = None, samples: int = 100) -> Tensor:
         """Return log p of sets, or of the other items of sets that hold some that are given.
 
+        Given items, this is the law of the others where those given were drawn first, as :meth:`sample` draws them: not
+        the conditional of the law of sets, which sums over orders in which they come later.
+
         Args:
             y: Sets, shape ``(B, k)``; or the other items, ``(B, k - j)``.
             given: Items that all sets hold, shape ``(j,)``, drawn before the others.

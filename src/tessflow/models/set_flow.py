@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from zuko.flows import Flow
 
 from tessflow.dequantization import SharedDequantizer, VoronoiDequantizer
+from tessflow.dequantization.base import require_classes
 from tessflow.models.dequantized import DequantizedFlow
 
 __all__ = ["SetFlow"]
@@ -66,10 +67,11 @@ class SetFlow(DequantizedFlow):
             learning_rate: The first learning rate; it falls linearly to 0.
 
         Raises:
-            ValueError: If there is no set.
+            ValueError: If there is no set, or a row is not of n items.
         """
         if len(y) == 0:
             raise ValueError("y must hold at least one set, got none.")
+        require_classes(y, self.dequantizer.num_classes)
         base, each = cast(nn.Module, self.flow.base), cast(SharedDequantizer, self.dequantizer).each
         if isinstance(each, VoronoiDequantizer):
             places = _places(y, each.cardinalities[0], each.dim)
