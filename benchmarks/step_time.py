@@ -43,11 +43,11 @@ def set_flow(cells: str, **options: Any) -> nn.Module:
         "simplex": lambda **noise: SimplexDequantizer((ITEMS,), **noise),
     }
     dequantizer = SharedDequantizer(kinds[cells](noise="gaussian", hidden_features=(64,)), SETS)
-    model = SetFlow(equivariant_flow(SETS, dequantizer.dim, **options), dequantizer)
+    flow = equivariant_flow(SETS, dequantizer.dim, **options)
     with torch.no_grad():
-        for parameter in model.flow.transform.parameters():
+        for parameter in flow.transform.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    return model
+    return SetFlow(flow, dequantizer)
 
 
 def main() -> None:
