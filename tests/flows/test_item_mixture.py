@@ -53,3 +53,14 @@ def test_far_points_have_finite_values_and_gradients(dtype):
     value.sum().backward()
     assert value.isfinite().all()
     assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
+
+
+def test_weights_that_underflow_leave_values_and_gradients_finite():
+    module = build(dtype=torch.float32)
+    with torch.no_grad():
+        module.logits[:, 0] = -200
+        module.components.means[0] = 50
+    value = module().log_prob(torch.full((1, 6), 50.0))
+    value.sum().backward()
+    assert value.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in module.parameters())

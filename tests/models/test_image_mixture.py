@@ -254,3 +254,24 @@ def test_the_bound_tightens_and_its_jacobian_is_right():
     slope = torch.autograd.grad(again.sum(), real)[0]
     torch.testing.assert_close(slope.log().flatten(1).sum(-1), log_det, atol=1e-3, rtol=1e-4)
     assert model.sample((3,)).shape == (3, 1, 4, 4)
+
+
+def test_an_image_too_far_to_be_squared_does_not_spoil_the_cells():
+    flow = mixture((1, 4, 4)).train()
+    before = copy.deepcopy(flow.state_dict())
+    far = torch.randn(4, 1, 4, 4, dtype=torch.float64)
+    far[0] = 1e300
+    flow().log_prob(far)
+    name = "tessellations.0.mean"
+    assert torch.equal(flow.state_dict()[name], before[name])
+    assert flow.eval()().log_prob(torch.randn(3, 1, 4, 4, dtype=torch.float64)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("value", "samples", "message"),
+    [(300, 1, "values from 0 to 255, got 300"), (-3, 1, "got -3"), (7, 0, "samples must be at least 1, got 0")],
+)
+def test_refuses_what_is_no_byte(value, samples, message):
+    model = DequantizedImages(mixture((1, 4, 4)).float())
+    with pytest.raises(ValueError, match=message):
+        model.log_prob(torch.full((2, 1, 4, 4), value), samples=samples)

@@ -60,9 +60,10 @@ class _ItemMixtureDensity(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         module = self.module
         log_densities = module.components.log_prob(value.unflatten(-1, module.shape))
-        # One product of matrices for all classes. Weights that underflow are those of far smaller terms.
+        # One product of matrices for all classes. What underflows counts as the least number that there is.
         top = log_densities.detach().amax(-1, keepdim=True)
-        log_each = ((log_densities - top).exp() @ module.logits.softmax(-1).mT).log() + top
+        shares = (log_densities - top).exp() @ module.logits.softmax(-1).mT
+        log_each = shares.clamp_min(torch.finfo(shares.dtype).tiny).log() + top
         return (module.class_logits.log_softmax(-1) + log_each.sum(-2)).logsumexp(-1)
 
     @torch.no_grad()

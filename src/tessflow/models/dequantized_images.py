@@ -69,10 +69,21 @@ class DequantizedImages(nn.Module):
         v, log_det = self.to_real(y)
         return self.flow().log_prob(v) + log_det
 
-    def log_prob(self, y: Tensor, samples: int = 1) -> Tensor:
-        """Return the importance-weighted bound on log p(y) of so many draws, nats: ``(B, C, H, W)`` to ``(B,)``."""
-        draws = torch.stack([self.elbo(y) for _ in range(samples)])
-        return draws.logsumexp(0) - math.log(samples)
+    @torch.no_grad()
+    def log_prob(self, y: Tensor, *, samples: int = 1) -> Tensor:
+        """Return the importance-weighted bound on log p(y) of so many draws, nats: ``(B, C, H, W)`` to ``(B,)``.
+
+        Raises:
+            ValueError: If ``samples`` is below 1, or ``y`` has a value that is not one of 0, ..., 255.
+        """
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}.")
+        if y.numel() and (y.min() < 0 or y.max() > 255):
+            raise ValueError(f"images have values from 0 to 255, got {y.min().item()} to {y.max().item()}.")
+        total = self.elbo(y)
+        for _ in range(samples - 1):
+            total = torch.logaddexp(total, self.elbo(y))
+        return total - math.log(samples)
 
     @torch.no_grad()
     def initialize(self, y: Tensor) -> None:

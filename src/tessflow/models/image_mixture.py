@@ -329,10 +329,12 @@ class _ImageCells(nn.Module):
 
     @torch.no_grad()
     def _follow(self, a: Tensor) -> None:
-        # New tensors: the old ones may be needed to go backward.
-        self.mean = self.mean.lerp(a.mean(0).to(self.mean.dtype), _RATE)
-        square = (a - double(self.mean)).square().mean(0).to(self.spread.dtype)
-        self.spread = self.spread.square().lerp(square, _RATE).sqrt().clamp_min(1e-6)
+        # New tensors: the old ones may be needed to go backward. One point too far to be squared changes nothing.
+        mean = self.mean.lerp(a.mean(0).to(self.mean.dtype), _RATE)
+        square = (a - double(mean)).square().mean(0).to(self.spread.dtype)
+        spread = self.spread.square().lerp(square, _RATE).sqrt().clamp_min(1e-6)
+        finite = (mean + spread).isfinite().all()
+        self.mean, self.spread = torch.where(finite, mean, self.mean), torch.where(finite, spread, self.spread)
 
     def _coordinates(self, h: Tensor) -> Tensor:
         return (double(h.flatten(1)) - double(self.centre)) @ double(self.basis).T
