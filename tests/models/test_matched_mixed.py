@@ -8,6 +8,7 @@ from row_cases import FEW, KINDS, ORDERS, REAL, WHOLE, every_row, numeric, pertu
 from torch.testing import assert_close
 
 from tessflow.models import MatchedFlow, Number, Restriction, Variable
+from tessflow.transforms import PiecewiseLinear
 
 every_order = pytest.mark.parametrize("order", ORDERS, ids=str)
 
@@ -80,7 +81,7 @@ def test_numbers_drawn_have_the_distribution_of_their_cdf(order):
     y = model.sample(n)
     y = y[y[:, 1] == 0]
     parts = model.conditionals
-    u = parts.cdf(1, model.block(y, 1), y[:, 3]).sort().values
+    u = model.conditional(y, 1).cdf(y[:, 3]).sort().values
     # The statistic of Kolmogorov and Smirnov.
     assert (u - torch.arange(1, len(u) + 1) / len(u)).abs().max() < 1.7 / math.sqrt(len(u))
 
@@ -162,15 +163,15 @@ def test_any_order_models_see_what_is_known_in_each_row():
     known, y = torch.rand(12, 5) < 0.5, some_rows(12)
     columns = {0: (0,), 1: (1, 5), 2: (2,), 3: (3, 6), 4: (4, 7)}
     for n in range(5):
-        block = model.block(y, n, known)
+        block = model.conditional(y, n, known).block
         for row in range(12):
-            assert_close(model.block(y[row : row + 1], n, known[row : row + 1]), block[row : row + 1])
+            assert_close(model.conditional(y[row : row + 1], n, known[row : row + 1]).block, block[row : row + 1])
         for changed in (0, 1, 3, 4):
             other = some_rows(12)
             keep = [c for m, cs in columns.items() if m != changed for c in cs]
             other[:, keep] = y[:, keep]
             same = (other == y).all(-1)
-            differs = (block != model.block(other, n, known)).any(-1)
+            differs = (block != model.conditional(other, n, known).block).any(-1)
             may = known[:, changed] & ~same & (changed != n)
             assert not (differs & ~may).any()
             assert differs.sum() >= 0.6 * may.sum()  # numbers far out look alike
@@ -252,10 +253,11 @@ def test_starts_as_independent_columns_of_uniform_cells(order):
     atoms = torch.tensor([[0, 0, 0, 1, 0, 0, 0, 0], [0, 0, 0, 2, 1, 0, 0, 0]], dtype=torch.float64)
     assert_close(model.log_prob_of(atoms)[:, [0, 3]], -classes[[0, 1]].log().expand(2, 2))
     # Between the knots of the scale every thirty-second of N(0, 1) is as probable.
-    block = model.block(y[:1], 1)
+    block = model.conditional(y[:1], 1).block
     levels = torch.arange(1, 32, dtype=torch.float64) / 32
-    x = model.conditionals._scale(0).inv(torch.special.ndtri(levels))
-    assert_close(model.conditionals.cdf(1, block.expand(31, -1), x), levels, atol=1e-5, rtol=0)
+    scale = PiecewiseLinear(torch.tensor(REAL.knots), torch.tensor(REAL.scores))
+    x = scale.inv(torch.special.ndtri(levels).float()).double()
+    assert_close(model.conditionals.at(1, block.expand(31, -1)).cdf(x), levels, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("order", ["natural", "any"])
@@ -286,9 +288,9 @@ def test_a_million_whole_numbers_keep_their_accuracy_in_float32(order):
     y[:, 2] = torch.arange(700_000, 750_000)
     conditional = [m.log_prob_of(y, [1], given=[0]).double().exp() for m in (exact, model)]
     assert_close(conditional[1], conditional[0], rtol=2e-4, atol=0)
-    block = exact.block(y[:1], 1)
+    block = exact.conditional(y[:1], 1).block
     ends = torch.tensor([699_999.5, 749_999.5], dtype=torch.float64)
-    below, above = exact.conditionals.cdf(1, block.expand(2, -1), ends).tolist()
+    below, above = exact.conditionals.at(1, block.expand(2, -1)).cdf(ends).tolist()
     assert conditional[0].sum().item() == pytest.approx(above - below, rel=1e-9)
 
 

@@ -6,6 +6,7 @@ from tessflow.flows.equivariant import equivariant_flow
 from tessflow.flows.image import ImageCouplings
 from tessflow.flows.interval import IntervalMixture
 from tessflow.flows.item_mixture import ItemMixture
+from tessflow.flows.log_cauchy import LogCauchy
 from tessflow.flows.sequence import RecurrentMixture
 from tessflow.flows.set_fields import AttentionField, ExclusiveField, SetField
 
@@ -15,6 +16,7 @@ __all__ = [
     "ImageCouplings",
     "IntervalMixture",
     "ItemMixture",
+    "LogCauchy",
     "MultivariateCauchy",
     "RecurrentMixture",
     "SetField",

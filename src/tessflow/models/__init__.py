@@ -12,9 +12,10 @@ from tessflow.models.kdpp import KDPP, IndependentItems, log_elementary_symmetri
 from tessflow.models.matched import MatchedFlow
 from tessflow.models.matched_sets import MatchedSets
 from tessflow.models.set_flow import SetFlow
-from tessflow.models.variables import Number, Restriction, Variable
+from tessflow.models.variables import Ascent, Number, Restriction, Variable
 
 __all__ = [
+    "Ascent",
     "KDPP",
     "CharacterModel",
     "DequantizedFlow",

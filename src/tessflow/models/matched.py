@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tessflow.dequantization.voronoi import ProfileName
+from tessflow.models.conditional import Conditional
 from tessflow.models.conditionals import Conditionals
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.networks import AnyOrderNetwork, MaskedNetwork
-from tessflow.models.variables import Restriction, Variable
+from tessflow.models.variables import Ascent, Restriction, Variable
 
 __all__ = ["MatchedFlow"]
 
@@ -48,6 +49,8 @@ class MatchedFlow(nn.Module):
         profile: How noise is pushed into cells; only ``condition_on="point"`` sees it.
         most_logits: Most classes of a variable that has a logit for each. One of more has a flow whose points decode to
             the nearest anchor, and makes log-probabilities lower bounds.
+        ascents: Pairs of numeric variables, the first of which is never above the second. Whichever comes second in an
+            order is cut off at the other, where that is known, so that every conditional stays a factor.
 
     Attributes:
         lower_bound: Whether log-probabilities are lower bounds.
@@ -75,6 +78,7 @@ class MatchedFlow(nn.Module):
         condition_on: Literal["point", "cell"] = "cell",
         profile: ProfileName = "truncated-gaussian",
         most_logits: int = 1000,
+        ascents: Sequence[Ascent] = (),
     ) -> None:
         super().__init__()
         if condition_on not in ("point", "cell"):
@@ -82,7 +86,12 @@ class MatchedFlow(nn.Module):
         self.variables = tuple(Variable(classes=v) if isinstance(v, int) else v for v in variables)
         self.any_order = order == "any"
         self.conditionals = Conditionals(
-            self.variables, dim, most_logits=most_logits, condition_on=condition_on, profile=profile
+            self.variables,
+            dim,
+            most_logits=most_logits,
+            condition_on=condition_on,
+            profile=profile,
+            ascents=ascents,
         )
         sizes, n = self.conditionals.sizes, len(self.variables)
         self.register_buffer("order", torch.arange(n) if self.any_order else _permutation(order, n))
@@ -96,22 +105,31 @@ class MatchedFlow(nn.Module):
     @property
     def lower_bound(self) -> bool:
         """Whether log-probabilities are lower bounds rather than exact."""
-        return self.conditionals.condition_on == "point" or bool(self.conditionals.many)
+        return self.conditionals.condition_on == "point" or not self.conditionals.exact
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
         """The number of classes of each variable."""
         return tuple(variable.classes for variable in self.variables)
 
-    def elbo(self, y: Tensor) -> Tensor:
+    @torch.no_grad()
+    def initialize(self, rows: Tensor) -> None:
+        """Start as independent variables whose classes are as frequent as in rows, ``(B, N)`` or ``(B, N + M)``."""
+        self.bias.copy_(self.conditionals.started(rows))
+
+    def elbo(self, y: Tensor, *, shown: Tensor | None = None) -> Tensor:
         """Return the exact log-likelihood of rows, or one sample of its bound: ``(B,)``, nats, differentiable.
 
         An any-order model takes a random order for each row.
+
+        Args:
+            y: Rows, shape ``(B, N)`` or ``(B, N + M)``.
+            shown: What the network is shown in their place, such as rows with values hidden; the rows by default.
         """
         place = None
         if self.any_order:
             place = torch.rand(y.shape[:-1].numel(), len(self.variables), device=y.device)
-        return self._contributions(y, place, samples=1).sum(-1)
+        return self._contributions(y, place, samples=1, shown=shown).sum(-1)
 
     @torch.no_grad()
     def log_prob(self, y: Tensor, *, samples: int = 100) -> Tensor:
@@ -155,8 +173,8 @@ class MatchedFlow(nn.Module):
         return self._contributions(y, place, samples=samples)[..., wanted]
 
     @torch.no_grad()
-    def block(self, y: Tensor, n: int, known: Tensor | None = None) -> Tensor:
-        """Return the network's output for variable ``n``, given what is known of the others.
+    def conditional(self, y: Tensor, n: int, known: Tensor | None = None) -> Conditional:
+        """Return the distribution of variable ``n`` in each row, given what is known of the others.
 
         Args:
             y: Rows, shape ``(B, N)`` or ``(B, N + M)``.
@@ -164,19 +182,20 @@ class MatchedFlow(nn.Module):
             known: What is known of the rows, boolean ``(B, N)``; whether ``n`` itself is makes no difference. By
                 default the variables before it in the model's order.
 
-        Returns:
-            The block of which :class:`~tessflow.models.conditionals.Conditionals` makes a distribution, ``(B, size)``.
-
         Raises:
             ValueError: If the model has one order, and something else is known.
         """
-        block, x = self.conditionals.block(n), self.conditionals.represent(*self.conditionals.split(y))
-        if isinstance(self.network, AnyOrderNetwork):
-            known = (self.order < n).expand(len(y), -1) if known is None else known & (self.order != n)
-            return self.bias[block] + self.network.one(n, x, known)
-        if known is not None:
+        parts = self.conditionals
+        block, (codes, numbers) = parts.block(n), parts.split(y)
+        if known is not None and not isinstance(self.network, AnyOrderNetwork):
             raise ValueError("this model has one order of the variables: a model of order='any' has every conditional")
-        return self._output(x, None)[:, block]
+        before = self._rank < self._rank[n]
+        known = before.expand(len(y), -1) if known is None else known & (self._rank != self._rank[n])
+        limits = parts.limits(n, codes, numbers, known)
+        x = parts.represent(codes, numbers)
+        if isinstance(self.network, AnyOrderNetwork):
+            return parts.at(n, self.bias[block] + self.network.one(n, x, known), limits)
+        return parts.at(n, self._output(x, None)[:, block], limits)
 
     def order_of(self, given: Sequence[int], wanted: Sequence[int]) -> Tensor:
         """Return an order that begins with the variables given, followed by those wanted.
@@ -253,43 +272,57 @@ class MatchedFlow(nn.Module):
             numbers[:, places] = number[places]
         walk = None if self.network is None else self.network.walk(parts.represent(codes, numbers))
         log_chance = torch.zeros(n, dtype=torch.float64, device=device)
-        restricted = 0
+        restricted, done = 0, list[int]()
         for v in begin + [v for v in self.order.tolist() if v not in begin]:
             block = self.bias[parts.block(v)].expand(n, -1)
             if walk is not None:
                 block = block + walk.output(v)
+            conditional = parts.at(v, block, parts.limits(v, codes, numbers, done))
             if v in allowed:
-                log_mass = parts.log_mass(v, block, allowed[v])
+                log_mass = conditional.log_mass(allowed[v])
                 if restricted:
                     log_chance += log_mass
                 elif (log_mass == -math.inf).any():
                     raise ValueError(f"what is allowed of variable {v} has no probability")
                 restricted += 1
             if v not in known:
-                codes[:, v], number = parts.draw(v, block, allowed.get(v))
+                codes[:, v], number = conditional.draw(allowed.get(v))
                 if v in parts.numeric:
                     numbers[:, parts.numeric.index(v)] = number
+            done.append(v)
             if walk is not None:
                 walk.step(v, parts.represent_one(v, codes, numbers))
         return parts.join(codes, numbers), log_chance
 
+    @property
+    def _rank(self) -> Tensor:
+        """The place of each variable in the order."""
+        return self.order.argsort()
+
     def _bound(self, y: Tensor) -> Tensor:
         return self._contributions(y, None, samples=1).sum(-1)
 
-    def _contributions(self, y: Tensor, place: Tensor | None, *, samples: int) -> Tensor:
+    def _contributions(
+        self, y: Tensor, place: Tensor | None, *, samples: int, shown: Tensor | None = None
+    ) -> Tensor:
         """Return each variable's log-probability given those of a lower place: ``(N,)``, or ``(B, N)``, a row's own."""
-        codes, numbers = self.conditionals.split(y.reshape(-1, y.shape[-1]))
-        self.conditionals.check(codes)
-        output = self._output(self.conditionals.represent(codes, numbers), place)
-        return self.conditionals.log_prob(output, codes, numbers, samples=samples).unflatten(0, y.shape[:-1])
+        parts = self.conditionals
+        codes, numbers = parts.split(y.reshape(-1, y.shape[-1]))
+        parts.check(codes)
+        seen = (codes, numbers) if shown is None else parts.split(shown.reshape(-1, y.shape[-1]))
+        place = self._rank if place is None else place
+        sees = place[..., None, :] < place[..., :, None]
+        output = self._output(parts.represent(*seen), sees)
+        log_prob = parts.log_prob(output, codes, numbers, sees=sees, samples=samples)
+        return log_prob.unflatten(0, y.shape[:-1])
 
-    def _output(self, x: Tensor, place: Tensor | None) -> Tensor:
+    def _output(self, x: Tensor, sees: Tensor | None) -> Tensor:
         if self.network is None:
             return self.bias.expand(len(x), -1)
         if isinstance(self.network, MaskedNetwork):
             return self.bias + self.network(x)
-        place = self.order if place is None else place
-        return self.bias + self.network(x, place[..., None, :] < place[..., :, None])
+        assert sees is not None
+        return self.bias + self.network(x, sees)
 
 
 def _permutation(order: str | Sequence[int], n: int) -> Tensor:

@@ -10,29 +10,43 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Number", "Restriction", "Variable", "stack_scales"]
+__all__ = ["Ascent", "Number", "Restriction", "Variable", "stack_scales"]
 
 
 @dataclass(frozen=True)
 class Number:
-    """The scale of a numeric variable: a piecewise linear map to scores, which continues beyond the outermost knots.
+    r"""How the numbers of a variable are distributed, before a network says more.
+
+    Their scale is a piecewise linear map to scores, which continues beyond the outermost knots. A share of the mass
+    has a distribution of its own, with a tail that falls like :math:`1 / (|x| \log^2 |x|)`
+    (:class:`~tessflow.flows.LogCauchy`): no finite number is then far below all others.
 
     Args:
         knots: Numbers, at least two, strictly ascending.
         scores: What they are mapped to, strictly ascending; such that training rows have scores of about N(0, 1).
         whole: Whether the numbers are whole, and have probabilities rather than densities.
+        atoms: The numbers that the classes 1, 2, ... of the variable stand for, which may be infinite. A whole number
+            that is an atom has the atom's probability and that of the number itself.
+        background: The share of the background, at least 0.
+        low: No number is below it; of whole numbers a half, such as -0.5.
+        high: No number is above it.
 
     Raises:
-        ValueError: If there are fewer than two knots, another number of scores, or either does not ascend.
+        ValueError: If there are fewer than two knots, another number of scores, either does not ascend, an atom is out
+            of bounds, or the share is not in [0, 1).
 
     Example:
-        >>> Number(knots=(0.0, 100.0), scores=(-2.0, 2.0), whole=True).whole
+        >>> Number(knots=(0.0, 100.0), scores=(-2.0, 2.0), whole=True, atoms=(0.0,), low=-0.5).whole
         True
     """
 
     knots: tuple[float, ...]
     scores: tuple[float, ...]
     whole: bool = False
+    atoms: tuple[float, ...] = ()
+    background: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
 
     def __post_init__(self) -> None:
         for name, values in (("knots", self.knots), ("scores", self.scores)):
@@ -40,6 +54,15 @@ class Number:
                 raise ValueError(f"{name} needs at least two numbers that strictly ascend, got {values}.")
         if len(self.knots) != len(self.scores):
             raise ValueError(f"there are {len(self.knots)} knots and {len(self.scores)} scores: give as many of both.")
+        if not self.low < self.high or any(not self.low <= atom <= self.high for atom in self.atoms):
+            raise ValueError(f"the bounds {self.low} and {self.high} must ascend, with the atoms {self.atoms} between.")
+        if not 0 <= self.background < 1:
+            raise ValueError(f"background is a share of at least 0 and below 1, got {self.background}.")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a bound."""
+        return self.low > -math.inf or self.high < math.inf
 
 
 @dataclass(frozen=True)
@@ -47,12 +70,16 @@ class Variable:
     """One variable of a row: a class, or a number beside which single values have classes of their own.
 
     Args:
-        classes: The number of classes, at least 1. With a number, class 0 means "a number" and the others are atoms,
-            single values with a probability of their own: spikes, infinities, a missing value.
-        number: The scale of its numbers, if it has any.
+        classes: The number of classes, at least 1. With a number, class 0 means "a number" and the others are its
+            atoms, single values with a probability of their own such as spikes and infinities; then what is no number,
+            such as a missing value.
+        number: Its numbers, if it has any.
+        reserve: The least probability of the last class, "something not seen", and of class 0 of a numeric variable.
+            0: the last class is one like the others.
+        ordered: Whether the classes ascend.
 
     Raises:
-        ValueError: If there is no class.
+        ValueError: If there is no class, there are fewer than atoms need, or the reserve is not in [0, 0.5).
 
     Example:
         >>> Variable(classes=2, number=Number((0.0, 1.0), (-1.0, 1.0))).number.whole  # numbers, and one atom
@@ -61,10 +88,47 @@ class Variable:
 
     classes: int
     number: Number | None = None
+    reserve: float = 0.0
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         if self.classes < 1:
             raise ValueError(f"a variable needs at least one class, got {self.classes}.")
+        if self.number is not None and self.classes < 1 + len(self.number.atoms) + (self.reserve > 0):
+            raise ValueError(f"{self.classes} classes are too few for {len(self.number.atoms)} atoms.")
+        if not 0 <= self.reserve < 0.5:
+            raise ValueError(f"reserve is a probability of at least 0 and below 0.5, got {self.reserve}.")
+
+    @property
+    def unseen(self) -> int | None:
+        """The class of what was not seen: the last, if there is a reserve."""
+        return self.classes - 1 if self.reserve else None
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """All other classes: those that are drawn."""
+        return tuple(range(self.classes - (self.reserve > 0)))
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """Two numeric variables, the first of which is never above the second.
+
+    Whichever comes second is cut off at the other, where that is known.
+
+    Args:
+        first: One variable, by number,
+        second: and the other.
+        ratio: How many units of the second are one unit of the first.
+
+    Example:
+        >>> Ascent(0, 1, ratio=24.0)  # days, and hours
+        Ascent(first=0, second=1, ratio=24.0)
+    """
+
+    first: int
+    second: int
+    ratio: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +136,7 @@ class Restriction:
     """What is allowed of a variable: some of its classes, and numbers in a range.
 
     Args:
-        codes: The classes allowed; 0 allows the numbers of a numeric variable that are in the range.
+        codes: The classes allowed; 0 allows the numbers of a numeric variable that are in the range, atoms among them.
         low: Numbers are above it,
         high: and at most this; of whole numbers the bounds are halves.
 

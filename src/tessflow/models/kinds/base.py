@@ -1,0 +1,159 @@
+"""A kind of variable: what makes a distribution of a block of a network's output."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tessflow.models.variables import Restriction, Variable
+
+__all__ = ["ALL", "Kind", "Values", "draw_class", "frequencies"]
+
+ALL = slice(None)
+
+
+class Values(NamedTuple):
+    """Values of variables: codes, int64, and numbers, float64, 0 where there is none; both ``(..., V)``."""
+
+    codes: Tensor
+    numbers: Tensor
+
+
+class Kind(nn.Module, ABC):
+    """Variables of one kind: the distribution of each is made of a block of one size.
+
+    Blocks have shape ``(..., V, size)``, values ``(..., V)``, with any batch dimensions, which broadcast; ``of`` picks
+    some of the V variables. Log-probabilities are in nats. Of numeric kinds alone, ``limits``, float64
+    ``(..., V, 2)``, are numbers between which those of each row are.
+
+    Args:
+        members: The variables of this kind, by their number in a row.
+        variables: What they are.
+
+    Attributes:
+        size: The size of a block.
+        exact: Whether log-probabilities are exact rather than lower bounds.
+        cells: For each variable, how many classes it shows the network as the anchors of cells.
+        numeric: Whether its values may be numbers.
+    """
+
+    size: int
+    exact: bool = True
+    numeric: bool = False
+
+    _mask: Tensor
+    _reserve: Tensor
+    _unseen: Tensor
+
+    def __init__(self, members: Sequence[int], variables: Sequence[Variable]) -> None:
+        super().__init__()
+        self.members = tuple(members)
+        self.variables = tuple(variables)
+        classes = torch.tensor([variable.classes for variable in variables])
+        self._buffer("_mask", torch.arange(int(classes.max())) < classes[:, None])
+        self._buffer("_reserve", torch.tensor([variable.reserve for variable in variables], dtype=torch.float64))
+        self._buffer("_unseen", classes - 1)
+
+    def _buffer(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """How many anchors of cells each variable is seen as."""
+        return tuple(variable.classes for variable in self.variables)
+
+    @abstractmethod
+    def start(self) -> Tensor:
+        """Return blocks that stand for nothing known, ``(V, size)``."""
+
+    def started(self, values: Values) -> Tensor:
+        """Return first blocks that are as training rows are, ``(V, size)``; values have shape ``(B, V)``."""
+        return self.start()
+
+    def see(self, anchors: Tensor, values: Values, of: slice = ALL) -> Tensor:
+        """Return what a network sees of values, ``(..., V, D)``, perhaps their cells' anchors, of the same shape."""
+        return anchors
+
+    @abstractmethod
+    def log_prob(
+        self, blocks: Tensor, values: Values, *, limits: Tensor | None = None, samples: int = 1, of: slice = ALL
+    ) -> Tensor:
+        """Return the log-probabilities of values, ``(..., V)``, or bounds on them.
+
+        Args:
+            blocks: Shape ``(..., V, size)``.
+            values: Shape ``(..., V)``.
+            limits: Shape ``(..., V, 2)``.
+            samples: The number of importance samples of a bound; with one, it is differentiable.
+            of: Some of the variables.
+        """
+
+    @abstractmethod
+    def class_log_probs(self, blocks: Tensor, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:
+        """Return the log-probabilities of all classes, ``(..., V, K)``, ``-inf`` where there is none.
+
+        Class 0 of a number stands for all that are no atoms.
+
+        Raises:
+            ValueError: If there are so many that they have no closed form.
+        """
+
+    @abstractmethod
+    def log_mass(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:
+        """Return the log-probabilities of what is allowed, ``(..., V)``."""
+
+    @abstractmethod
+    def draw(
+        self, blocks: Tensor, allowed: Restriction | None = None, *, limits: Tensor | None = None, of: slice = ALL
+    ) -> Values:
+        """Draw values, perhaps of what is allowed; never the class of what was not seen."""
+
+    @abstractmethod
+    def typical(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Values:
+        """Return the most probable class allowed, or the median: of classes that ascend, and of numbers."""
+
+    def _log_softmax(self, logits: Tensor, of: slice) -> Tensor:
+        """Normalise logits ``(..., V, K)``; the class of what was not seen keeps its reserve, and so do numbers."""
+        mask, reserve = self._mask[of], self._reserve[of].to(logits.dtype)[:, None]
+        if not mask.all():
+            logits = logits.masked_fill(~mask, -math.inf)
+        log_probs = logits.log_softmax(-1)
+        if not self._reserve.any():
+            return log_probs
+        place = torch.arange(mask.shape[-1], device=logits.device)
+        keeps = place == self._unseen[of][:, None]
+        shares = 1 + torch.zeros_like(reserve)
+        if self.numeric:
+            keeps, shares = keeps | (place == 0), 2 * shares
+        rest = log_probs + (-shares * reserve).log1p()
+        kept = torch.logaddexp(rest, reserve.clamp_min(1e-30).log().expand_as(rest))
+        return torch.where(keeps & (reserve > 0), kept, rest)
+
+    def _allowed(self, codes: Sequence[int] | None, of: slice) -> Tensor:
+        """Return which classes are allowed, boolean ``(V, K)``: by default all but what was not seen."""
+        mask = self._mask[of].clone()
+        if codes is None:
+            place = torch.arange(mask.shape[-1], device=mask.device)
+            return mask & ~((place == self._unseen[of][:, None]) & (self._reserve[of] > 0)[:, None])
+        chosen = torch.zeros_like(mask)
+        chosen[:, list(codes)] = True
+        return mask & chosen
+
+
+def draw_class(log_probs: Tensor) -> Tensor:
+    """Draw classes, ``(..., K)`` to ``(...)``; where none has any probability, any."""
+    log_probs = log_probs.double()
+    log_probs = log_probs.masked_fill(log_probs.amax(-1, keepdim=True) == -math.inf, 0)
+    return torch.distributions.Categorical(logits=log_probs, validate_args=False).sample()
+
+
+def frequencies(codes: Tensor, classes: int) -> Tensor:
+    """Return how often each class comes among codes, with a half more each: ``(B, V)`` to ``(V, K)``, float64."""
+    counts = torch.zeros(codes.shape[-1], classes, dtype=torch.float64, device=codes.device)
+    counts.scatter_add_(-1, codes.mT, torch.ones_like(codes.mT, dtype=torch.float64))
+    return (counts + 0.5) / (len(codes) + 0.5 * classes)

@@ -1,0 +1,176 @@
+"""The distribution of one number: atoms beside a smooth part, perhaps cut off, and what is no number."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tessflow.models.kinds.base import Values, draw_class
+from tessflow.models.kinds.smooth import Smooth
+from tessflow.models.variables import Restriction
+
+__all__ = ["NumberDistribution"]
+
+
+class NumberDistribution:
+    r"""Numbers x of probability, or density, :math:`\pi_0 f(x) + \sum_k \pi_k 1[x = a_k]`, and what is no number.
+
+    Cut off at ``low`` and ``high``, this is divided by its mass between them; what is no number keeps its probability.
+    Where there is no mass between them, nothing is cut off.
+
+    Args:
+        log_probs: Log-probabilities of the classes, ``(..., V, K)``: of class 0, the smooth part; of atoms; of others.
+        smooth: The smooth part f, of batch shape ``(..., V)``.
+        atoms: The atoms :math:`a_k`, ``(V, K)``, NaN for classes that are no atoms.
+        whole: Whether numbers are whole, and f(x) stands for the mass of ``(x - 1/2, x + 1/2)``.
+        low: No number is below it; broadcasts with ``(..., V)``.
+        high: No number is above it.
+        cut: Whether any is cut off at all.
+    """
+
+    def __init__(
+        self, log_probs: Tensor, smooth: Smooth, atoms: Tensor, *, whole: bool, low: Tensor, high: Tensor, cut: bool
+    ) -> None:
+        self.log_probs, self.smooth, self.atoms = log_probs.double(), smooth, atoms
+        self.whole, self.half = whole, 0.5 if whole else 0.0
+        self.is_number = ~atoms.isnan()
+        self.is_number[:, 0] = True
+        shape = self.log_probs.shape[:-1]
+        self.low, self.high = low.expand(shape), high.expand(shape)
+        self.factor: Tensor | None = None  # what divides by the mass within
+        if cut:
+            within = self.log_range(self.low, self.high)
+            some = within > -math.inf
+            everything = self.log_probs.masked_fill(~self.is_number, -math.inf).logsumexp(-1)
+            self.factor = torch.where(some, everything - within.where(some, 0), 0)
+            self.low, self.high = self.low.where(some, -math.inf), self.high.where(some, math.inf)
+
+    def log_prob(self, codes: Tensor, x: Tensor) -> Tensor:
+        """Return log-probabilities, or of real numbers log-densities, of codes and of numbers where there is one.
+
+        Args:
+            codes: Shape ``(..., V)``.
+            x: Numbers, atoms among them, of the same shape; NaN elsewhere.
+        """
+        shape = torch.broadcast_shapes(codes.shape, self.log_probs.shape[:-1])
+        codes, x = codes.expand(shape), x.expand(shape)
+        log_prob = self.log_probs.expand(*shape, -1).gather(-1, codes[..., None]).squeeze(-1)
+        is_number = ~x.isnan()
+        smooth = self.log_probs[..., 0] + self.log_at(x.where(x.isfinite(), 0))
+        if self.whole:
+            log_prob = torch.where(x.isfinite() & (codes > 0), torch.logaddexp(log_prob, smooth), log_prob)
+        log_prob = torch.where(codes == 0, smooth, log_prob)
+        return log_prob if self.factor is None else log_prob + torch.where(is_number, self.factor, 0)
+
+    def log_at(self, x: Tensor) -> Tensor:
+        """Return what the smooth part gives to finite numbers."""
+        return self.smooth.log_cell(x) if self.whole else self.smooth.log_prob(x)
+
+    def log_range(self, low: Tensor, high: Tensor, *, open_end: bool = False) -> Tensor:
+        """Return the log-mass of ``low <= x <= high`` before anything is cut off; without the end, if it is open."""
+        inside = self._inside(low, high, open_end=open_end)
+        atoms = self.log_probs.masked_fill(~inside, -math.inf)
+        smooth = self.log_probs[..., :1] + self.smooth.log_mass(low, high)[..., None]
+        return torch.cat([smooth, atoms], -1).logsumexp(-1)
+
+    def log_class_probs(self) -> Tensor:
+        """Return log-probabilities of classes, ``(..., V, K)``: class 0 is all numbers that are no atoms."""
+        parts = self.log_parts(None)
+        if not self.whole or not self.is_number[:, 1:].any():
+            return parts
+        cells = self._log_cells() + (0 if self.factor is None else self.factor[..., None])
+        inside = self._inside(self.low, self.high) & self.atoms.isfinite()
+        cells = cells.masked_fill(~inside, -math.inf)
+        own = torch.logaddexp(parts, cells)
+        taken = (cells.logsumexp(-1) - parts[..., 0]).clamp_max(-1e-12)
+        rest = parts[..., 0] + torch.log1p(-taken.exp())
+        return torch.cat([rest[..., None], own[..., 1:]], -1)
+
+    def log_parts(self, allowed: Restriction | None, mask: Tensor | None = None) -> Tensor:
+        """Return log-masses of what is allowed of each class, ``(..., V, K)``; atoms in the range count as allowed.
+
+        Args:
+            allowed: What is allowed; ``None``: all.
+            mask: Which classes are, boolean ``(V, K)``.
+        """
+        low, high = self.range(allowed)
+        mask = torch.ones_like(self.is_number) if mask is None else mask
+        ranged = mask[:, :1]
+        inside = self._inside(low, high)
+        atoms = self.is_number.clone()
+        atoms[:, 0] = False
+        covered = inside & ranged
+        uncovered = atoms & mask & ~covered & self.atoms.isfinite()
+        parts = self.log_probs
+        if self.whole and uncovered.any():  # atoms that no range takes in, with the smooth part of their own
+            parts = torch.where(uncovered, torch.logaddexp(parts, self._log_cells()), parts)
+        within = self._inside(self.low, self.high)
+        takes = torch.where(atoms, (mask | covered) & within, mask)
+        parts = parts.masked_fill(~takes, -math.inf)
+        smooth = torch.where(ranged[:, 0], self.log_probs[..., 0] + self.smooth.log_mass(low, high), -math.inf)
+        parts = torch.cat([smooth[..., None], parts[..., 1:]], -1)
+        return parts if self.factor is None else parts + torch.where(self.is_number, self.factor[..., None], 0)
+
+    def range(self, allowed: Restriction | None) -> tuple[Tensor, Tensor]:
+        """Return the range allowed, within what is not cut off; where that is empty, its ends are not below another."""
+        if allowed is None:
+            return self.low, self.high
+        return self.low.clamp_min(allowed.low), self.high.clamp_max(allowed.high)
+
+    def draw(self, allowed: Restriction | None, mask: Tensor) -> Values:
+        """Draw what is allowed; a number drawn on an atom is that atom."""
+        codes = draw_class(self.log_parts(allowed, mask))
+        low, high = self.range(allowed)
+        some = low < high
+        low, high = low.where(some, -math.inf), high.where(some, math.inf)
+        return self._values(codes, self.smooth.sample(low, high), low, high)
+
+    def cdf(self, x: Tensor, *, open_end: bool = False) -> Tensor:
+        """Return the probability of at most ``x`` (below it, if the end is open) of a number."""
+        high = torch.minimum(x, self.high)
+        share = self.log_range(self.low, high, open_end=open_end) - self.log_range(self.low, self.high)
+        return share.exp().where(x >= self.low, 0)
+
+    @torch.no_grad()
+    def quantile(self, level: Tensor | float) -> Values:
+        """Return the least numbers that have at least the probability ``level`` of no more than them."""
+        goal = torch.as_tensor(level, dtype=torch.float64, device=self.atoms.device)
+        goal = (goal * self.log_range(self.low, self.high).exp()).expand(self.low.shape)
+        inside = self._inside(self.low, self.high)
+        # How much is below each atom, and up to it: shapes (K, ..., V).
+        x = self._by_atom()
+        below = self.log_range(self.low, x - self.half, open_end=True).exp().movedim(0, -1)
+        up_to = self.log_range(self.low, x + self.half).exp().movedim(0, -1)
+        hit = inside & (below < goal[..., None]) & (goal[..., None] <= up_to)
+        before = (self.log_probs.exp() * (inside & (up_to < goal[..., None]))).sum(-1)
+        start = self.smooth.cdf(self.low).where(self.low > -math.inf, 0)
+        level = start + (goal - before).clamp_min(0) / self.log_probs[..., 0].exp()
+        tiny = torch.finfo(torch.float64).eps
+        x = self.smooth.icdf(level.clamp(tiny, 1 - tiny))
+        codes = torch.where(hit.any(-1), hit.long().argmax(-1), 0)
+        return self._values(codes, torch.maximum(torch.minimum(x, self.high), self.low), self.low, self.high)
+
+    def _inside(self, low: Tensor, high: Tensor, *, open_end: bool = False) -> Tensor:
+        """Return which atoms are in ranges ``(..., V)``, boolean ``(..., V, K)``."""
+        end = self.atoms < high[..., None] if open_end else self.atoms <= high[..., None]
+        return (self.atoms >= low[..., None]) & end
+
+    def _by_atom(self) -> Tensor:
+        """Return the finite atoms, ``(K, ..., V)``, and 0 for others."""
+        atoms = self.atoms.where(self.atoms.isfinite(), 0).mT
+        return atoms.reshape(len(atoms), *[1] * (self.low.ndim - 1), -1).expand(-1, *self.low.shape)
+
+    def _log_cells(self) -> Tensor:
+        """Return the smooth part's log-probabilities of the atoms, ``(..., V, K)``."""
+        return self.log_probs[..., :1] + self.smooth.log_cell(self._by_atom()).movedim(0, -1)
+
+    def _values(self, codes: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Values:
+        """Return codes and numbers: whole ones rounded, inside of their bounds, and on atoms where they meet them."""
+        if self.whole:
+            # Half a unit inside of bounds that are halves: where rounding would leave them.
+            x = torch.maximum(torch.minimum(x.round(), high - 0.5), low + 0.5)
+        hit = x[..., None] == self.atoms
+        codes = torch.where((codes == 0) & hit.any(-1), hit.long().argmax(-1), codes)
+        return Values(codes, x.where(codes == 0, 0))
