@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from tessflow.dequantization import VoronoiDequantizer
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.flows import coupling_flow
+from tessflow.flows import LogCauchy, coupling_flow
 from tessflow.models.dequantized import importance_bound
-from tessflow.models.variables import Variable, stack_scales
+from tessflow.models.variables import Ascent, Number, Variable, stack_scales
 from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["MixedFlow"]
 
 # What the flow's networks see beside x is tanh(4 x): walls of cells, which are about 1 apart, become steps.
 _SHARPNESS = 4.0
+# Scores beyond which a row is left to the background.
+_FAR = 1e3
 
 
 class MixedFlow(nn.Module):
@@ -31,7 +33,9 @@ class MixedFlow(nn.Module):
               + \sum_m \log s_m'(x_m) \Big].
 
     Numbers take nothing from the bound. Whole numbers do: they are dequantized by :math:`x + u`, u uniform between
-    -1/2 and 1/2. Beside an atom the score is drawn from N(0, 1), which is part of q.
+    -1/2 and 1/2, and so do atoms, whose own cells alone count. Beside an atom the score is drawn from N(0, 1), which is
+    part of q. With :math:`\epsilon` the background's share and b(row) that of independent columns, of uniform classes
+    and numbers with the heaviest tails, :math:`\log((1 - \epsilon) e^{bound} + \epsilon b)` is still a bound, and finite.
 
     Rows are int64 codes ``(B, N)``; with M numeric variables, float64 ``(B, N + M)``: all codes, then the numbers.
     Without numbers this is the :class:`~tessflow.models.DequantizedFlow` of a coupling flow and Voronoi cells. The
@@ -43,6 +47,9 @@ class MixedFlow(nn.Module):
         profile: How noise is pushed into cells.
         hidden_features: The widths of the hidden layers of every network.
         layers: The number of coupling layers.
+        background: The share of the background, which is not drawn from.
+        ascents: Pairs of numeric variables, the first of which is never above the second. Neither they nor the bounds
+            of numbers add to the bound; draws that break them are drawn again.
 
     Attributes:
         lower_bound: Whether log-probabilities are lower bounds: always, unless all variables are numbers without atoms
@@ -60,9 +67,12 @@ class MixedFlow(nn.Module):
         (torch.Size([5, 3]), torch.Size([5]))
     """
 
-    knots: Tensor
-    scores: Tensor
-    whole: Tensor
+    _knots: Tensor
+    _scores: Tensor
+    _whole: Tensor
+    _atoms: Tensor
+    _bounds: Tensor
+    _background: Tensor
 
     def __init__(
         self,
@@ -72,6 +82,8 @@ class MixedFlow(nn.Module):
         profile: ProfileName = "truncated-gaussian",
         hidden_features: Sequence[int] = (256, 256),
         layers: int = 16,
+        background: float = 0.0,
+        ascents: Sequence[Ascent] = (),
     ) -> None:
         super().__init__()
         self.variables = tuple(Variable(classes=v) if isinstance(v, int) else v for v in variables)
@@ -85,16 +97,33 @@ class MixedFlow(nn.Module):
             self.dequantizer = VoronoiDequantizer(
                 cardinalities, dim, profile=profile, noise="gaussian", hidden_features=hidden_features
             )
+        self.background = background
+        self.ascents = tuple(ascents)
         numbers = [variable.number for variable in self.variables if variable.number is not None]
         if numbers:
-            for name, values in zip(("knots", "scores"), stack_scales(numbers), strict=True):
-                self.register_buffer(name, values, persistent=False)
-            self.register_buffer("whole", torch.tensor([number.whole for number in numbers]), persistent=False)
+            self._add_numbers(numbers)
         self._cells = len(self.classed) * dim
         features = self._cells + len(numbers)
         self.flow = coupling_flow(
             features, layers=layers, hidden_features=hidden_features, sharpness=_SHARPNESS, base="mixture"
         )
+
+    def _add_numbers(self, numbers: Sequence[Number]) -> None:
+        most = max(len(number.atoms) for number in numbers)
+        atoms = torch.tensor([[*n.atoms, *[math.nan] * (most - len(n.atoms))] for n in numbers], dtype=torch.float64)
+        knots, scores = stack_scales(numbers)
+        levels = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).expand(3, len(numbers))
+        low, middle, high = PiecewiseLinear(knots, scores).inv(levels)
+        buffers = {
+            "_knots": knots,
+            "_scores": scores,
+            "_whole": torch.tensor([number.whole for number in numbers]),
+            "_atoms": atoms.reshape(len(numbers), most),
+            "_bounds": torch.tensor([[number.low, number.high] for number in numbers], dtype=torch.float64),
+            "_background": torch.stack([middle, (high / 2 - low / 2).clamp_min(1e-300)]),
+        }
+        for name, value in buffers.items():
+            self.register_buffer(name, value, persistent=False)
 
     @property
     def lower_bound(self) -> bool:
@@ -118,12 +147,19 @@ class MixedFlow(nn.Module):
         if self.dequantizer is not None:
             points, log_q = self.dequantizer(codes[..., self.classed]).rsample_with_log_prob()
             parts.append(points.flatten(-2))
+        near = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         if self.numeric:
-            z, log_q_of_scores = self._scores(numbers, codes[..., self.numeric] == 0)
+            z, log_q_of_scores = self._draw_scores(numbers, codes[..., self.numeric] == 0)
+            near = (z.abs() < _FAR).all(-1)  # elsewhere the flow is taken to have nothing
             dtype = next(self.parameters()).dtype
-            parts.append(z.to(dtype))
-            log_q = log_q + log_q_of_scores.sum(-1).to(dtype)
-        return self.flow().log_prob(torch.cat(parts, -1)) - log_q
+            parts.append(z.where(near[..., None], 0).to(dtype))
+            log_q = log_q + log_q_of_scores.sum(-1)
+        ratio = self.flow().log_prob(torch.cat(parts, -1)) - log_q
+        if not self.background:
+            return ratio.where(near, -math.inf).to(next(self.parameters()).dtype)
+        ratio = (ratio + math.log1p(-self.background)).where(near, -math.inf)
+        mixed = torch.logaddexp(ratio, math.log(self.background) + self._log_background(codes, numbers))
+        return mixed.to(next(self.parameters()).dtype)
 
     @torch.no_grad()
     def log_prob(self, rows: Tensor, *, samples: int = 100) -> Tensor:
@@ -143,25 +179,71 @@ class MixedFlow(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
-        """Draw ``n`` rows, ``(n, N)`` int64 or ``(n, N + M)`` float64."""
+        """Draw ``n`` rows, ``(n, N)`` int64 or ``(n, N + M)`` float64, none with the class of what was not seen.
+
+        Raises:
+            RuntimeError: If hardly any draw is within the bounds.
+        """
+        kept: list[Tensor] = []
+        found = drawn = 0
+        while found < n:
+            rows, fits = self._draw(max(n - found, 64) if drawn else n)
+            kept.append(rows[fits])
+            found, drawn = found + len(kept[-1]), drawn + len(rows)
+            if drawn > 10_000 + 1000 * (n + found):
+                raise RuntimeError(f"of {drawn} rows drawn {found} are within the bounds of the columns: widen them.")
+        return torch.cat(kept)[:n]
+
+    def _draw(self, n: int) -> tuple[Tensor, Tensor]:
+        """Draw rows; also return which of them are as the variables have them."""
         x = self.flow().sample((n,))
         codes = torch.zeros(n, len(self.variables), dtype=torch.int64, device=x.device)
         if self.dequantizer is not None:
             points = x[:, : self._cells].unflatten(-1, (len(self.classed), self.dequantizer.dim))
             codes[:, self.classed] = self.dequantizer.quantize(points)
+        last = torch.tensor([-1 if v.unseen is None else v.unseen for v in self.variables], device=x.device)
+        fits = (codes != last).all(-1)
         if not self.numeric:
-            return codes
+            return codes, fits
         numbers = self._scale().inv(x[:, self._cells :].double())
-        numbers = torch.where(self.whole, numbers.round(), numbers)
-        return torch.cat([codes.double(), torch.where(codes[:, self.numeric] == 0, numbers, 0.0)], -1)
+        numbers = torch.where(self._whole, numbers.round(), numbers)
+        # A number drawn on an atom is that atom.
+        hit = numbers[..., None] == self._atoms
+        own = codes[:, self.numeric]
+        atom = (hit * torch.arange(1, hit.shape[-1] + 1, device=x.device)).sum(-1)
+        codes[:, self.numeric] = torch.where((own == 0) & hit.any(-1), atom, own)
+        is_number = codes[:, self.numeric] == 0
+        numbers = torch.where(is_number, numbers, 0.0)
+        fits &= (~is_number | ((numbers >= self._bounds[:, 0]) & (numbers <= self._bounds[:, 1]))).all(-1)
+        for ascent in self.ascents:
+            first, second = (self._locate(n, codes, numbers) for n in (ascent.first, ascent.second))
+            fits &= ~(first * ascent.ratio > second)
+        return torch.cat([codes.double(), numbers], -1), fits
 
-    def _scores(self, numbers: Tensor, is_number: Tensor) -> tuple[Tensor, Tensor]:
+    def _locate(self, n: int, codes: Tensor, numbers: Tensor) -> Tensor:
+        """Return the numbers of a variable, atoms among them; NaN where a row has none."""
+        m = self.numeric.index(n)
+        values = torch.cat([numbers[:, m, None], self._atoms[m].expand(len(codes), -1)], -1)
+        values = torch.nn.functional.pad(values, (0, self.variables[n].classes), value=math.nan)
+        return values.gather(-1, codes[:, n, None]).squeeze(-1)
+
+    def _draw_scores(self, numbers: Tensor, is_number: Tensor) -> tuple[Tensor, Tensor]:
         """Draw scores of numbers and atoms, ``(..., M)``; also return the log-densities they have, given the row."""
         noise = torch.randn_like(numbers)
-        z, log_slope = self._scale().call_and_ladj(numbers + self.whole * (torch.rand_like(numbers) - 0.5))
+        z, log_slope = self._scale().call_and_ladj(numbers + self._whole * (torch.rand_like(numbers) - 0.5))
         return torch.where(is_number, z, noise), torch.where(
             is_number, -log_slope, -(noise**2 + math.log(2 * math.pi)) / 2
         )
 
+    def _log_background(self, codes: Tensor, numbers: Tensor) -> Tensor:
+        """Return the log-probability of rows of independent columns, ``(B,)``."""
+        uniform = -sum(math.log(variable.classes) for variable in self.variables)
+        if not self.numeric:
+            return torch.full((len(codes),), uniform, dtype=torch.float64, device=codes.device)
+        tail = LogCauchy(*self._background)
+        mass = tail.log_mass(numbers - 0.5, numbers + 0.5, width=1.0)
+        of_numbers = torch.where(self._whole, mass, tail.log_prob(numbers))
+        return uniform + of_numbers.where(codes[..., self.numeric] == 0, 0).sum(-1)
+
     def _scale(self) -> PiecewiseLinear:
-        return PiecewiseLinear(self.knots, self.scores)
+        return PiecewiseLinear(self._knots, self._scores)

@@ -12,6 +12,8 @@ __all__ = ["Smooth"]
 
 # Scores between which a density is as good as even, and beyond which the background has all mass there is.
 _NARROW, _FAR = 1e-9, 1e6
+# Stands for a share of 0, whose logarithm must be a number.
+_NONE = 1e-300
 # Halvings of an interval of float64.
 _HALVINGS = 80
 
@@ -70,10 +72,12 @@ class Smooth:
 
     @torch.no_grad()
     def sample(self, low: Tensor, high: Tensor) -> Tensor:
-        """Draw a number of each range, however improbable that is."""
+        """Draw a number of each range: of the line, or of the background where that has more mass there.
+
+        The background keeps likelihoods finite, and is nothing to draw from: its numbers would be of any size.
+        """
         line, background = self._log_mass_of_line(low, high), self.background.log_mass(low, high)
-        odds = (1 - self.share).log() + line - self.share.clamp_min(1e-300).log() - background
-        is_line = torch.rand_like(odds) < odds.sigmoid()
+        is_line = (1 - self.share).log() + line >= self.share.clamp_min(_NONE).log() + background
         start, end = self._score(low), self._score(high)
         apart = start < end
         z = self.line.sample((), low=start.where(apart, -1), high=end.where(apart, 1))
@@ -87,7 +91,7 @@ class Smooth:
         return torch.where(x.isinf(), x, self.scale(x.clamp(-1e300, 1e300)))
 
     def _mixed(self, line: Tensor, background: Tensor) -> Tensor:
-        share = self.share.clamp_min(1e-300).log()
+        share = self.share.clamp_min(_NONE).log()
         return torch.logaddexp((-self.share).log1p() + line.double(), share + background)
 
 
