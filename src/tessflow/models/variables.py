@@ -139,18 +139,20 @@ class Restriction:
         codes: The classes allowed; 0 allows the numbers of a numeric variable that are in the range, atoms among them.
         low: Numbers are above it,
         high: and at most this; of whole numbers the bounds are halves.
+        points: Single whole numbers that code 0 allows, instead of a range.
 
     Raises:
         ValueError: If no class is allowed, or the range is empty.
 
     Example:
         >>> Restriction(codes=(0,), low=-0.5, high=3.5)  # the whole numbers 0, 1, 2, 3
-        Restriction(codes=(0,), low=-0.5, high=3.5)
+        Restriction(codes=(0,), low=-0.5, high=3.5, points=())
     """
 
     codes: tuple[int, ...]
     low: float = -math.inf
     high: float = math.inf
+    points: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.codes:

@@ -1,10 +1,21 @@
 """Tables: their schema, the codec from a table to numbers and back, and table files."""
 
 from tessflow.tables.batches import read_batches
-from tessflow.tables.columns import Column
+from tessflow.tables.columns import ClassColumn, DatetimeColumn, DurationColumn, KeyColumn, NumberColumn, TimeColumn
 from tessflow.tables.files import read_table, write_table
-from tessflow.tables.numbers import NumberColumn
 from tessflow.tables.schema import TableSchema
 from tessflow.tables.values import Interval
 
-__all__ = ["TableSchema", "Column", "NumberColumn", "Interval", "read_batches", "read_table", "write_table"]
+__all__ = [
+    "ClassColumn",
+    "DatetimeColumn",
+    "DurationColumn",
+    "Interval",
+    "KeyColumn",
+    "NumberColumn",
+    "TableSchema",
+    "TimeColumn",
+    "read_batches",
+    "read_table",
+    "write_table",
+]

@@ -4,43 +4,66 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from tessflow.tables.columns import Column
-from tessflow.tables.numbers import NumberColumn
+from tessflow.tables.columns import BaseColumn, KeyColumn, NumberColumn, TimeColumn
 from tessflow.tables.times import microseconds, word
 
-if TYPE_CHECKING:
-    from tessflow.tables.schema import TableSchema
+__all__ = ["read", "sentence", "to_yaml"]
 
-__all__ = ["from_yaml", "to_yaml"]
+COMMENT = (
+    "# Edit kind (key: not modelled), resolution (0: real numbers), atoms, minimum, maximum, missing, scaling, values; "
+    "rows give what is left out."
+)
+FITTED = NumberColumn.fitted_fields
+KINDS = "categorical, ordinal, boolean, number, datetime, timedelta or key"
+ORDER = " <= "
+SECONDS = ("atoms", "minimum", "maximum")
+"""Fields of times, which are written as such."""
 
-Schema = TypeVar("Schema", bound="TableSchema")
 
-COMMENT = "# Edit kind, resolution (0: real numbers), atoms, missing, scaling, values; rows give what is left out."
-FITTED = ("knots", "scores")
-KINDS = "categorical, ordinal, integer, boolean, number, datetime or timedelta"
-
-
-def to_yaml(columns: Iterable[Column | NumberColumn]) -> str:
+def to_yaml(
+    columns: Sequence[BaseColumn],
+    keys: Sequence[KeyColumn],
+    order: Sequence[tuple[str | int, str | int]],
+    suggested: Sequence[tuple[str | int, str | int]],
+) -> str:
     """Write columns as YAML, one field a line; see `TableSchema.to_yaml`."""
     lines = [COMMENT, "columns:"]
-    for column in columns:
-        fields = column.model_dump(exclude_defaults=True, exclude={"knots", "scores"})
-        if isinstance(column, NumberColumn) and column.kind != "number" and column.atoms:
-            fields["atoms"] = [word(round(atom * 1e6), column.kind) for atom in column.atoms]
+    for column in (*keys, *columns):
+        fields = column.model_dump(exclude=set(FITTED), exclude_defaults=True)
+        fields = {"name": fields.pop("name"), "kind": column.kind, **fields}
+        if isinstance(column, TimeColumn):
+            for field in SECONDS:
+                if field in fields:
+                    times = fields[field] if field == "atoms" else (fields[field],)
+                    words = [word(round(time * 1e6), column.kind) for time in times]
+                    fields[field] = words if field == "atoms" else words[0]
         for mark, (field, value) in zip(["- ", *["  "] * len(fields)], fields.items(), strict=False):
             lines.append(f"{mark}{field}: {_flow(value)}")
+    if order:
+        lines += ["order:", *(f"- {_flow(ORDER.join(map(str, pair)))}" for pair in order)]
+    elif suggested:
+        lines.append("# It holds in all rows that (take the # away to make it a rule):")
+        lines += ["# order:", *(f"# - {_flow(ORDER.join(map(str, pair)))}" for pair in suggested)]
     return "\n".join(lines) + "\n"
 
 
-def from_yaml(schema: type[Schema], source: str | os.PathLike[str]) -> Schema:
-    """Read a schema from YAML; see `TableSchema.from_yaml`."""
+def read(source: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
+    """Read what a YAML file, or a text of several lines, declares.
+
+    Returns:
+        What to call it in messages, and the fields of a schema.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is no YAML, or no schema.
+    """
     is_text = isinstance(source, str) and "\n" in source
     where = "the schema" if is_text else str(source)
     try:
@@ -52,26 +75,51 @@ def from_yaml(schema: type[Schema], source: str | os.PathLike[str]) -> Schema:
     columns = content.get("columns") if isinstance(content, dict) else None
     if not isinstance(columns, list) or not columns or not all(isinstance(column, dict) for column in columns):
         raise ValueError(f"{where} needs a list 'columns', each of them with the fields name and kind")
-    if others := sorted(set(map(str, content)) - {"columns"}):
-        raise ValueError(f"{where} has the field {others[0]!r}, but a schema has 'columns' only")
+    if others := sorted(set(map(str, content)) - {"columns", "order"}):
+        raise ValueError(f"{where} has the field {others[0]!r}, but a schema has 'columns' and 'order' only")
     for position, column in enumerate(columns):
         place = f"{where}, column {column.get('name', position)!r}"
         if fitted := [field for field in FITTED if field in column]:
             raise ValueError(f"{place}: {fitted[0]} are read off the rows: leave them out")
-        if column.get("kind") in ("datetime", "timedelta") and isinstance(column.get("atoms"), list):
-            try:
-                column["atoms"] = [_seconds(atom, column["kind"]) for atom in column["atoms"]]
-            except ValueError as error:
-                raise ValueError(f"{place}: atoms: {error}") from error
-    try:
-        return schema.model_validate({"columns": columns})
-    except ValidationError as error:
-        raise ValueError(f"{where}{_sentence(error, columns)}") from error
+        if column.get("kind") in ("datetime", "timedelta"):
+            _read_times(place, column)
+    keys = [column for column in columns if column.get("kind") == "key"]
+    modelled = [column for column in columns if column.get("kind") != "key"]
+    order = [_pair(where, text, [column.get("name") for column in modelled]) for text in content.get("order") or ()]
+    return where, {"columns": modelled, "keys": keys, "order": order}
 
 
-def _sentence(error: ValidationError, columns: list[dict[str, Any]]) -> str:
+def _read_times(place: str, column: dict[str, Any]) -> None:
+    """Turn the times of a column's fields into seconds."""
+    for field in SECONDS:
+        if column.get(field) is None:
+            continue
+        try:
+            if field != "atoms":
+                column[field] = _seconds(column[field], column["kind"])
+            elif isinstance(column[field], list):
+                column[field] = [_seconds(atom, column["kind"]) for atom in column[field]]
+        except ValueError as error:
+            raise ValueError(f"{place}: {field}: {error}") from error
+
+
+def _pair(where: str, text: object, names: list[Any]) -> tuple[Any, Any]:
+    """Read an order of two columns."""
+    parts = str(text).split(ORDER)
+    for cut in range(1, len(parts)):  # a name may hold the mark
+        pair = [ORDER.join(parts[:cut]).strip(), ORDER.join(parts[cut:]).strip()]
+        known = [[name for name in names if str(name) == part] for part in pair]
+        if all(known):
+            return known[0][0], known[1][0]
+    raise ValueError(f"{where}: an order is written 'start <= end', with the names of two columns, got {text!r}")
+
+
+def sentence(error: ValidationError, columns: list[dict[str, Any]]) -> str:
     """Say the first thing that is wrong: in which column and field, and what came."""
     first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["loc"][:1] != ("columns",):
+        return f": {message}"
     location = [part for part in first["loc"][1:] if isinstance(part, (int, str))]
     name = "" if not location else f", column {columns[int(location[0])].get('name', location[0])!r}"
     kind = columns[int(location[0])].get("kind") if location else None
@@ -79,7 +127,6 @@ def _sentence(error: ValidationError, columns: list[dict[str, Any]]) -> str:
         return f"{name}: kind: must be {KINDS}, got {kind!r}"
     # Beyond the position is the kind, a class of the union; then the field, and places inside it.
     field = "".join(f": {part}" for part in location[2:3])
-    message = first["msg"].removeprefix("Value error, ")
     if not field:
         return f": {message}"
     if first["type"] == "missing":

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
-from tessflow.models.variables import Variable
+from tessflow.models.variables import Ascent, Variable
 from tessflow.tables import declared
-from tessflow.tables.columns import Column
+from tessflow.tables.columns import AnyColumn, Encoded, KeyColumn, NumberColumn, Reading, TimeColumn, infer
 from tessflow.tables.frames import as_frame
-from tessflow.tables.numbers import NumberColumn, Scaling
-from tessflow.tables.tally import Tally, complete, infer
+from tessflow.tables.tally import Tally
 
-__all__ = ["AnyColumn", "TableSchema"]
+__all__ = ["TableSchema", "Unseen", "named", "place_of", "require_seen"]
 
-AnyColumn: TypeAlias = Annotated[Column | NumberColumn, Field(discriminator="kind")]
+Unseen: TypeAlias = Literal["other", "error"]
+"""What is done with a value that was not seen: it counts as "something not seen", or is refused."""
 
 SHOWN = 10
 
@@ -32,14 +32,16 @@ class TableSchema(BaseModel):
     """The columns of a table, and the codec between the table and a tensor of codes and numbers.
 
     Args:
-        columns: The columns in order.
+        columns: The columns in order, but for keys.
+        keys: Columns that are carried along, and not modelled.
+        order: Pairs of names of columns of numbers or times, the first of which is never above the second.
         array_dtype: NumPy dtype of the array from which the schema was read; None if it was a DataFrame.
 
     Example:
-        >>> frame = pd.DataFrame({"size": [3, 1, None], "wet": [True, False, True]})
+        >>> frame = pd.DataFrame({"size": ["S", "L", None], "wet": [True, False, True]})
         >>> schema = TableSchema.infer(frame)
-        >>> schema.cardinalities
-        (3, 2)
+        >>> schema.cardinalities  # the last is something not seen
+        (4, 3)
         >>> codes = schema.encode(frame)
         >>> codes
         tensor([[1, 1],
@@ -47,6 +49,8 @@ class TableSchema(BaseModel):
                 [2, 1]])
         >>> schema.decode(codes).equals(frame)
         True
+        >>> schema.encode(pd.DataFrame({"size": ["M"], "wet": [True]}))
+        tensor([[3, 1]])
         >>> TableSchema.model_validate_json(schema.model_dump_json()) == schema
         True
     """
@@ -54,12 +58,16 @@ class TableSchema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     columns: tuple[AnyColumn, ...]
+    keys: tuple[KeyColumn, ...] = ()
+    order: tuple[tuple[str | int, str | int], ...] = ()
     array_dtype: str | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if not self.columns or len(set(self.names)) < len(self.columns):
-            raise ValueError("a schema needs at least one column, and distinct names")
+        names = [*self.names, *(key.name for key in self.keys)]
+        if not self.columns or len(set(names)) < len(names):
+            raise ValueError("a schema needs at least one column that is modelled, and distinct names")
+        _ = self.ascents
         return self
 
     @property
@@ -71,6 +79,25 @@ class TableSchema(BaseModel):
     def cardinalities(self) -> tuple[int, ...]:
         """Number of classes of each column."""
         return tuple(column.cardinality for column in self.columns)
+
+    @property
+    def ascents(self) -> tuple[Ascent, ...]:
+        """What `order` says of the columns by their places.
+
+        Raises:
+            ValueError: If it names a column that is not there, holds no numbers or times, or others than its partner.
+        """
+        return tuple(self._ascent(*pair) for pair in self.order)
+
+    def _ascent(self, *pair: str | int) -> Ascent:
+        places = [self.position(name) for name in pair]
+        first, second = (self.columns[place] for place in places)
+        where = f"order {pair[0]} <= {pair[1]}"
+        if not isinstance(first, NumberColumn) or not isinstance(second, NumberColumn):
+            raise ValueError(f"{where} needs two columns of numbers or times")
+        if first.kind != second.kind or places[0] == places[1]:
+            raise ValueError(f"{where} needs two columns of one kind, not {first.kind} and {second.kind}")
+        return Ascent(*places, ratio=first.unit / second.unit)
 
     @property
     def from_array(self) -> bool:
@@ -88,23 +115,23 @@ class TableSchema(BaseModel):
         return tuple(column.variable for column in self.columns)
 
     @classmethod
-    def infer(cls, table: object, *, max_levels: int = 64, scaling: Scaling = "quantile") -> Self:
+    def infer(cls, table: object, *, max_levels: int = 64, scaling: str = "quantile") -> Self:
         """Read the schema of a table off its rows.
 
-        Strings, booleans and categorical dtypes are classes. So are integers, and floats that are all whole, with at
-        most `max_levels` distinct values, and other floats with at most 20 that each come 20 times on average. All
-        other integers, floats, dates, datetimes and durations are numbers (`NumberColumn`). Numbers are whole if all
-        are multiples of 1; or, where at most half of the rows are distinct, of 0.1, 0.01, ..., 0.000001; times are
-        multiples of a day, hour, minute, second, millisecond or microsecond, to which what is finer is rounded.
-        A number that at least 5% of the rows hold, ten times as many as the median number, is an atom, and so are
-        infinities. A missing value (None, NaN, NaT, NA) is a class of its own where one is seen; a column of one
-        value, or none, is one of classes.
+        Strings, booleans and categorical dtypes are classes. Integers, floats, dates, datetimes and durations are
+        numbers (`NumberColumn`), whole numbers of steps of 1, 0.1, ... or 0.000001 if all but 1 in 1 000 rows have no
+        more decimals, of a day, hour, minute, second, millisecond or microsecond if they are times, and real numbers
+        otherwise. Atoms are all numbers, where there are at most 20 that each come 10 times on average; infinities;
+        numbers that 5% of the rows hold, ten times as many as the median number; and on a grid those that come three
+        times as often as steps around them. 0 is the minimum of numbers if at least 100 were seen, none is negative,
+        and the smooth part of their distribution would put more than 0.1% below. A missing value (None, NaN, NaT, NA)
+        is a class of its own where one is seen.
 
         Args:
             table: DataFrame, 2-D array or list of rows; or an iterator or list of DataFrames with the same columns,
                 which is read once, in bounded memory: of a column with more than 100 000 distinct numbers, atoms and
                 quantiles are those of a random sample of 200 000 rows.
-            max_levels: Most distinct values of a column of integers that is one of classes.
+            max_levels: Most atoms of a column.
             scaling: How numbers are scaled: "quantile" or "standard".
 
         Returns:
@@ -115,16 +142,17 @@ class TableSchema(BaseModel):
             ValueError: If the table is empty or its names repeat.
 
         Example:
-            >>> schema = TableSchema.infer(pd.DataFrame({"height": [1.71, 1.82], "rooms": [2, 3]}))
-            >>> [column.kind for column in schema.columns]
-            ['number', 'integer']
+            >>> schema = TableSchema.infer(pd.DataFrame({"height": [1.71, 1.82], "name": ["Ann", "Bo"]}))
+            >>> [column.measure for column in schema.columns]
+            ['probabilities of steps of 0.01', 'probabilities of 2 classes']
         """
         tallies, array_dtype = _tally(table)
-        columns = tuple(infer(tally, max_levels=max_levels, scaling=scaling) for tally in tallies.values())
-        return cls(columns=columns, array_dtype=array_dtype)
+        reading = Reading(max_levels, scaling)
+        columns = tuple(infer(tally, reading) for tally in tallies.values())
+        return cls(columns=columns, array_dtype=array_dtype)  # type: ignore[arg-type]
 
     @classmethod
-    def read(cls, table: object, declared: Self | None, *, max_levels: int, scaling: Scaling) -> Self:
+    def read(cls, table: object, declared: Self | None, *, max_levels: int, scaling: str) -> Self:
         """Read the schema of a table: what is declared, `fitted` to its rows, or else what they `infer`.
 
         Args:
@@ -157,22 +185,25 @@ class TableSchema(BaseModel):
             ('float64', (998.0, 1002.0))
         """
         tallies, array_dtype = _tally(table, self)
-        columns = tuple(complete(column, tallies[column.name]) for column in self.columns)
+        columns = tuple(column.complete(tallies[column.name]) for column in self.columns)
         return self.model_copy(update={"columns": columns, "array_dtype": array_dtype})
 
-    def to_yaml(self) -> str:
+    def to_yaml(self, *, suggested: Iterable[tuple[str | int, str | int]] = ()) -> str:
         """Write the schema to be edited by hand, without what `fitted` reads off the rows.
+
+        Args:
+            suggested: Pairs of columns for `order`, which go into a comment.
 
         Example:
             >>> print(TableSchema.infer(pd.DataFrame({"wet": [True, False]})).to_yaml(), end="")
-            # Edit kind, resolution ...
+            # Edit kind (key: not modelled), ...
             columns:
             - name: wet
               kind: boolean
               dtype: bool
               values: [false, true]
         """
-        return declared.to_yaml(self.columns)
+        return declared.to_yaml(self.columns, self.keys, self.order, list(suggested))
 
     @classmethod
     def from_yaml(cls, source: str | os.PathLike[str]) -> Self:
@@ -185,7 +216,11 @@ class TableSchema(BaseModel):
             OSError: If the file cannot be read.
             ValueError: If it is no YAML, or declares no schema; the message names column and field.
         """
-        return declared.from_yaml(cls, source)
+        where, content = declared.read(source)
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise ValueError(f"{where}{declared.sentence(error, content['columns'])}") from error
 
     def position(self, name: str | int) -> int:
         """Return the place of a column among the columns, and so among the codes.
@@ -193,17 +228,45 @@ class TableSchema(BaseModel):
         Raises:
             ValueError: If there is no such column.
         """
-        for place, known in enumerate(self.names):
-            if known == name or str(known) == name:
-                return place
+        place = place_of(name, self.names)
+        if place is not None:
+            return place
         known_names = ", ".join(map(repr, self.names[:SHOWN])) + (", ..." if len(self.names) > SHOWN else "")
         raise ValueError(f"there is no column {name!r}: the columns are {known_names}")
 
-    def encode(self, table: object) -> Tensor:
+    def summary(self) -> list[str]:
+        """Say in one line a column what each is: its kind, what log-likelihoods of it are, atoms and missing values.
+
+        Example:
+            >>> for line in TableSchema.infer(pd.DataFrame({"rooms": [2, 3, None], "coat": list("aab")})).summary():
+            ...     print(line)
+            rooms  number       probabilities of whole numbers; missing
+            coat   categorical  probabilities of 2 classes
+        """
+        self._require_fitted()
+        width = max(len(str(column.name)) for column in self.columns)
+        kinds = max(len(column.kind) for column in self.columns)
+        lines = []
+        for column in self.columns:
+            atoms = len(column.atoms) if isinstance(column, NumberColumn) else 0
+            parts = [column.measure]
+            if atoms:
+                parts.append(f"{atoms} atom{'s' * (atoms > 1)}")
+            if isinstance(column, NumberColumn) and column.minimum is not None:
+                parts.append(f"at least {column.minimum:g}{' s' * isinstance(column, TimeColumn)}")
+            if column.missing is not None:
+                parts.append("missing")
+            lines.append(f"{column.name!s:{width}}  {column.kind:{kinds}}  {'; '.join(parts)}")
+        return [*lines, *(f"{key.name!s:{width}}  {'key':{kinds}}  not modelled" for key in self.keys)]
+
+    def encode(self, table: object, *, unseen: Unseen = "other") -> Tensor:
         """Return the codes of a table, y[i, n] in {0..K_n-1}, followed by the numbers of its M numeric columns.
 
         Args:
-            table: DataFrame with the schema's columns in any order, or an array or list with as many columns.
+            table: DataFrame with the schema's columns in any order, or an array or list with as many columns. Keys
+                may be absent.
+            unseen: Whether a value that was not seen has the last code of its column ("other"), or is refused
+                ("error").
 
         Returns:
             An int64 tensor of shape (rows, N); if there are numeric columns, a float64 tensor of shape (rows, N + M),
@@ -212,27 +275,43 @@ class TableSchema(BaseModel):
 
         Raises:
             TypeError: If the table, or a column of it, is of a kind that no schema takes.
-            ValueError: If columns are missing or unknown, a value was not seen in training, a missing value or
-                infinity is the first, or a number is no multiple of the resolution.
+            ValueError: If columns are missing or unknown, hold values of another type or beyond a declared bound, a
+                row breaks the order of two columns, or a value was not seen and is refused.
 
         Example:
-            >>> frame = pd.DataFrame({"height": [1.71, 1.82], "rooms": [2, 3]})
+            >>> frame = pd.DataFrame({"height": [1.7111111, 1.8222222], "wet": [True, False]})
             >>> TableSchema.infer(frame).encode(frame).tolist()
-            [[0.0, 0.0, 1.71], [0.0, 1.0, 1.82]]
+            [[0.0, 1.0, 1.7111111], [0.0, 0.0, 1.8222222]]
         """
         self._require_fitted()
-        frame = self._align(table)
-        codes, numbers = [], []
-        for column in self.columns:
-            if isinstance(column, Column):
-                codes.append(column.encode(frame[column.name]))
-            else:
-                code, number = column.encode(frame[column.name])
-                codes.append(code)
-                numbers.append(number)
+        frame = self.align(table)
+        self._require_order(frame)
+        encoded = [self._encoded(column, frame[column.name], unseen) for column in self.columns]
+        codes = [column.codes for column in encoded]
+        numbers = [part.numbers for part, column in zip(encoded, self.columns, strict=True) if column.numeric]
         if not numbers:
             return torch.from_numpy(np.stack(codes, axis=1))
         return torch.from_numpy(np.stack([*codes, *numbers], axis=1, dtype=np.float64))
+
+    def _encoded(self, column: AnyColumn, series: pd.Series, unseen: Unseen) -> Encoded:
+        encoded = column.encode(series)
+        if unseen == "error":
+            require_seen(column, series, encoded)
+        return encoded
+
+    def _require_order(self, frame: pd.DataFrame) -> None:
+        """Raise a ValueError if a row breaks the order of two columns."""
+        for pair, ascent in zip(self.order, self.ascents, strict=True):
+            columns = (self.columns[ascent.first], self.columns[ascent.second])
+            first, second = (column.raw(frame[column.name]) for column in columns if isinstance(column, NumberColumn))
+            wrong = first > second  # False where one is missing
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                values = " and ".join(f"{name!r} is {frame[name].iloc[row]!s}" for name in pair)
+                raise ValueError(
+                    f"the order {pair[0]} <= {pair[1]} is broken in row {row} (counted from 0), where {values}: mend "
+                    "the row, or leave the order out of the schema"
+                )
 
     def decode(self, rows: Tensor | ArrayLike) -> pd.DataFrame | NDArray[np.generic]:
         """Return the table of encoded rows, with the columns, dtypes and categories of training.
@@ -250,25 +329,24 @@ class TableSchema(BaseModel):
         """
         self._require_fitted()
         y = np.asarray(rows)
-        width, numeric = len(self.columns), [isinstance(column, NumberColumn) for column in self.columns]
+        width, numeric = len(self.columns), [column.numeric for column in self.columns]
         if y.ndim != 2 or y.shape[1] != width + sum(numeric) or y.dtype.kind not in ("iuf" if any(numeric) else "iu"):
             raise ValueError(
                 f"codes are {'numbers' if any(numeric) else 'integers'} of shape (rows, {width + sum(numeric)}), "
                 f"got {y.dtype} of shape {y.shape}"
             )
         codes, numbers = y[:, :width], y[:, width:].astype(np.float64)
-        if not ((codes >= 0) & (codes < np.array(self.cardinalities)) & (codes == np.floor(codes))).all():
-            raise ValueError(f"codes must lie between 0 and the cardinality less one, {self.cardinalities}")
+        known = np.array(self.cardinalities) - 1  # what was not seen is no value
+        if not ((codes >= 0) & (codes < known) & (codes == np.floor(codes))).all():
+            raise ValueError(f"codes must lie between 0 and the cardinality less two, {self.cardinalities}")
         if np.isnan(numbers).any():
             raise ValueError("the numbers beside the codes must not be NaN")
         codes = codes.astype(np.int64)
-        series, place = {}, 0
-        for n, column in enumerate(self.columns):
-            if isinstance(column, Column):
-                series[n] = column.decode(codes[:, n])
-            else:
-                series[n] = column.decode(codes[:, n], numbers[:, place])
-                place += 1
+        places = np.cumsum(numeric) - 1
+        series = {
+            n: column.decode(Encoded(codes[:, n], numbers[:, places[n]] if column.numeric else np.zeros(len(codes))))
+            for n, column in enumerate(self.columns)
+        }
         frame = pd.DataFrame(series)
         if self.array_dtype is not None:
             return frame.to_numpy(dtype=np.dtype(self.array_dtype))
@@ -279,8 +357,13 @@ class TableSchema(BaseModel):
             if not column.is_fitted:
                 raise ValueError(f"column {column.name!r} is declared only: complete the schema with fitted(table)")
 
-    def _align(self, table: object) -> pd.DataFrame:
-        """Return the table as a DataFrame that has the schema's columns, and no others."""
+    def align(self, table: object) -> pd.DataFrame:
+        """Return the table as a DataFrame that has the schema's columns, and no others but keys.
+
+        Raises:
+            TypeError: If it is no table.
+            ValueError: If columns are missing or unknown.
+        """
         frame, array_dtype = as_frame(table)
         if array_dtype is not None:
             if frame.shape[1] != len(self.columns):
@@ -289,10 +372,10 @@ class TableSchema(BaseModel):
                     "features as input"
                 )
             return frame.set_axis(pd.Index(self.names), axis=1)
-        # A file has turned integer names into strings.
-        frame = frame.rename(columns={str(name): name for name in self.names if name not in frame.columns})
+        frame = named(frame, [*self.names, *(key.name for key in self.keys)])
         missing = [repr(name) for name in self.names if name not in frame.columns]
-        extra = [repr(name) for name in frame.columns if name not in self.names]
+        carried = {key.name for key in self.keys}
+        extra = [repr(name) for name in frame.columns if name not in self.names and name not in carried]
         if missing or extra:
             faults = [
                 f"{len(names)} {word}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
@@ -303,13 +386,48 @@ class TableSchema(BaseModel):
         return frame
 
 
+def place_of(name: object, names: Sequence[object]) -> int | None:
+    """Return the place of a name among others, or else that of one which is written alike, such as 1 and "1".
+
+    Example:
+        >>> place_of("1", (1, "1")), place_of("2", (1, 2)), place_of("3", (1, 2))
+        (1, 1, None)
+    """
+    for same in (lambda known: known == name and isinstance(known, str) == isinstance(name, str), lambda known: str(known) == name):
+        for place, known in enumerate(names):
+            if same(known):
+                return place
+    return None
+
+
+def named(frame: pd.DataFrame, names: Sequence[str | int]) -> pd.DataFrame:
+    """Return a table whose columns, and levels of the index, have the names asked for, where they are written alike.
+
+    A file has turned integer names into strings; and what a schema takes for a column may be an index.
+    """
+    levels = [level for level in frame.index.names if level is not None and level in names]
+    if levels := [level for level in levels if level not in frame.columns]:
+        frame = frame.reset_index(levels)
+    others = [name for name in names if name not in frame.columns]
+    written = {str(name): name for name in others if isinstance(name, int)}
+    wanted = {name: written[name] for name in frame.columns if isinstance(name, str) and name in written and name not in names}
+    return frame.rename(columns=wanted) if wanted else frame
+
+
+def require_seen(column: AnyColumn, series: pd.Series, encoded: Encoded) -> None:
+    """Raise a ValueError if rows hold something not seen."""
+    unseen = encoded.codes == column.unseen
+    if unseen.any():
+        raise ValueError(column.refusal(series, int(np.argmax(unseen))))
+
+
 def _tally(table: object, schema: TableSchema | None = None) -> tuple[dict[str | int, Tally], str | None]:
     """Read a table once; with a schema, its columns must be those of the schema."""
     tallies: dict[str | int, Tally] = {}
     array_dtype = None
     for batch in _batches(table):
         if schema is not None:
-            frame, array_dtype = schema._align(batch), as_frame(batch)[1]
+            frame, array_dtype = schema.align(batch), as_frame(batch)[1]
         else:
             frame, array_dtype = as_frame(batch)
         frame = frame.rename(columns=_plain_name)

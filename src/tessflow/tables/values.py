@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from tessflow.tables.times import to_microseconds, word
 
 __all__ = [
-    "EXACT", "Interval", "Missing", "Value", "factorize", "family", "missing_name", "plain", "show", "to_floats",
-    "value_type",
+    "EXACT", "Interval", "Missing", "Value", "factorize", "family", "is_missing", "missing_name", "natives", "plain",
+    "show", "to_floats", "value_type",
 ]  # fmt: skip
 
 EXACT = 2**53
@@ -82,6 +82,16 @@ def value_type(value: Value) -> str:
     if isinstance(value, str):
         return "strings"
     return "intervals" if isinstance(value, Interval) else "numbers"
+
+
+def is_missing(value: object) -> bool:
+    """Return whether one value is missing: None, NaN, NaT or NA.
+
+    Example:
+        >>> is_missing(None), is_missing(float("nan")), is_missing("nan")
+        (True, True, False)
+    """
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, (float, np.floating)) and value != value)
 
 
 def missing_name(value: object) -> Missing:
@@ -200,3 +210,22 @@ def to_floats(series: pd.Series) -> NDArray[np.float64]:
         array([ 1., nan])
     """
     return series.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def natives(series: pd.Series) -> NDArray[np.generic]:
+    """Return a column of numbers as NumPy holds them: integers as integers, 0 where missing; all others as floats.
+
+    Example:
+        >>> natives(pd.Series([2**60 + 1, None], dtype="Int64"))
+        array([1152921504606846977,                   0])
+    """
+    dtype = series.dtype
+    numpy_dtype = np.dtype(getattr(dtype, "numpy_dtype", dtype))  # type: ignore[arg-type]
+    if numpy_dtype.kind in "iu":
+        return series.to_numpy(dtype=numpy_dtype, na_value=0)
+    if numpy_dtype.kind == "O":
+        cells = [0 if is_missing(cell) else cell for cell in series]
+        if all(isinstance(cell, (int, np.integer)) for cell in cells):
+            array = np.array(cells)
+            return array if array.dtype.kind in "iu" else np.array([int(cell) for cell in cells], dtype=object)
+    return to_floats(series) if numpy_dtype != np.float32 else series.to_numpy(dtype=np.float32, na_value=np.nan)

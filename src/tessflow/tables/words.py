@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tessflow.tables.dtypes import dtype_from_name
-from tessflow.tables.numbers import NumberColumn
+from tessflow.tables.columns import NumberColumn
 from tessflow.tables.times import time_zone
 
 if TYPE_CHECKING:

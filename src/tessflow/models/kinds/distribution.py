@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -98,7 +99,8 @@ class NumberDistribution:
         low, high = self.range(allowed)
         mask = torch.ones_like(self.is_number) if mask is None else mask
         ranged = mask[:, :1]
-        inside = self._inside(low, high)
+        points = () if allowed is None else allowed.points
+        inside = self._inside(low, high) & (not points)
         atoms = self.is_number.clone()
         atoms[:, 0] = False
         covered = inside & ranged
@@ -109,7 +111,8 @@ class NumberDistribution:
         within = self._inside(self.low, self.high)
         takes = torch.where(atoms, (mask | covered) & within, mask)
         parts = parts.masked_fill(~takes, -math.inf)
-        smooth = torch.where(ranged[:, 0], self.log_probs[..., 0] + self.smooth.log_mass(low, high), -math.inf)
+        mass = self._log_points(points).logsumexp(0) if points else self.smooth.log_mass(low, high)
+        smooth = torch.where(ranged[:, 0], self.log_probs[..., 0] + mass, -math.inf)
         parts = torch.cat([smooth[..., None], parts[..., 1:]], -1)
         return parts if self.factor is None else parts + torch.where(self.is_number, self.factor[..., None], 0)
 
@@ -123,6 +126,10 @@ class NumberDistribution:
         """Draw what is allowed; a number drawn on an atom is that atom."""
         codes = draw_class(self.log_parts(allowed, mask))
         low, high = self.range(allowed)
+        if allowed is not None and allowed.points:
+            chosen = draw_class(self._log_points(allowed.points).movedim(0, -1))
+            points = torch.tensor(allowed.points, dtype=torch.float64, device=chosen.device)
+            return Values(codes, points[chosen].where(codes == 0, 0))
         some = low < high
         low, high = low.where(some, -math.inf), high.where(some, math.inf)
         return self._values(codes, self.smooth.sample(low, high), low, high)
@@ -161,6 +168,12 @@ class NumberDistribution:
         """Return the finite atoms, ``(K, ..., V)``, and 0 for others."""
         atoms = self.atoms.where(self.atoms.isfinite(), 0).mT
         return atoms.reshape(len(atoms), *[1] * (self.low.ndim - 1), -1).expand(-1, *self.low.shape)
+
+    def _log_points(self, points: Sequence[float]) -> Tensor:
+        """Return the smooth part's log-probabilities of whole numbers, ``(P, ..., V)``."""
+        x = torch.tensor(points, dtype=torch.float64, device=self.atoms.device)
+        x = x.reshape(-1, *[1] * self.low.ndim).expand(-1, *self.low.shape)
+        return self.smooth.log_cell(x).masked_fill(~((x >= self.low) & (x <= self.high)), -math.inf)
 
     def _log_cells(self) -> Tensor:
         """Return the smooth part's log-probabilities of the atoms, ``(..., V, K)``."""

@@ -1,0 +1,116 @@
+"""A column of points in time, or of durations."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import model_validator
+from typing_extensions import Self
+
+from tessflow.tables.columns.base import MISSING
+from tessflow.tables.columns.numbers import NumberColumn
+from tessflow.tables.grid import Grid
+from tessflow.tables.times import UNITS, from_microseconds, microseconds, time_zone, to_microseconds, word
+
+__all__ = ["DatetimeColumn", "DurationColumn", "TimeColumn"]
+
+SECOND = 10**6
+_WORDS = dict(zip(UNITS, ("days", "hours", "minutes", "seconds", "milliseconds", "microseconds"), strict=True))
+
+
+class TimeColumn(NumberColumn):
+    """One column of times, which are counted in steps of the resolution; see the kinds below."""
+
+    UNIT: ClassVar[int] = SECOND
+
+    @model_validator(mode="after")
+    def _are_times(self) -> Self:
+        where = f"column {self.name!r}"
+        if not math.isclose(self.resolution * SECOND, round(self.resolution * SECOND)) or self.resolution < 1e-6:
+            raise ValueError(f"{where} holds times, whose resolution is whole microseconds, in seconds")
+        if any(math.isinf(atom) for atom in self.atoms):
+            raise ValueError(f"{where} holds times, which are never infinite")
+        return self
+
+    @property
+    def measure(self) -> str:
+        """What log-likelihoods of the column are."""
+        step = round(self.resolution * SECOND)
+        unit = next(unit for unit in UNITS if step % unit == 0)
+        return f"probabilities of {_WORDS[unit]}" if step == unit else f"probabilities of {step // unit} {_WORDS[unit]}"
+
+    @property
+    def shown_atoms(self) -> tuple[object, ...]:
+        """The atoms, as times."""
+        kind = pd.Timestamp if self.kind == "datetime" else pd.Timedelta
+        return tuple(kind(round(atom * SECOND), unit="us") for atom in self.atoms)
+
+    @classmethod
+    def _atom(cls, value: int | float) -> float:
+        return value / SECOND
+
+    @property
+    def _grid(self) -> Grid:
+        """The grid of microseconds."""
+        return Grid(round(self.resolution * SECOND))
+
+    @property
+    def _raw_atoms(self) -> NDArray[np.float64]:
+        return np.rint(np.array(self.atoms, np.float64) * SECOND)
+
+    def _decoded(self, counts: NDArray[np.float64], codes: NDArray[np.int64], missing: NDArray[np.bool_]) -> pd.Series:
+        step = round(self.resolution * SECOND)
+        limit = float(2**62 // step)
+        micros = np.clip(counts, -limit, limit).astype(np.int64) * step
+        return from_microseconds(micros, missing, self.dtype, absent=MISSING[self.missing or "None"])
+
+    def _hint(self, found: str) -> str:
+        return "; convert it with pandas.to_datetime" if self.kind == "datetime" and found == "strings" else ""
+
+    def _read(self, series: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        counts, missing = to_microseconds(series, self.name, aware=time_zone(self.dtype) is not None)
+        return counts.astype(np.float64), missing
+
+    def _series_of(self, value: object) -> pd.Series:
+        if pd.isna(value):  # type: ignore[call-overload]
+            return pd.Series([None], dtype=object)
+        times = pd.Series(np.array([round(self._raw(value))]).view("m8[us]" if self.kind == "timedelta" else "M8[us]"))
+        return times if time_zone(self.dtype) is None else times.dt.tz_localize("UTC")
+
+    def _raw(self, value: object) -> float:
+        try:
+            return float(microseconds(value, self.kind, zone=time_zone(self.dtype))[0])
+        except ValueError as error:
+            raise ValueError(f"column {self.name!r}: {error}") from error
+
+    def _shown(self, value: float) -> str:
+        return word(int(value), self.kind)
+
+
+class DatetimeColumn(TimeColumn):
+    """One column of points in time, counted from 1970-01-01 UTC.
+
+    Its fields are those of :class:`NumberColumn`; resolution, atoms and bounds are in seconds.
+
+    Example:
+        >>> column = DatetimeColumn(name="day", dtype="datetime64[us]", resolution=86400)
+        >>> column.encode(pd.Series(pd.to_datetime(["1970-01-03"]))).numbers
+        array([2.])
+    """
+
+    kind: Literal["datetime"] = "datetime"  # type: ignore[assignment]
+    FAMILY: ClassVar[str] = "datetimes"
+
+    def _with_floor(self, tally: object) -> Self:
+        return self  # 1970 is no bound
+
+
+class DurationColumn(TimeColumn):
+    """One column of durations; see :class:`DatetimeColumn`."""
+
+    kind: Literal["timedelta"] = "timedelta"  # type: ignore[assignment]
+    FAMILY: ClassVar[str] = "timedeltas"
