@@ -25,7 +25,7 @@ from tessflow.estimators.storage import ModelConfig, ModelDirectory
 from tessflow.training import TrainingConfig, TrainingResult, evaluate, fit
 from tessflow.training.evaluation import Objective, seeded
 
-__all__ = ["FlowEstimator", "split_rows"]
+__all__ = ["FlowEstimator", "split_places", "split_rows", "take_rows"]
 
 Self = TypeVar("Self", bound="FlowEstimator")
 
@@ -200,7 +200,8 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
             options=options.model_dump(mode="json", include=self._architecture),
             progress=options.verbose,
         )
-        self._adopt(schema, self._finished(model), options, result.best_validation)
+        score = evaluate(model, rows[1], objective=objective, batch_size=4 * options.batch_size, seed=config.seed)
+        self._adopt(schema, self._finished(model), options, float(score.double().mean()))
         self.result_ = result
         self.history_ = pd.DataFrame(result.history)
 
@@ -221,13 +222,31 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
         return model.eval()
 
 
+def split_places(rows: int, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Set a random share of rows aside, at least one and never all: the places of both; a single row is on both sides.
+
+    Example:
+        >>> [len(part) for part in split_places(10, 0.1, seed=0)]
+        [9, 1]
+    """
+    if rows == 1:
+        return np.zeros(1, np.int64), np.zeros(1, np.int64)
+    held_out = min(max(1, round(fraction * rows)), rows - 1)
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed)).numpy()
+    return order[held_out:], order[:held_out]
+
+
 def split_rows(rows: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Set a random share of the rows aside, at least one and never all; a single row is on both sides."""
-    if len(rows) == 1:
-        return rows, rows
-    held_out = min(max(1, round(fraction * len(rows))), len(rows) - 1)
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-    return rows[order[held_out:]], rows[order[:held_out]]
+    """Split encoded rows as :func:`split_places` does."""
+    kept, aside = split_places(len(rows), fraction, seed)
+    return rows[kept], rows[aside]
+
+
+def take_rows(table: Any, places: NDArray[np.int64]) -> Any:
+    """Return some rows of a DataFrame, an array or a list."""
+    if isinstance(table, pd.DataFrame):
+        return table.iloc[places]
+    return [table[place] for place in places] if isinstance(table, (list, tuple)) else np.asanyarray(table)[places]
 
 
 def _seed(random_state: int | np.random.RandomState | None) -> int:

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from tessflow.estimators.check_result import CheckResult, ClassCheck, ColumnCheck, NumberCheck, SumCheck
 from tessflow.estimators.conditional import Conditional
+from tessflow.estimators.partial import Known
 from tessflow.estimators.copies import LEVEL, compare_copies
 from tessflow.estimators.tabular import TabularFlow
 from tessflow.models import MatchedFlow
+from tessflow.tables.schema import Unseen
 from tessflow.training.evaluation import seeded
 
 __all__ = ["CheckResult", "check"]
@@ -33,7 +35,15 @@ FEW = 30
 ROUNDING = 1e-3
 
 
-def check(model: TabularFlow, table: Any, *, train: Any = None, rows: int = 1000, seed: int = 0) -> CheckResult:
+def check(
+    model: TabularFlow,
+    table: Any,
+    *,
+    train: Any = None,
+    rows: int = 1000,
+    seed: int = 0,
+    unseen: Unseen | None = None,
+) -> CheckResult:
     """Measure whether the likelihoods of a fitted model can be trusted, on rows it was not fitted to.
 
     * Sums: the probabilities of all values of a column, given the rest of the row, by the natural order of the columns
@@ -53,9 +63,10 @@ def check(model: TabularFlow, table: Any, *, train: Any = None, rows: int = 1000
         train: The table the model was fitted to; without it copies are not looked for.
         rows: Most rows of ``table`` to check.
         seed: Of the rows drawn, and of all else that is random.
+        unseen: What is done with values that were not seen in training: the estimator's own, if ``None``.
 
     Raises:
-        ValueError: If ``rows`` is less than 1, a table is empty, or holds what was not seen in training.
+        ValueError: If ``rows`` is less than 1, a table is empty, or holds what was not seen in training and is refused.
 
     Example:
         >>> import pandas as pd
@@ -68,7 +79,7 @@ def check(model: TabularFlow, table: Any, *, train: Any = None, rows: int = 1000
     check_is_fitted(model)
     if rows < 1:
         raise ValueError(f"rows must be at least 1, got {rows}.")
-    encoded = model.schema_.encode(table)
+    encoded = model._encode(table, unseen)
     if not len(encoded):
         raise ValueError("the table has no rows to check: give at least one.")
     draw = torch.randperm(len(encoded), generator=torch.Generator().manual_seed(seed))[:rows]
@@ -128,7 +139,8 @@ class _Columns:
         columns, warnings = [], []
         for n, column in enumerate(self.flow.schema_.columns):
             with seeded(self.seed, self.model.bias.device):
-                conditional = Conditional(self.model, self.flow.schema_, self.rows, self.known, n, self.flow._chunk())
+                known = Known(self.rows, self.known)
+                conditional = Conditional(self.model, self.flow.schema_, known, n, self.flow._chunk())
             found = [self._sums(n), self._classes(n, conditional), self._numbers(n, conditional)]
             measured = dict(zip(("sums", "classes", "numbers"), (part.value for part in found), strict=True))
             skipped = tuple(part.skipped for part in found if part.skipped)
@@ -186,8 +198,7 @@ class _Columns:
     def _variants(self, n: int) -> tuple[Tensor, NDArray[np.float64]]:
         """Return rows with other values in column ``n``, ``(values, B, ...)``; and logarithms of their weights.
 
-        Numbers are at the middles of intervals that are equally probable in the column's conditional: the weight of
-        one is that probability over its density.
+        Numbers are at the middles of intervals in which the smooth part of the column's conditional is as large.
         """
         is_numeric = n in self.parts.numeric
         codes = range(is_numeric, self.model.variables[n].classes)
@@ -195,17 +206,12 @@ class _Columns:
         variants[: len(codes), :, n] = torch.tensor(codes, dtype=variants.dtype)[:, None]
         log_weights = np.zeros(variants.shape[:2])
         if is_numeric:
-            block = self.model.block(self.summed, n, self.known[: len(self.summed)])
-            levels = (np.arange(STRATA) + 0.5) / STRATA
-            numbers = torch.stack([self.parts.quantile(n, block, level) for level in levels])
+            law = self.model.conditional(self.summed, n, self.known[: len(self.summed)] if self.model.any_order else None)
+            numbers, log_weights[len(codes) :] = law.strata(STRATA)
             place = self.width + self.parts.numeric.index(n)
             variants[: len(codes), :, place] = 0
             variants[len(codes) :, :, n] = 0
             variants[len(codes) :, :, place] = numbers
-            rest = [other for other in range(self.width) if other != n]
-            log_density = self._scores(variants[len(codes) :].flatten(0, 1), [n], rest).reshape(numbers.shape)
-            log_number = self.parts.class_log_probs(n, block)[:, 0].double().numpy()
-            log_weights[len(codes) :] = log_number - math.log(STRATA) - log_density
         return variants, log_weights
 
     def _scores(self, rows: Tensor, columns: Sequence[int], given: Sequence[int] = ()) -> NDArray[np.float64]:
@@ -219,7 +225,7 @@ class _Columns:
         classes = self.model.variables[n].classes
         if classes == 1:
             return _Measured(skipped="" if n in self.parts.numeric else "classes: it has one value only")
-        if n in self.parts.many:
+        if self.model.variables[n].number is None and classes > self.flow.options_.max_categories:
             return _Measured(skipped=f"classes: it has {classes} of them, too many for each to have a probability")
         chances = conditional.probabilities().to_numpy()
         codes = self.rows[:, n].long().numpy()

@@ -11,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tessflow.estimators.partial import Known
 from tessflow.models import MatchedFlow, Restriction
+from tessflow.models.distribution import VariableDistribution
 from tessflow.tables import NumberColumn, TableSchema
+from tessflow.tables.columns import Encoded
 from tessflow.training.evaluation import seeded
 
 __all__ = ["Conditional", "impute_rows"]
@@ -24,47 +27,40 @@ class Conditional:
     Args:
         model: The model; in one of one order, the columns before are what is known.
         schema: The columns.
-        rows: Encoded rows.
-        known: Which of their values are known, boolean ``(rows, N)``; the column's own is not looked at.
+        known: What is known of encoded rows; whether the column's own values are is not looked at.
         n: The column.
         chunk: How many rows a pass holds.
         index: The index of the rows.
     """
 
     def __init__(
-        self,
-        model: MatchedFlow,
-        schema: TableSchema,
-        rows: Tensor,
-        known: Tensor,
-        n: int,
-        chunk: int,
-        index: pd.Index | None = None,
+        self, model: MatchedFlow, schema: TableSchema, known: Known, n: int, chunk: int, index: pd.Index | None = None
     ) -> None:
         self.column = schema.columns[n]
-        self._index = pd.RangeIndex(len(rows)) if index is None else index
-        self._schema, self._model, self._n, self._rows, self._known = schema, model, n, rows, known
-        parts = zip(rows.split(chunk), known.split(chunk), strict=True)
+        self._index = pd.RangeIndex(len(known.rows)) if index is None else index
+        self._parts, self._n, self._known = model.conditionals, n, known
+        parts = zip(known.rows.split(chunk), known.where.split(chunk), strict=True)
         device = model.bias.device
-        blocks = [model.block(part.to(device), n, seen.to(device) if model.any_order else None) for part, seen in parts]
-        self._block = torch.cat(blocks).cpu()
+        self.law = VariableDistribution.cat(
+            [
+                model.conditional(part.to(device), n, seen.to(device) if model.any_order else None)
+                for part, seen in parts
+            ]
+        )
 
     def probabilities(self) -> pd.DataFrame:
-        """Return the probability of each class: of values, or of "a number" and the atoms beside it, and "missing".
+        """Return the probability of each class: of values, or of "a number" and its atoms, "missing" and "unseen".
+
+        "a number" is any that is no atom; "unseen" is something not seen in training.
 
         Raises:
             ValueError: If the column has too many classes for each to have a probability.
         """
-        chances = self._model.conditionals.class_log_probs(self._n, self._block).double().exp().numpy()
-        if isinstance(self.column, NumberColumn):
-            names: list[Any] = ["a number", *self.column.atoms]
-        else:
-            names = list(self.column.values)
-        names += ["missing"] * (self.column.missing is not None)
-        return pd.DataFrame(chances, columns=pd.Index(names, dtype=object), index=self._index)
+        chances = self.law.class_log_probs().double().exp().numpy()
+        return pd.DataFrame(chances, columns=pd.Index(self.column.labels, dtype=object), index=self._index)
 
     def quantiles(self, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> pd.DataFrame:
-        """Return quantiles of the numbers of a numeric column, atoms left aside; one column a level.
+        """Return quantiles of the numbers of a numeric column, missing and unseen values aside; one column a level.
 
         Args:
             levels: Between 0 and 1.
@@ -75,18 +71,15 @@ class Conditional:
         column = self._numeric()
         if not all(0 < level < 1 for level in levels):
             raise ValueError(f"levels lie between 0 and 1, got {list(levels)}.")
-        zero = np.zeros(len(self._block), dtype=np.int64)
-        values = [
-            column.decode(zero, self._model.conditionals.quantile(self._n, self._block, level).numpy())
-            for level in levels
-        ]
+        found = [self.law.quantile(level) for level in levels]
+        values = [column.decode(Encoded(codes.numpy(), numbers.numpy())) for codes, numbers in found]
         return pd.concat(values, axis=1, keys=levels).set_axis(self._index, axis=0)
 
     def pit(self, *, seed: int = 0) -> NDArray[np.float64]:
         """Return the probability integral transform of each row's own value: uniform on (0, 1) under the model.
 
-        Whole numbers have theirs drawn between the probabilities of less, and of no more. NaN where the value is an
-        atom or missing.
+        Where a value has a probability, it is drawn between the probabilities of less, and of no more. NaN where the
+        value is missing, or was not seen.
 
         Args:
             seed: Of these draws.
@@ -94,18 +87,13 @@ class Conditional:
         Raises:
             ValueError: If the column holds no numbers.
         """
-        column = self._numeric()
-        parts = self._model.conditionals
-        codes, numbers = parts.split(self._rows)
-        number = numbers[:, parts.numeric.index(self._n)]
-        if column.whole:
-            below, above = (parts.cdf(self._n, self._block, number + half).numpy() for half in (-0.5, 0.5))
-            draws = np.random.default_rng(seed).random(len(below))
-            values = below + (above - below) * draws
-        else:
-            values = parts.cdf(self._n, self._block, number).numpy()
-        is_number = ((codes[:, self._n] == 0) & self._known[:, self._n]).numpy()
-        return np.where(is_number, values, np.nan)
+        self._numeric()
+        codes, numbers = self._parts.split(self._known.rows)
+        x = self._parts.locate(self._n, codes.to(numbers.device), numbers).cpu()
+        below, up_to = (part.numpy() for part in self.law.below_and_up_to(x.nan_to_num(0)))
+        draws = np.random.default_rng(seed).random(len(below))
+        is_number = (~x.isnan() & self._known.where[:, self._n]).numpy()
+        return np.where(is_number, below + (up_to - below) * draws, np.nan)
 
     def _numeric(self) -> NumberColumn:
         if not isinstance(self.column, NumberColumn):
@@ -116,8 +104,7 @@ class Conditional:
 def impute_rows(
     model: MatchedFlow,
     schema: TableSchema,
-    rows: Tensor,
-    known: Tensor,
+    known: Known,
     *,
     strategy: Literal["typical", "sample"],
     seed: int,
@@ -128,8 +115,7 @@ def impute_rows(
     Args:
         model: The model, of any order.
         schema: The columns.
-        rows: Encoded rows.
-        known: What is known of them, boolean ``(rows, N)``.
+        known: What is known of encoded rows.
         strategy: ``"typical"``: each value for itself, the most probable class, or the median of numbers and of
             ordered classes, given what is known. ``"sample"``: a joint draw, each value given what is known and the
             values drawn before it.
@@ -140,23 +126,16 @@ def impute_rows(
         The rows; columns of which nothing but missing values were seen stay as they are.
     """
     parts, device = model.conditionals, model.bias.device
-    rows, filled, now = rows.clone(), rows.clone(), known.clone()
+    rows, filled, now = known.rows.clone(), known.rows.clone(), known.where.clone()
     with seeded(seed, device):
         for n, column in enumerate(schema.columns):
-            codes = tuple(range(column.cardinality - (column.missing is not None)))
-            if not codes:
+            if not column.fillable:
                 continue
-            for index in (~known[:, n]).nonzero().flatten().split(chunk):
-                source = rows if strategy == "typical" else filled
-                seen = known if strategy == "typical" else now
-                block = model.block(source[index].to(device), n, seen[index].to(device))
-                if strategy == "sample":
-                    code, number = parts.draw(n, block, Restriction(codes))
-                elif isinstance(column, NumberColumn):
-                    code, number = parts.typical(n, block, Restriction(codes), atoms=column.encoded_atoms.tolist())
-                else:
-                    ordered = column.kind in ("integer", "ordinal")
-                    code, number = parts.typical(n, block, Restriction(codes), ordered=ordered)
+            allowed = Restriction(column.fillable)
+            for index in (~known.where[:, n]).nonzero().flatten().split(chunk):
+                source, seen = (rows, known.where) if strategy == "typical" else (filled, now)
+                law = model.conditional(source[index].to(device), n, seen[index].to(device))
+                code, number = law.draw(allowed) if strategy == "sample" else law.typical(allowed)
                 filled[index, n] = code.cpu().to(filled.dtype)
                 if n in parts.numeric:
                     filled[index, len(schema.columns) + parts.numeric.index(n)] = number.cpu()

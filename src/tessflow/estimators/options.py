@@ -79,8 +79,9 @@ class TabularOptions(FitOptions):
     hidden_features: Widths | None
     dropout: float = Field(ge=0, lt=1)
     learning_rate: float | None = Field(gt=0)
-    max_levels: int = Field(ge=1)
+    max_levels: int = Field(ge=0)
     max_categories: int = Field(ge=1)
+    unseen: Literal["other", "error"]
 
 
 class MixtureOptions(FitOptions):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,54 +12,64 @@ import torch
 from torch import Tensor
 
 from tessflow.models import Restriction
-from tessflow.tables import Column, NumberColumn, TableSchema
+from tessflow.tables import TableSchema
 from tessflow.tables.frames import as_frame
+from tessflow.tables.schema import Unseen, named, require_seen
 
-__all__ = ["Conditions", "encode_known"]
+__all__ = ["Conditions", "Known", "encode_known"]
 
 
-def encode_known(schema: TableSchema, table: Any, columns: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+class Known(NamedTuple):
+    """Encoded rows, 0 where nothing is known; and where it is, boolean ``(rows, N)``."""
+
+    rows: Tensor
+    where: Tensor
+
+
+def encode_known(
+    schema: TableSchema,
+    table: Any,
+    columns: Sequence[int] | None = None,
+    *,
+    unseen: Unseen = "other",
+    missing: bool = False,
+) -> Known:
     """Encode what is known of rows: the values of some columns, but for missing ones.
 
     Args:
         schema: The columns.
         table: Rows; of a DataFrame, columns that are not asked for may be absent.
         columns: The columns to look at, by number; all by default.
-
-    Returns:
-        Rows as :meth:`TableSchema.encode` gives them, 0 where nothing is known; and where it is, boolean ``(rows, N)``.
+        unseen: Whether a value that was not seen counts as such, or is refused.
+        missing: Whether a missing value is known, too: as a missing value, or as something not seen.
 
     Raises:
-        ValueError: If a column is absent, or a value was not seen in training.
+        ValueError: If a column is absent, holds values of another type, or one that was not seen and is refused.
     """
     frame, array_dtype = as_frame(table)
     if array_dtype is not None:
         if frame.shape[1] != len(schema.columns):
             raise ValueError(f"the array has {frame.shape[1]} columns, but the model has {len(schema.columns)}.")
         frame = frame.set_axis(pd.Index(schema.names), axis=1)
-    numeric = [n for n, column in enumerate(schema.columns) if isinstance(column, NumberColumn)]
+    frame = named(frame, schema.names)
+    numeric = [n for n, column in enumerate(schema.columns) if column.numeric]
     width = len(schema.columns)
     rows = np.zeros((len(frame), width + len(numeric)), dtype=np.float64 if numeric else np.int64)
     known = np.zeros((len(frame), width), dtype=bool)
     for n in range(width) if columns is None else columns:
         column = schema.columns[n]
-        series = frame.get(column.name, frame.get(str(column.name)))
+        series = frame.get(column.name)
         if series is None:
             raise ValueError(f"the table has no column {column.name!r}.")
-        here = series.notna().to_numpy()
+        encoded = column.encode(series)
+        here = np.ones(len(series), bool) if missing else series.notna().to_numpy()
+        if unseen == "error":
+            require_seen(column, series, encoded._replace(codes=np.where(here, encoded.codes, -1)))
         known[:, n] = here
-        if not here.any():
-            continue
-        try:
-            codes = column.encode(series[here])
-        except (ValueError, TypeError):
-            column.encode(series.ffill().bfill())  # raises the same, and counts all rows
-            raise
-        if isinstance(codes, tuple):
-            rows[here, n], rows[here, width + numeric.index(n)] = codes
-        else:
-            rows[here, n] = codes
-    return torch.from_numpy(rows), torch.from_numpy(known)
+        rows[:, n] = np.where(here, encoded.codes, 0)
+        if column.numeric:
+            rows[:, width + numeric.index(n)] = np.where(here, encoded.numbers, 0)
+    return Known(torch.from_numpy(rows), torch.from_numpy(known))
 
 
 @dataclass(frozen=True)
@@ -70,67 +80,57 @@ class Conditions:
         row: One encoded row, of which some columns are known.
         known: Those columns.
         allowed: What is allowed of other columns.
+        unseen: Known values that were not seen in training, by column.
 
     Example:
-        >>> schema = TableSchema.infer(pd.DataFrame({"size": [1, 2, 3], "wet": [True, False, True]}))
-        >>> Conditions.of(schema, {"size": (2, None), "wet": True})
-        Conditions(row=tensor([0, 1]), known=(1,), allowed={0: Restriction(codes=(1, 2), low=-inf, high=inf)})
+        >>> schema = TableSchema.infer(pd.DataFrame({"size": list("SML"), "wet": [True, False, True]}))
+        >>> Conditions.of(schema, {"size": ["S", "M"], "wet": True}).allowed
+        {0: Restriction(codes=(1, 2), low=-inf, high=inf, points=())}
     """
 
     row: Tensor
     known: tuple[int, ...]
     allowed: Mapping[int, Restriction]
+    unseen: Mapping[int, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, schema: TableSchema, given: Mapping[Any, Any]) -> Conditions:
+    def of(cls, schema: TableSchema, given: Mapping[Any, Any], *, unseen: Unseen = "other") -> Conditions:
         """Read conditions: a value a column, a tuple (low, high) for a range, or a list of values, one of which it is.
 
         Args:
             schema: The columns.
             given: What is given, by name of the column.
+            unseen: Whether a value that was not seen counts as such, or is refused.
 
         Raises:
             TypeError: If a value is of another type than the column's.
-            ValueError: If there is no such column, a value was not seen in training, or a range is empty.
+            ValueError: If there is no such column, a value was not seen and is refused, or a range is empty.
         """
-        numeric = [n for n, column in enumerate(schema.columns) if isinstance(column, NumberColumn)]
+        numeric = [n for n, column in enumerate(schema.columns) if column.numeric]
         width = len(schema.columns)
         row = torch.zeros(width + len(numeric), dtype=torch.float64 if numeric else torch.int64)
-        known, allowed = [], {}
+        known, allowed, strange = [], {}, {}
         for name, condition in given.items():
             n = schema.position(name)
             column = schema.columns[n]
             if isinstance(condition, tuple):
-                allowed[n] = _between(column, condition)
+                if len(condition) != 2:
+                    raise ValueError(
+                        f"column {column.name!r}: a range is (low, high), either of them None, got {condition!r}."
+                    )
+                allowed[n] = column.between(*condition)
             elif isinstance(condition, (list, set, frozenset, pd.Series, pd.Index)) or np.ndim(condition) == 1:
-                allowed[n] = _among(column, list(condition))
+                if not len(condition):
+                    raise ValueError(f"column {column.name!r}: give at least one value.")
+                allowed[n] = column.among(list(condition))
             else:
                 code, number = column.encode_value(condition)
+                if code == column.unseen:
+                    if unseen == "error":
+                        raise ValueError(f"column {column.name!r} was given {condition!r}, which was not seen in training")
+                    strange[n] = condition
                 row[n] = code
                 if n in numeric:
                     row[width + numeric.index(n)] = number
                 known.append(n)
-        return cls(row, tuple(known), allowed)
-
-
-def _between(column: Column | NumberColumn, ends: tuple[Any, ...]) -> Restriction:
-    if len(ends) != 2:
-        raise ValueError(f"column {column.name!r}: a range is (low, high), either of them None, got {ends!r}.")
-    codes = column.codes_between(*ends)
-    if isinstance(column, Column):
-        return Restriction(codes)
-    try:
-        return Restriction(codes, *column.bounds(*ends))
-    except ValueError:
-        if len(codes) == 1:
-            raise
-        return Restriction(codes[1:])  # no number lies between, but an atom
-
-
-def _among(column: Column | NumberColumn, values: list[Any]) -> Restriction:
-    pairs = [column.encode_value(value) for value in values]
-    if isinstance(column, NumberColumn) and any(code == 0 for code, _ in pairs):
-        raise ValueError(f"column {column.name!r} holds numbers: give one, or a range (low, high), rather than a list.")
-    if not pairs:
-        raise ValueError(f"column {column.name!r}: give at least one value.")
-    return Restriction(tuple(sorted({code for code, _ in pairs})))
+        return cls(row, tuple(known), allowed, strange)

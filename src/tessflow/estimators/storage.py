@@ -16,9 +16,9 @@ from tessflow.training.weights import write_atomically
 
 __all__ = ["MixtureConfig", "ModelConfig", "ModelDirectory", "TabularConfig"]
 
-FORMAT_VERSION = 3
-# Before, models of tables had other weights.
-FIRST_OF_TABLES = 3
+FORMAT_VERSION = 4
+# Older ones are not read.
+OLDEST = 4
 _Model = TypeVar("_Model", bound=BaseModel)
 _Config = TypeVar("_Config", bound="ModelConfig")
 
@@ -27,7 +27,7 @@ class ModelConfig(BaseModel):
     """What ``config.json`` holds, whatever the estimator.
 
     Args:
-        format_version: Version of the directory's layout; 1 did not name the estimator, 3 has other tables.
+        format_version: Version of the directory's layout; models are read from 4 on.
         library_version: The version of tessflow that wrote it.
         estimator: Name of the class that wrote it.
         parameters: The estimator's constructor arguments.
@@ -131,10 +131,9 @@ class ModelDirectory:
             raise ValueError(
                 f"{self.path} holds a {header.estimator}, not a {expected}: load it with {header.estimator}.load."
             )
-        if expected == "TabularFlow" and header.format_version < FIRST_OF_TABLES:
+        if header.format_version < OLDEST:
             raise ValueError(
-                f"{path} has format version {header.format_version}, and models of tables are read from "
-                f"{FIRST_OF_TABLES} on: fit it again."
+                f"{path} has format version {header.format_version}, and models are read from {OLDEST} on: fit it again."
             )
         return self._parse("config.json", config), self._parse("schema.json", schema)
 

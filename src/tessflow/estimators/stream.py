@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tessflow.estimators.options import TabularOptions
-from tessflow.tables import TableSchema, read_batches
+from tessflow.tables import TableSchema, count_rows, read_batches
 
 __all__ = ["encoded_file"]
 
@@ -26,7 +27,7 @@ MOST_VALIDATION_ROWS = 20_000
 def encoded_file(
     path: str | os.PathLike[str], schema: TableSchema | None, options: TabularOptions, share: float
 ) -> Iterator[tuple[TableSchema, Tensor, Tensor]]:
-    """Read a table file twice, for its schema and for its rows, in bounded memory.
+    """Read a table file in bounded memory: for the number of its rows, for its schema, and for the rows.
 
     Args:
         path: A Parquet or CSV file.
@@ -42,24 +43,23 @@ def encoded_file(
         OSError: If the file cannot be read.
         ValueError: If it is no table, or has too few rows to set some aside.
     """
-    rows_in_all = 0
+    share = min(share, MOST_VALIDATION_ROWS / count_rows(path))
+    seed = options.random_state
 
-    def counted() -> Iterator[pd.DataFrame]:
-        nonlocal rows_in_all
-        for batch in read_batches(path, schema=schema):
-            rows_in_all += len(batch)
-            yield batch
+    def parts(declared: TableSchema | None) -> Iterator[tuple[pd.DataFrame, NDArray[np.bool_]]]:
+        choose = np.random.default_rng(seed)
+        for batch in read_batches(path, schema=declared):
+            yield batch, choose.random(len(batch)) < share
 
-    schema = TableSchema.read(counted(), schema, max_levels=options.max_levels, scaling=options.scaling)
-    share = min(share, MOST_VALIDATION_ROWS / rows_in_all)
-    choose = np.random.default_rng(options.random_state)
+    # What was seen is what training rows hold.
+    train_rows = (batch[~aside] for batch, aside in parts(schema))
+    columns = TableSchema.read(train_rows, schema, max_levels=options.max_levels, scaling=options.scaling)
     with tempfile.TemporaryDirectory(prefix="tessflow-") as directory:
         files = [Path(directory) / name for name in ("train", "validation")]
         counts, width, dtype = [0, 0], 0, torch.int64
         with files[0].open("wb") as train, files[1].open("wb") as validation:
-            for batch in read_batches(path, schema=schema):
-                rows = schema.encode(batch)
-                aside = choose.random(len(rows)) < share
+            for batch, aside in parts(columns):
+                rows = columns.encode(batch)
                 for part, (file, chosen) in enumerate(((train, ~aside), (validation, aside))):
                     counts[part] += int(chosen.sum())
                     file.write(rows[torch.from_numpy(chosen)].numpy().tobytes())
@@ -72,4 +72,4 @@ def encoded_file(
             else torch.empty(0, width, dtype=dtype)
             for file, count in zip(files, counts, strict=True)
         ]
-        yield schema, mapped[0], mapped[1]
+        yield columns, mapped[0], mapped[1]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,42 +17,30 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.estimators.base import FlowEstimator, split_rows
+from tessflow.estimators.architecture import build, dimension_of, kind_of, learning_rate_of
+from tessflow.estimators.base import FlowEstimator, split_places, take_rows
 from tessflow.estimators.conditional import Conditional, impute_rows
+from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
-from tessflow.estimators.partial import Conditions, encode_known
+from tessflow.estimators.partial import Conditions, Known, encode_known
 from tessflow.estimators.storage import TabularConfig
 from tessflow.estimators.stream import encoded_file
 from tessflow.models import MatchedFlow
-from tessflow.models.mixed import MixedFlow
-from tessflow.tables import TableSchema
+from tessflow.tables import TableSchema, TableWarning
+from tessflow.tables.filling import fill
+from tessflow.tables.frames import as_frame
+from tessflow.tables.schema import Unseen, named
 from tessflow.training.evaluation import seeded
 
 __all__ = ["TabularFlow"]
 
 Self = TypeVar("Self", bound="TabularFlow")
 
-
-class _Defaults(NamedTuple):
-    dimension: int
-    hidden_features: tuple[int, ...]
-    learning_rate: float
-
-
-_DEFAULTS = {
-    "any": _Defaults(dimension=8, hidden_features=(128, 128, 128), learning_rate=4e-3),
-    "fixed": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=2e-3),
-    "coupling": _Defaults(dimension=4, hidden_features=(256, 256), learning_rate=8e-3),
-}
-
-# Up to so many columns, the order is "any" by default: its cost grows faster than their number.
-_ANY_ORDER_UP_TO = 64
-
-# A coupling flow of more columns of classes learns faster in two dimensions a column.
-_MANY_COLUMNS = 32
-
 # Numbers that a scoring or sampling pass holds at once.
 _CHUNK = 1 << 24
+
+# The share of rows with something not seen that is worth a warning, and the fewest rows it is taken of.
+_MANY_UNSEEN, _FEW = 0.1, 10
 
 
 class TabularFlow(FlowEstimator):
@@ -60,6 +50,9 @@ class TabularFlow(FlowEstimator):
     that come again and again (many zeros). Categories are never invented: a sample holds those seen in training, in
     the same columns with the same dtypes. Numbers have densities if they are real, and probabilities if they are whole
     or lie on a grid (prices, dates by day); :attr:`schema_` says which.
+
+    Every row of the right types has a likelihood. A value that was not seen in training, such as a new category or a
+    first missing value, is the event "something not seen", of which each column has a share of probability.
 
     Args:
         backbone: ``"autoregressive"`` (:class:`~tessflow.models.MatchedFlow`, the more accurate) or ``"coupling"``
@@ -84,9 +77,11 @@ class TabularFlow(FlowEstimator):
         weight_decay: Decoupled weight decay.
         validation_fraction: Share of rows set aside to choose the best weights, unless ``fit`` is given some.
         patience: Evaluations without improvement after which training stops; ``None`` for never.
-        max_levels: Most distinct values of a column of integers whose values are classes; one of more holds numbers.
+        max_levels: Most atoms of a column of numbers: values with a probability of their own.
         max_categories: Most classes of a column that has a probability for each. One of more has a flow whose points
             decode to the nearest anchor, and log-likelihoods are lower bounds.
+        unseen: What is done with a value that was not seen in training: it counts as "something not seen"
+            (``"other"``), or is refused (``"error"``).
         random_state: Seed of everything random in ``fit`` and, by default, in ``sample`` and ``score_samples``.
         accelerator: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         verbose: Whether to show progress.
@@ -140,6 +135,7 @@ class TabularFlow(FlowEstimator):
         patience: int | None = 10,
         max_levels: int = 64,
         max_categories: int = 1000,
+        unseen: Unseen = "other",
         random_state: int | np.random.RandomState | None = None,
         accelerator: Literal["cpu", "cuda", "auto"] = "cpu",
         verbose: bool = False,
@@ -161,6 +157,7 @@ class TabularFlow(FlowEstimator):
         self.patience = patience
         self.max_levels = max_levels
         self.max_categories = max_categories
+        self.unseen = unseen
         self.random_state = random_state
         self.accelerator = accelerator
         self.verbose = verbose
@@ -208,30 +205,33 @@ class TabularFlow(FlowEstimator):
                 rows = (train, validation if X_validation is None else columns.encode(X_validation))
                 self._fit(columns, rows, options, directory)
             return self
+        if X_validation is None:
+            kept, aside = split_places(as_frame(X)[0].shape[0], options.validation_fraction, options.random_state)
+            X, X_validation = take_rows(X, kept), take_rows(X, aside)
         columns = TableSchema.read(X, schema, max_levels=options.max_levels, scaling=options.scaling)
-        encoded = columns.encode(X)
-        rows = (
-            split_rows(encoded, options.validation_fraction, options.random_state)
-            if X_validation is None
-            else (encoded, columns.encode(X_validation))
-        )
-        self._fit(columns, rows, options, directory)
+        self._fit(columns, (columns.encode(X), columns.encode(X_validation)), options, directory)
         return self
 
     def _fit(self, schema: TableSchema, rows: tuple[Tensor, Tensor], options: TabularOptions, directory: Any) -> None:
-        kind = _kind(options, schema)
-        rate = _DEFAULTS[kind].learning_rate if options.learning_rate is None else options.learning_rate
+        for line in schema.summary() if options.verbose else ():
+            print(line, file=sys.stderr)
+        for warning in schema.warnings():
+            warnings.warn(warning, TableWarning, stacklevel=3)
+        model = self._build(options, schema)
+        if isinstance(model, MatchedFlow):
+            model.initialize(rows[0])
         self._train(
-            self._build(options, schema),
+            model,
             schema,
             rows,
             options,
-            learning_rate=rate,
+            learning_rate=learning_rate_of(options, schema),
+            objective=Hiding(schema.variables, rows[0]),
             # A small table is learned in few steps.
             evaluate_every=min(max(len(rows[0]) // options.batch_size, 10), 100),
             directory=directory,
         )
-        if kind == "any":  # trained and validated on random orders, and scored in one
+        if kind_of(options, schema) == "any":  # trained and validated on random orders, and scored in one
             self.validation_score_ = float(self._evaluate(rows[1], _log_prob).mean())
 
     def score_samples(
@@ -241,6 +241,7 @@ class TabularFlow(FlowEstimator):
         columns: Sequence[Any] | None = None,
         given: Sequence[Any] | None = None,
         samples: int | None = None,
+        unseen: Unseen | None = None,
     ) -> NDArray[np.float64]:
         """Return the log-likelihood of each row, in nats: exact, or a lower bound if ``lower_bound_``.
 
@@ -249,37 +250,63 @@ class TabularFlow(FlowEstimator):
             columns: Score these columns only: their marginal likelihood. All that are not given by default.
             given: Score them given these columns: a conditional likelihood.
             samples: Importance samples a row where it is a bound, 100 by default; more make it tighter.
+            unseen: What is done with values that were not seen in training: the estimator's own, if ``None``.
 
         Returns:
             Array of shape ``(rows,)``. The same call gives the same numbers. Real numbers count with their density, in
             the column's own unit; a log-likelihood can therefore be above 0.
 
         Raises:
-            ValueError: If columns are missing or unknown, a value was not seen in training, ``samples`` < 1, or
-                columns are named and the model has no such conditional (it was not fitted with ``order="any"``).
+            ValueError: If columns are missing or unknown, hold values of another type or beyond a declared bound, a
+                value was not seen and is refused, ``samples`` < 1, or columns are named and the model has no such
+                conditional (it was not fitted with ``order="any"``).
+
+        Warns:
+            TableWarning: If more than 10% of the rows hold something not seen in a column, and five times as many as
+                may be expected.
         """
         check_is_fitted(self)
         samples = 100 if samples is None else samples
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}.")
         if columns is None and given is None:
-            rows = self.schema_.encode(X)
+            rows = self._encode(X, unseen)
             return self._evaluate(rows, lambda model, part: model.log_prob(part, samples=samples)).astype(np.float64)
-        return self._scores_by_column(X, columns, given, samples).sum(1)
+        return self._scores_by_column(X, columns, given, samples, unseen).sum(1)
 
-    def score(self, X: Any, y: Any = None, *, samples: int | None = None) -> float:
+    def score(self, X: Any, y: Any = None, *, samples: int | None = None, unseen: Unseen | None = None) -> float:
         """Return the mean log-likelihood of the rows, in nats; see :meth:`score_samples`."""
-        scores = self.score_samples(X, samples=samples)
+        scores = self.score_samples(X, samples=samples, unseen=unseen)
         if len(scores) == 0:
             raise ValueError("X has no rows to score: give at least one.")
         return float(scores.mean())
 
-    def score_columns(self, X: Any, *, samples: int | None = None) -> pd.DataFrame:
+    def find_unseen(self, X: Any) -> pd.DataFrame:
+        """Return which values of rows were not seen in training.
+
+        Args:
+            X: Rows with the columns of the training data.
+
+        Returns:
+            A boolean DataFrame of ``X``'s rows and the model's columns. The likelihood of such a value is that of the
+            event "something not seen", which is easier to predict than any of its members: report rows without one, all
+            rows, and the share of rows with one.
+
+        Raises:
+            ValueError: As :meth:`score_samples`.
+        """
+        check_is_fitted(self)
+        return self._unseen_values(X, self.schema_.encode(X))
+
+    def score_columns(
+        self, X: Any, *, samples: int | None = None, unseen: Unseen | None = None
+    ) -> pd.DataFrame:
         """Return what each column adds to the log-likelihood of each row, given the columns before it, in nats.
 
         Args:
             X: Rows with the columns of the training data.
             samples: Importance samples where it is a bound, 100 by default.
+            unseen: As in :meth:`score_samples`.
 
         Returns:
             A DataFrame of ``X``'s rows and columns, whose rows sum to :meth:`score_samples`.
@@ -289,7 +316,7 @@ class TabularFlow(FlowEstimator):
                 ``condition_on="point"``), or as in :meth:`score_samples`.
         """
         check_is_fitted(self)
-        scores = self._scores_by_column(X, None, None, 100 if samples is None else samples)
+        scores = self._scores_by_column(X, None, None, 100 if samples is None else samples, unseen)
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(scores, columns=pd.Index(self.schema_.names, dtype=object), index=index)
 
@@ -306,7 +333,8 @@ class TabularFlow(FlowEstimator):
             n_samples: How many.
             given: By column: a value; a tuple ``(low, high)``, with None for no bound, for a range of numbers, times,
                 or ordered categories; or a list of values, one of which it is. With one range or list nothing is
-                rejected; with several, rows are drawn until enough are in all: exact, and slow if that is rare.
+                rejected; with several, rows are drawn until enough are in all: exact, and slow if that is rare. A
+                value that was not seen counts as "something not seen", and is in the rows as it was given.
             random_state: Seed of the draw; by default that of the estimator, so that the same call gives the same rows.
 
         Returns:
@@ -314,8 +342,8 @@ class TabularFlow(FlowEstimator):
 
         Raises:
             TypeError: If what is given is of another type than the column.
-            ValueError: If ``n_samples`` is no integer of at least 1, what is given was not seen in training or hardly
-                ever comes true, or the model has no such conditional (it was not fitted with ``order="any"``).
+            ValueError: If ``n_samples`` is no integer of at least 1, what is given hardly ever comes true, was not seen
+                and is refused, or the model has no such conditional (it was not fitted with ``order="any"``).
 
         Example:
             >>> import pandas as pd
@@ -328,15 +356,29 @@ class TabularFlow(FlowEstimator):
         check_is_fitted(self)
         if not given:
             return self._decoded(n_samples, random_state, self.model_.sample)
-        conditions, model = Conditions.of(self.schema_, given), self._autoregressive()
+        conditions, model = Conditions.of(self.schema_, given, unseen=self.options_.unseen), self._autoregressive()
         for n in conditions.allowed:
-            if n in model.conditionals.many:
+            if model.variables[n].number is None and model.variables[n].classes > self.options_.max_categories:
                 raise ValueError(f"column {self.schema_.names[n]!r} has too many values for a range or list: give one.")
 
         def draw(rows: int) -> Tensor:
-            return model.sample(rows, given=conditions.row, known=conditions.known, allowed=conditions.allowed)
+            drawn = model.sample(rows, given=conditions.row, known=conditions.known, allowed=conditions.allowed)
+            for n in conditions.unseen:  # no code of a value
+                drawn[:, n] = 0
+            return drawn
 
-        return self._decoded(n_samples, random_state, draw)
+        table = self._decoded(n_samples, random_state, draw)
+        return self._with_values(table, conditions.unseen)
+
+    def _with_values(self, table: Any, values: Mapping[int, Any]) -> Any:
+        """Put single values, which were not seen in training, into columns of a table."""
+        for n, value in values.items():
+            if isinstance(table, pd.DataFrame):
+                table[self.schema_.names[n]] = pd.Series([value] * len(table), index=table.index)
+            else:
+                table = table.astype(object) if table.dtype.kind in "OUS" else table
+                table[:, n] = value
+        return table
 
     def impute(
         self,
@@ -344,8 +386,9 @@ class TabularFlow(FlowEstimator):
         *,
         strategy: Literal["typical", "sample"] = "typical",
         random_state: int | np.random.RandomState | None = None,
+        unseen: Unseen | None = None,
     ) -> Any:
-        """Fill the missing values of rows.
+        """Fill the missing values of rows; no other value is changed.
 
         Args:
             X: Rows with the columns of the training data, some values missing, whether or not any were in training.
@@ -353,59 +396,70 @@ class TabularFlow(FlowEstimator):
                 given what the row holds. ``"sample"`` draws a value, jointly for all that are missing in a row: for
                 multiple imputation.
             random_state: Seed of the draws.
+            unseen: As in :meth:`score_samples`. A known value that was not seen stays as it is.
 
         Returns:
-            As ``X``: a DataFrame with its index and all of its columns, those of the model in their dtypes of training;
-            or an array. A column of which nothing but missing values were seen in training keeps them.
+            As ``X``: a DataFrame with its index and all of its columns, or an array. A column that was filled has the
+            dtype of training, where that holds all of its values exactly, or else its own, or is one of objects. A
+            column of which nothing but missing values were seen in training keeps them.
 
         Raises:
-            ValueError: If ``strategy`` is none of the two, a value was not seen in training, or the model was not
-                fitted with ``order="any"``.
+            ValueError: If ``strategy`` is none of the two, a value was not seen in training and is refused, or the
+                model was not fitted with ``order="any"``.
         """
         check_is_fitted(self)
         if strategy not in ("typical", "sample"):
             raise ValueError(f"strategy must be 'typical' or 'sample', got {strategy!r}.")
-        rows, known = encode_known(self.schema_, X)
+        known = self._known(X, unseen)
         filled = impute_rows(
             self._any_order(),
             self.schema_,
-            rows,
             known,
             strategy=strategy,
             seed=self._seed_of(random_state),
             chunk=self._chunk(),
         )
-        table = self.schema_.decode(filled)
+        last = torch.tensor(self.schema_.cardinalities) - 1
+        codes = filled[:, : len(last)]
+        filled[:, : len(last)] = torch.where(codes == last, 0, codes)  # of known values, which stay as they are
+        decoded = pd.DataFrame(self.schema_.decode(filled))
+        frame = as_frame(X)[0]
+        whole = frame.copy()
         if not isinstance(X, pd.DataFrame):
-            return np.asarray(table)
-        whole, decoded = X.copy(), pd.DataFrame(table).set_axis(X.index, axis=0)
+            whole.columns = pd.Index(self.schema_.names)
+        places = named(whole, self.schema_.names)  # names that are written alike, in the same places
         for n, name in enumerate(self.schema_.names):
-            place = name if name in X else str(name)
-            values = decoded.iloc[:, n]
-            same = values.dtype == X[place].dtype
-            whole[place] = X[place].where(known[:, n].numpy(), values) if same else values
-        return whole
+            place = places.columns.get_loc(name)
+            values = decoded.iloc[:, n].set_axis(whole.index)
+            whole[whole.columns[place]] = fill(whole.iloc[:, place], ~known.where[:, n].numpy(), values)
+        if isinstance(X, pd.DataFrame):
+            return whole
+        dtype = getattr(X, "dtype", None) if getattr(getattr(X, "dtype", None), "kind", "O") == "f" else None
+        return whole.to_numpy(dtype=dtype)
 
-    def conditional(self, X: Any, column: Any) -> Conditional:
+    def conditional(self, X: Any, column: Any, *, unseen: Unseen | None = None) -> Conditional:
         """Return the distribution of one column in each row, given what is known of the other columns.
 
         Args:
             X: Rows with the columns of the training data; values may be missing, and so may the column itself.
             column: The name of the column.
+            unseen: As in :meth:`score_samples`.
 
         Raises:
-            ValueError: If there is no such column, a value was not seen in training, or the model was not fitted with
-                ``order="any"``.
+            ValueError: If there is no such column, a value was not seen in training and is refused, or the model was
+                not fitted with ``order="any"``.
         """
         check_is_fitted(self)
         n = self.schema_.position(column)
         absent = isinstance(X, pd.DataFrame) and not {column, str(column)} & set(X.columns)
         others = [m for m in range(len(self.schema_.columns)) if m != n] if absent else None
-        rows, known = encode_known(self.schema_, X, others)
+        known = self._known(X, unseen, others)
         index = X.index if isinstance(X, pd.DataFrame) else None
-        return Conditional(self._any_order(), self.schema_, rows, known, n, self._chunk(), index)
+        return Conditional(self._any_order(), self.schema_, known, n, self._chunk(), index)
 
-    def _scores_by_column(self, X: Any, columns: Any, given: Any, samples: int) -> NDArray[np.float64]:
+    def _scores_by_column(
+        self, X: Any, columns: Any, given: Any, samples: int, unseen: Unseen | None
+    ) -> NDArray[np.float64]:
         model = self._autoregressive()
         for name, value in (("columns", columns), ("given", given)):
             if isinstance(value, str):
@@ -418,10 +472,9 @@ class TabularFlow(FlowEstimator):
         if both := [self.schema_.names[n] for n in wanted if n in behind]:
             raise ValueError(f"column {both[0]!r} is to be scored and is given: name it once.")
         if columns is None and given is None:
-            rows = self.schema_.encode(X)
+            rows = self._encode(X, unseen)
         else:
-            rows, known = encode_known(self.schema_, X, [*behind, *wanted])
-            rows = self._with_missing(rows, known, [*behind, *wanted])
+            rows = self._known(X, unseen, [*behind, *wanted], missing=True).rows
         model.order_of(behind, wanted)  # raises, if there are no such conditionals
         device = model.bias.device
         with seeded(self.options_.random_state, device):
@@ -431,19 +484,45 @@ class TabularFlow(FlowEstimator):
             ]
         return torch.cat(parts).numpy()
 
-    def _with_missing(self, rows: Tensor, known: Tensor, columns: Sequence[int]) -> Tensor:
-        """Give what is not known of some columns the class of missing values."""
-        for n in columns:
-            column, unknown = self.schema_.columns[n], ~known[:, n]
-            if unknown.any():
-                if column.missing is None:
-                    row = int(unknown.int().argmax())
-                    raise ValueError(
-                        f"column {column.name!r} has in row {row} (counted from 0) a missing value, but none was seen "
-                        "in training: leave the column out, or impute it."
-                    )
-                rows[unknown, n] = column.cardinality - 1
+    def _encode(self, X: Any, unseen: Unseen | None) -> Tensor:
+        """Encode rows, and warn if too many of their values were not seen."""
+        rows = self.schema_.encode(X, unseen=self._of_unseen(unseen))
+        self._warn_of_unseen(rows[:, : len(self.schema_.columns)], range(len(self.schema_.columns)))
         return rows
+
+    def _known(
+        self, X: Any, unseen: Unseen | None, columns: Sequence[int] | None = None, *, missing: bool = False
+    ) -> Known:
+        """Encode what is known of rows, and warn if too much of it was not seen; perhaps missing values are known."""
+        known = encode_known(self.schema_, X, columns, unseen=self._of_unseen(unseen), missing=missing)
+        self._warn_of_unseen(known.rows, range(len(self.schema_.columns)) if columns is None else columns)
+        return known
+
+    def _of_unseen(self, unseen: Unseen | None) -> Unseen:
+        unseen = self.options_.unseen if unseen is None else unseen
+        if unseen not in ("other", "error"):
+            raise ValueError(f"unseen must be 'other' or 'error', got {unseen!r}.")
+        return unseen
+
+    def _unseen_values(self, X: Any, rows: Tensor) -> pd.DataFrame:
+        last = torch.tensor(self.schema_.cardinalities) - 1
+        found = (rows[:, : len(last)] == last).numpy()
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        return pd.DataFrame(found, columns=pd.Index(self.schema_.names, dtype=object), index=index)
+
+    def _warn_of_unseen(self, rows: Tensor, columns: Sequence[int]) -> None:
+        if len(rows) < _FEW:
+            return
+        for n in columns:
+            column = self.schema_.columns[n]
+            share = float((rows[:, n] == column.unseen).double().mean())
+            if share > _MANY_UNSEEN and share > 5 * column.expected_unseen:
+                warnings.warn(
+                    f"column {column.name!r} holds something not seen in training in {share:.0%} of the rows, and "
+                    f"{column.expected_unseen:.2g} was to be expected: are these the same data?",
+                    TableWarning,
+                    stacklevel=4,
+                )
 
     def _autoregressive(self) -> MatchedFlow:
         if not isinstance(self.model_, MatchedFlow):
@@ -461,7 +540,7 @@ class TabularFlow(FlowEstimator):
     def _adopt(self, schema: TableSchema, model: nn.Module, options: TabularOptions, validation_score: float) -> None:
         super()._adopt(schema, model, options, validation_score)
         self.lower_bound_ = bool(model.lower_bound)
-        self.dimension_ = _dimension(options, schema)
+        self.dimension_ = dimension_of(options, schema)
         self.has_conditionals_ = isinstance(model, MatchedFlow) and options.condition_on == "cell"
 
     def _chunk(self) -> int:
@@ -471,43 +550,8 @@ class TabularFlow(FlowEstimator):
 
     @staticmethod
     def _build(options: TabularOptions, schema: TableSchema) -> nn.Module:
-        kind = _kind(options, schema)
-        hidden_features = options.hidden_features or _DEFAULTS[kind].hidden_features
-        with seeded(options.random_state, torch.device("cpu")):
-            if kind == "coupling":
-                return MixedFlow(
-                    schema.variables,
-                    dim=_dimension(options, schema),
-                    profile=options.profile,
-                    hidden_features=hidden_features,
-                    layers=options.layers,
-                )
-            return MatchedFlow(
-                schema.variables,
-                dim=_dimension(options, schema),
-                hidden_features=hidden_features,
-                dropout=options.dropout,
-                order="any" if kind == "any" else "natural",
-                condition_on=options.condition_on,
-                profile=options.profile,
-                most_logits=options.max_categories,
-            )
-
-
-def _dimension(options: TabularOptions, schema: TableSchema) -> int:
-    kind = _kind(options, schema)
-    with_cells = sum(variable.classes > 1 for variable in schema.variables)
-    if options.dimension is None and kind == "coupling" and with_cells > _MANY_COLUMNS:
-        return 2
-    return options.dimension or _DEFAULTS[kind].dimension
+        return build(options, schema)
 
 
 def _log_prob(model: Any, rows: Tensor) -> Tensor:
     return model.log_prob(rows, samples=1)
-
-
-def _kind(options: TabularOptions, schema: TableSchema) -> str:
-    """Return which of the models the options mean: "any", "fixed" or "coupling"."""
-    if options.backbone == "coupling":
-        return "coupling"
-    return options.order or ("any" if len(schema.columns) <= _ANY_ORDER_UP_TO else "fixed")

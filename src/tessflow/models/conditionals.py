@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tessflow.dequantization import VoronoiDequantizer
 from tessflow.dequantization.base import require_classes
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.models.conditional import Conditional
+from tessflow.models.distribution import VariableDistribution
 from tessflow.models.kinds import Kind, Numbers, Values, kinds_of
 from tessflow.models.variables import Ascent, Variable
 
@@ -164,7 +164,7 @@ class Conditionals(nn.Module):
         """Return where the block of variable ``n`` stands in the output."""
         return slice(self._starts[n], self._starts[n] + self.sizes[n])
 
-    def at(self, n: int, block: Tensor, limits: Tensor | None = None) -> Conditional:
+    def at(self, n: int, block: Tensor, limits: Tensor | None = None) -> VariableDistribution:
         """Return the distribution of variable ``n`` that a block, ``(B, size)``, stands for.
 
         Args:
@@ -173,7 +173,7 @@ class Conditionals(nn.Module):
             limits: As :meth:`limits` gives them.
         """
         kind, of = self._kind(n)
-        return Conditional(kind, of, block, limits)
+        return VariableDistribution(kind, of, block, limits)
 
     def limits(self, n: int, codes: Tensor, numbers: Tensor, known: Tensor | Sequence[int]) -> Tensor | None:
         """Return between which numbers variable ``n`` is, given what is known of rows, ``(B, 2)``; ``None`` for any.

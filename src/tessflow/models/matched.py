@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.models.conditional import Conditional
+from tessflow.models.distribution import VariableDistribution
 from tessflow.models.conditionals import Conditionals
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.networks import AnyOrderNetwork, MaskedNetwork
@@ -173,7 +173,7 @@ class MatchedFlow(nn.Module):
         return self._contributions(y, place, samples=samples)[..., wanted]
 
     @torch.no_grad()
-    def conditional(self, y: Tensor, n: int, known: Tensor | None = None) -> Conditional:
+    def conditional(self, y: Tensor, n: int, known: Tensor | None = None) -> VariableDistribution:
         """Return the distribution of variable ``n`` in each row, given what is known of the others.
 
         Args:

@@ -4,7 +4,7 @@ from tessflow.tables.batches import read_batches
 from tessflow.tables.columns import ClassColumn, DatetimeColumn, DurationColumn, KeyColumn, NumberColumn, TimeColumn
 from tessflow.tables.files import read_table, write_table
 from tessflow.tables.schema import TableSchema
-from tessflow.tables.values import Interval
+from tessflow.tables.values import Interval, TableWarning
 
 __all__ = [
     "ClassColumn",
@@ -14,6 +14,7 @@ __all__ = [
     "KeyColumn",
     "NumberColumn",
     "TableSchema",
+    "TableWarning",
     "TimeColumn",
     "read_batches",
     "read_table",

@@ -259,6 +259,20 @@ class TableSchema(BaseModel):
             lines.append(f"{column.name!s:{width}}  {column.kind:{kinds}}  {'; '.join(parts)}")
         return [*lines, *(f"{key.name!s:{width}}  {'key':{kinds}}  not modelled" for key in self.keys)]
 
+    def warnings(self) -> list[str]:
+        """Say in a sentence each which columns are probably not as they were meant: those that look like keys.
+
+        Example:
+            >>> frame = pd.DataFrame({"id": [f"p{i}" for i in range(200)], "wet": [True, False] * 100})
+            >>> TableSchema.infer(frame).warnings()
+            ["column 'id' has another value in every row: if it names rows, declare it as a key (kind: key)"]
+        """
+        return [
+            f"column {column.name!r} has another value in every row: if it names rows, declare it as a key (kind: key)"
+            for column in self.columns
+            if column.looks_like_key
+        ]
+
     def encode(self, table: object, *, unseen: Unseen = "other") -> Tensor:
         """Return the codes of a table, y[i, n] in {0..K_n-1}, followed by the numbers of its M numeric columns.
 

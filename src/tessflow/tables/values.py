@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from tessflow.tables.times import to_microseconds, word
 
 __all__ = [
-    "EXACT", "Interval", "Missing", "Value", "factorize", "family", "is_missing", "missing_name", "natives", "plain",
+    "EXACT", "Interval", "Missing", "TableWarning", "Value", "factorize", "family", "is_missing", "missing_name", "natives", "plain",
     "show", "to_floats", "value_type",
 ]  # fmt: skip
 
@@ -36,6 +36,10 @@ FAMILIES = {
     "timedelta64": "timedeltas",
     "empty": "nothing",
 }
+
+class TableWarning(UserWarning):
+    """Something about a column that is probably not as it was meant."""
+
 
 Missing: TypeAlias = Literal["None", "nan", "NA"]
 

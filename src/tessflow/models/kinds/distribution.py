@@ -159,6 +159,22 @@ class NumberDistribution:
         codes = torch.where(hit.any(-1), hit.long().argmax(-1), 0)
         return self._values(codes, torch.maximum(torch.minimum(x, self.high), self.low), self.low, self.high)
 
+    def strata(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return numbers that are no atoms, to take sums over them all: numbers, and logarithms of their weights.
+
+        They are at the middles of so many intervals in which the smooth part has as much mass, ``(count, ..., V)``; a
+        weight is that mass over a number's probability, or density, and 0 where a number is an atom.
+        """
+        levels = (torch.arange(count, dtype=torch.float64, device=self.atoms.device) + 0.5) / count
+        levels = levels.reshape(-1, *[1] * self.low.ndim)
+        start = self.smooth.cdf(self.low).where(self.low > -math.inf, 0)
+        mass = self.smooth.log_mass(self.low, self.high)
+        x = self.smooth.icdf((start + levels * mass.exp()).clamp(1e-16, 1 - 1e-16))
+        codes = torch.zeros_like(x, dtype=torch.int64)
+        found = self._values(codes, torch.maximum(torch.minimum(x, self.high), self.low), self.low, self.high)
+        log_weights = mass - math.log(count) - self.log_at(found.numbers)
+        return found.numbers, log_weights.where(found.codes == 0, -math.inf)
+
     def _inside(self, low: Tensor, high: Tensor, *, open_end: bool = False) -> Tensor:
         """Return which atoms are in ranges ``(..., V)``, boolean ``(..., V, K)``."""
         end = self.atoms < high[..., None] if open_end else self.atoms <= high[..., None]

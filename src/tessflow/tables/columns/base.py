@@ -17,6 +17,9 @@ from tessflow.tables.values import Missing
 
 __all__ = ["MISSING", "BaseColumn", "Encoded", "Reading"]
 
+MANY = 100
+"""Rows from which on distinct values look like a key."""
+
 MISSING = {"None": None, "nan": np.nan, "NA": pd.NA}
 
 
@@ -89,6 +92,11 @@ class BaseColumn(BaseModel):
     @abstractmethod
     def labels(self) -> tuple[object, ...]:
         """What each code stands for: values, "a number", "missing", "unseen"."""
+
+    @property
+    def looks_like_key(self) -> bool:
+        """Whether every one of many rows has a value of its own, as names of rows do."""
+        return False
 
     @property
     def unseen(self) -> int:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import Self
 
 from tessflow.models.variables import Restriction, Variable
-from tessflow.tables.columns.base import MISSING, BaseColumn, Encoded, Reading
+from tessflow.tables.columns.base import MANY, MISSING, BaseColumn, Encoded, Reading
 from tessflow.tables.dtypes import dtype_from_name, dtype_name
 from tessflow.tables.tally import Tally
 from tessflow.tables.times import from_microseconds, microseconds, time_zone, word
@@ -93,6 +93,11 @@ class ClassColumn(BaseColumn):
     def is_ordered(self) -> bool:
         """Whether its values have an order."""
         return self.kind == "ordinal"
+
+    @property
+    def looks_like_key(self) -> bool:
+        """Whether every one of many rows has a value of its own."""
+        return self.rows >= MANY and self.once == self.rows
 
     @property
     def measure(self) -> str:

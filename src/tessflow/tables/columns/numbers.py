@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 from tessflow.models.variables import Number, Restriction, Variable
 from tessflow.tables.atoms import frequent
-from tessflow.tables.columns.base import MISSING, BaseColumn, Encoded, Reading
+from tessflow.tables.columns.base import MANY, MISSING, BaseColumn, Encoded, Reading
 from tessflow.tables.dtypes import dtype_from_name
 from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
 from tessflow.tables.scales import quantile_scale, standard_scale
@@ -54,7 +54,7 @@ class NumberColumn(BaseColumn):
         knots: Encoded numbers, ascending; none before the schema is fitted.
         scores: What the knots are mapped to, ascending.
         rows: How many rows it was read off.
-        once: 0.
+        once: As many, if they are numbered through or hold numbers beyond 2^53, each another; 0 otherwise.
 
     Raises:
         ValueError: If a field does not fit the others.
@@ -116,6 +116,11 @@ class NumberColumn(BaseColumn):
     def whole(self) -> bool:
         """Whether encoded numbers are whole, and have probabilities rather than densities."""
         return self.resolution > 0
+
+    @property
+    def looks_like_key(self) -> bool:
+        """Whether many rows are numbered through, or hold numbers of 16 digits, each another."""
+        return self.once == self.rows >= MANY
 
     @property
     def is_exact(self) -> bool:
@@ -220,8 +225,19 @@ class NumberColumn(BaseColumn):
         numbers, counts = (numbers[some], counts[some]) if some.any() else (np.array([0.0]), np.array([1]))
         make = quantile_scale if self.scaling == "quantile" else standard_scale
         knots, scores = make(numbers, counts, whole=self.whole)
-        dtype = self.dtype or tally.dtype
-        return self.model_copy(update={"dtype": dtype, "knots": knots, "scores": scores, "rows": tally.rows})
+        read = {"knots": knots, "scores": scores, "rows": tally.rows, "once": self._once(tally)}
+        return self.model_copy(update={"dtype": self.dtype or tally.dtype, **read})
+
+    def _once(self, tally: Tally) -> int:
+        """Return the number of rows, if each has another value and they look like names; 0 otherwise."""
+        distinct = len(tally.numbers[0]) == tally.rows and tally.is_exact
+        in_a_row = self.resolution == 1 and tally.high - tally.low == tally.rows - 1
+        return tally.rows if distinct and self.FAMILY == "numbers" and (in_a_row or tally.low >= EXACT_STEPS) else 0
+
+    @property
+    def expected_unseen(self) -> float:
+        """What share of new rows may be expected to hold something not seen: numbers are seen before they come."""
+        return 0.5 / (self.rows + 1)
 
     def encode(self, series: pd.Series) -> Encoded:
         """See the base class."""

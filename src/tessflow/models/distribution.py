@@ -11,11 +11,11 @@ from torch import Tensor
 from tessflow.models.kinds import Kind, NumberDistribution, Numbers, Values
 from tessflow.models.variables import Restriction
 
-__all__ = ["Conditional"]
+__all__ = ["VariableDistribution"]
 
 
 @dataclass(frozen=True)
-class Conditional:
+class VariableDistribution:
     """The distribution of one variable in each of some rows.
 
     Args:
@@ -31,7 +31,7 @@ class Conditional:
     limits: Tensor | None = None
 
     @classmethod
-    def cat(cls, parts: Sequence[Conditional]) -> Conditional:
+    def cat(cls, parts: Sequence[VariableDistribution]) -> VariableDistribution:
         """Put the rows of several together, on the CPU."""
         limits = [part.limits.cpu() for part in parts if part.limits is not None]
         block = torch.cat([part.block.cpu() for part in parts])
@@ -76,6 +76,11 @@ class Conditional:
         """Return the least numbers that have at least this probability up to them: codes and numbers, ``(B,)`` each."""
         level = level[..., None] if isinstance(level, Tensor) and level.ndim else level
         return self._single(self._law.quantile(level))
+
+    def strata(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return numbers that are no atoms and log-weights to sum over them, ``(count, B)`` each."""
+        x, log_weights = self._law.strata(count)
+        return x.squeeze(-1), log_weights.squeeze(-1)
 
     @property
     def _blocks(self) -> Tensor:

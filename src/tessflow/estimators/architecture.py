@@ -1,0 +1,86 @@
+"""Which model the options of a TabularFlow mean for the columns of a table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from tessflow.estimators.options import TabularOptions
+from tessflow.models import MatchedFlow
+from tessflow.models.mixed import MixedFlow
+from tessflow.tables import TableSchema
+from tessflow.tables.columns.numbers import BACKGROUND
+from tessflow.training.evaluation import seeded
+
+__all__ = ["build", "dimension_of", "kind_of", "learning_rate_of"]
+
+
+class _Defaults(NamedTuple):
+    dimension: int
+    hidden_features: tuple[int, ...]
+    learning_rate: float
+
+
+_DEFAULTS = {
+    "any": _Defaults(dimension=8, hidden_features=(128, 128, 128), learning_rate=4e-3),
+    "fixed": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=2e-3),
+    "coupling": _Defaults(dimension=4, hidden_features=(256, 256), learning_rate=8e-3),
+}
+
+# Up to so many columns, the order is "any" by default: its cost grows faster than their number.
+_ANY_ORDER_UP_TO = 64
+
+# A coupling flow of more columns of classes learns faster in two dimensions a column.
+_MANY_COLUMNS = 32
+
+
+def kind_of(options: TabularOptions, schema: TableSchema) -> str:
+    """Return which of the models the options mean: "any", "fixed" or "coupling"."""
+    if options.backbone == "coupling":
+        return "coupling"
+    return options.order or ("any" if len(schema.columns) <= _ANY_ORDER_UP_TO else "fixed")
+
+
+def dimension_of(options: TabularOptions, schema: TableSchema) -> int:
+    """Return the dimension of the space that a column's cells tile."""
+    kind = kind_of(options, schema)
+    with_cells = sum(variable.classes > 1 for variable in schema.variables)
+    if options.dimension is None and kind == "coupling" and with_cells > _MANY_COLUMNS:
+        return 2
+    return options.dimension or _DEFAULTS[kind].dimension
+
+
+def learning_rate_of(options: TabularOptions, schema: TableSchema) -> float:
+    """Return the peak learning rate."""
+    default = _DEFAULTS[kind_of(options, schema)].learning_rate
+    return default if options.learning_rate is None else options.learning_rate
+
+
+def build(options: TabularOptions, schema: TableSchema) -> nn.Module:
+    """Make the module, with seeded weights."""
+    kind, dimension = kind_of(options, schema), dimension_of(options, schema)
+    hidden_features = options.hidden_features or _DEFAULTS[kind].hidden_features
+    with seeded(options.random_state, torch.device("cpu")):
+        if kind == "coupling":
+            return MixedFlow(
+                schema.variables,
+                dim=dimension,
+                profile=options.profile,
+                hidden_features=hidden_features,
+                layers=options.layers,
+                background=BACKGROUND,
+                ascents=schema.ascents,
+            )
+        return MatchedFlow(
+            schema.variables,
+            dim=dimension,
+            hidden_features=hidden_features,
+            dropout=options.dropout,
+            order="any" if kind == "any" else "natural",
+            condition_on=options.condition_on,
+            profile=options.profile,
+            most_logits=options.max_categories,
+            ascents=schema.ascents,
+        )
