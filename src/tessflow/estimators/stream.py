@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tessflow.estimators.options import TabularOptions
-from tessflow.tables import TableSchema, read_batches
+from tessflow.tables import TableSchema, TableSource
 
 __all__ = ["encoded_file"]
 
@@ -24,12 +23,12 @@ MOST_VALIDATION_ROWS = 20_000
 
 @contextmanager
 def encoded_file(
-    path: str | os.PathLike[str], schema: TableSchema | None, options: TabularOptions, share: float
+    source: TableSource, schema: TableSchema | None, options: TabularOptions, share: float
 ) -> Iterator[tuple[TableSchema, Tensor, Tensor]]:
     """Read a table file twice, for its schema and for its rows, in bounded memory.
 
     Args:
-        path: A Parquet or CSV file.
+        source: A Parquet or CSV file.
         schema: What is declared of its columns, if anything.
         options: How to read the schema, and the seed.
         share: What share of the rows to set aside, at most; of many rows a smaller one.
@@ -46,7 +45,7 @@ def encoded_file(
 
     def counted() -> Iterator[pd.DataFrame]:
         nonlocal rows_in_all
-        for batch in read_batches(path, schema=schema):
+        for batch in source.batches(schema):
             rows_in_all += len(batch)
             yield batch
 
@@ -57,7 +56,7 @@ def encoded_file(
         files = [Path(directory) / name for name in ("train", "validation")]
         counts, width, dtype = [0, 0], 0, torch.int64
         with files[0].open("wb") as train, files[1].open("wb") as validation:
-            for batch in read_batches(path, schema=schema):
+            for batch in source.batches(schema):
                 rows = schema.encode(batch)
                 aside = choose.random(len(rows)) < share
                 for part, (file, chosen) in enumerate(((train, ~aside), (validation, aside))):
@@ -65,7 +64,7 @@ def encoded_file(
                     file.write(rows[torch.from_numpy(chosen)].numpy().tobytes())
                 width, dtype = rows.shape[1], rows.dtype
         if counts[0] == 0 or (counts[1] == 0 and share > 0):
-            raise ValueError(f"{path} has {sum(counts)} rows: too few to read in batches, so read it whole.")
+            raise ValueError(f"{source.path} has {sum(counts)} rows: too few to read in batches, so read it whole.")
         mapped = [
             torch.from_file(str(file), shared=True, size=count * width, dtype=dtype).view(count, width)
             if count

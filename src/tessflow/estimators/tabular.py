@@ -23,7 +23,7 @@ from tessflow.estimators.storage import TabularConfig
 from tessflow.estimators.stream import encoded_file
 from tessflow.models import MatchedFlow
 from tessflow.models.mixed import MixedFlow
-from tessflow.tables import TableSchema
+from tessflow.tables import TableSchema, TableSource
 from tessflow.training.evaluation import seeded
 
 __all__ = ["TabularFlow"]
@@ -185,8 +185,8 @@ class TabularFlow(FlowEstimator):
         """Fit the joint distribution of the columns of ``X``.
 
         Args:
-            X: A DataFrame, a 2-D array or a list of rows; or the path of a table file, which is read in batches and
-                may be larger than memory.
+            X: A DataFrame, a 2-D array or a list of rows; or the path of a table file (or a `TableSource`), which is
+                read in batches and may be larger than memory.
             y: Ignored; there for scikit-learn.
             schema: What the columns are: a schema, or a YAML file that declares one (``tessflow schema``); by default
                 read off the rows.
@@ -203,6 +203,8 @@ class TabularFlow(FlowEstimator):
         if isinstance(schema, (str, os.PathLike)):
             schema = TableSchema.from_yaml(schema)
         if isinstance(X, (str, os.PathLike)):
+            X = TableSource(X)
+        if isinstance(X, TableSource):
             share = options.validation_fraction if X_validation is None else 0.0
             with encoded_file(X, schema, options, share) as (columns, train, validation):
                 rows = (train, validation if X_validation is None else columns.encode(X_validation))

@@ -5,6 +5,10 @@ from tessflow.tables.columns import Column
 from tessflow.tables.files import read_table, write_table
 from tessflow.tables.numbers import NumberColumn
 from tessflow.tables.schema import TableSchema
-from tessflow.tables.values import Interval
+from tessflow.tables.sources import TableSource
+from tessflow.tables.values import Interval, TableWarning
 
-__all__ = ["TableSchema", "Column", "NumberColumn", "Interval", "read_batches", "read_table", "write_table"]
+__all__ = [
+    "TableSchema", "Column", "NumberColumn", "Interval", "TableSource", "TableWarning", "read_batches", "read_table",
+    "write_table",
+]  # fmt: skip

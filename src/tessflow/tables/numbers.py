@@ -15,6 +15,7 @@ from typing_extensions import Self
 from tessflow.models.variables import Number, Variable
 from tessflow.tables.columns import MISSING
 from tessflow.tables.dtypes import dtype_from_name
+from tessflow.tables.formats import WordFormat
 from tessflow.tables.times import from_microseconds, microseconds, time_zone, to_microseconds, word
 from tessflow.tables.values import Missing, family, plain, show, to_floats
 
@@ -77,6 +78,11 @@ class NumberColumn(BaseModel):
         scaling: "quantile" (knots at quantiles) or "standard" (mean and standard deviation).
         knots: Encoded numbers, ascending; none before the schema is fitted.
         scores: What the knots are mapped to, ascending.
+        decimal: Decimal mark of numbers in a CSV file; see `WordFormat` for this and what follows.
+        thousands: What stands between their groups of three digits.
+        currency: A sign or word before or after them.
+        percent: Whether "%" may follow them.
+        format: Format of datetimes in a CSV file, such as "%d/%m/%Y".
 
     Raises:
         ValueError: If a field does not fit the others.
@@ -100,6 +106,11 @@ class NumberColumn(BaseModel):
     scaling: Scaling = "quantile"
     knots: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal[".", ",", " ", "'"] | None = None
+    currency: str | None = None
+    percent: bool = False
+    format: str | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -117,7 +128,15 @@ class NumberColumn(BaseModel):
             raise ValueError(f"{where} has atoms that are not multiples of its resolution {self.resolution}")
         if self.knots or self.scores:
             Number(self.knots, self.scores)
+        _ = self.words
         return self
+
+    @property
+    def words(self) -> WordFormat | None:
+        """How the words of a file are written; None if that is not declared."""
+        zone = time_zone(self.dtype) if self.kind == "datetime" and self.dtype else None
+        options = (self.decimal, self.thousands, self.currency, self.percent, self.format)
+        return WordFormat(self.name, self.kind, *options, zone=zone) if any(options) else None
 
     @property
     def cardinality(self) -> int:
