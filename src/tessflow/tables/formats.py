@@ -77,10 +77,6 @@ class WordFormat:
                 "such as '%d/%m/%Y'"
             )
 
-    def __bool__(self) -> bool:
-        """Return whether anything is declared."""
-        return bool(self.decimal or self.thousands or self.currency or self.percent or self.format)
-
     def __str__(self) -> str:
         names = ("decimal", "thousands", "currency", "percent", "format")
         return ", ".join(f"{name} {getattr(self, name)!r}" for name in names if getattr(self, name))

@@ -136,7 +136,7 @@ class NumberColumn(BaseModel):
         """How the words of a file are written; None if that is not declared."""
         zone = time_zone(self.dtype) if self.kind == "datetime" and self.dtype else None
         options = (self.decimal, self.thousands, self.currency, self.percent, self.format)
-        return WordFormat(self.name, self.kind, *options, zone=zone) if any(options) else None
+        return WordFormat(self.name, self.kind, *options, zone=zone) if set(options) != {None, False} else None
 
     @property
     def cardinality(self) -> int:
