@@ -88,23 +88,24 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
 def _csv(path: Path, separator: str, rows: int, read: dict[str, Reading]) -> Iterator[pd.DataFrame]:
     types: dict[str, WordType] = {}
-    for words in _words(path, list(read), separator, rows):
-        found = {name: scan(words[name], reading, start=words.index[0]) for name, reading in read.items()}
+    for words in _words(path, read, separator, rows):
+        found = {name: scan(words[name], reading) for name, reading in read.items()}
         types = {name: types[name].join(found[name]) for name in read} if types else found
     if not types:
         raise ValueError(f"{path} has column names but no rows")
     for name, type_ in types.items():
         type_.warn(name, stacklevel=2)
-    for words in _words(path, list(read), separator, rows):
-        yield words.apply(lambda column: convert(column, types[column.name], read[column.name], start=column.index[0]))
+    for words in _words(path, read, separator, rows):
+        yield words.apply(lambda column: convert(column, types[column.name], read[column.name]))
 
 
-def _words(path: Path, names: list[str], separator: str, rows: int) -> Iterator[pd.DataFrame]:
+def _words(path: Path, read: dict[str, Reading], separator: str, rows: int) -> Iterator[pd.DataFrame]:
     """Read a CSV file as batches of strings, whose index counts the rows of the file."""
     first = 0
     with open_bytes(path) as file, readable(path):
-        for batch in pyarrow.csv.open_csv(file, **csv_options(names, separator, block_size=BLOCK)):
+        for batch in pyarrow.csv.open_csv(file, **csv_options(list(read), separator, block_size=BLOCK)):
             for start in range(0, batch.num_rows, rows):
-                words = pa.Table.from_batches([batch.slice(start, rows)]).to_pandas()
-                yield words.set_axis(pd.RangeIndex(first, first + len(words)), axis=0)
-                first += len(words)
+                frame = pa.Table.from_batches([batch.slice(start, rows)]).to_pandas()
+                frame = frame.set_axis(pd.RangeIndex(first, first + len(frame)), axis=0)
+                first += len(frame)
+                yield frame.apply(lambda column: read[column.name].plain(column))

@@ -92,9 +92,10 @@ def read_table(
     else:
         separator = DELIMITERS[suffix] if delimiter is None else delimiter
         names = read_names(path, separator, is_given=delimiter is not None)
-        with open_bytes(path) as file, readable(path):
-            words = pyarrow.csv.read_csv(file, **csv_options(names, separator)).to_pandas()
         read = readings(schema, names, na_values)
+        with open_bytes(path) as file, readable(path):
+            table = pyarrow.csv.read_csv(file, **csv_options(names, separator)).to_pandas()
+        words = table.apply(lambda column: read[column.name].plain(column))
         types = {name: scan(words[name], read[name]) for name in names}
         for name, type_ in types.items():
             type_.warn(name, stacklevel=2)

@@ -49,12 +49,11 @@ class Reading:
     format: WordFormat | None = None
     is_declared: bool = False
 
-    def plain(self, words: pd.Series, start: int = 0) -> pd.Series:
+    def plain(self, words: pd.Series) -> pd.Series:
         """Return a column of words without those that are missing, and as Python writes them, or in ISO 8601.
 
         Args:
-            words: Words, or missing values.
-            start: Number of the first row in the file, for messages.
+            words: Words, or missing values; their index numbers the rows of the file.
 
         Raises:
             ValueError: If a word does not fit the declared format.
@@ -63,7 +62,7 @@ class Reading:
         if self.format is None:
             return words
         codes, distinct, rows = distinct_words(words)
-        plain = self.format.read(distinct, start + rows)
+        plain = self.format.read(distinct, rows)
         return plain.reindex(codes).set_axis(words.index).rename(words.name)  # position -1 is not there: missing
 
 
@@ -101,10 +100,11 @@ def column_named(schema: TableSchema | None, name: object) -> AnyColumn | None:
 
 
 def distinct_words(words: pd.Series) -> tuple[NDArray[np.int64], pd.Series, NDArray[np.int64]]:
-    """Return the place of each row's word among the distinct words (-1: missing), these, and the first row of each."""
+    """Return the place of each word among the distinct words (-1: missing), these, and the row of each one's first."""
     codes, distinct = pd.factorize(words)
     present = np.flatnonzero(codes >= 0)
-    return codes, pd.Series(distinct, dtype=object), present[np.unique(codes[present], return_index=True)[1]]
+    first = present[np.unique(codes[present], return_index=True)[1]]
+    return codes, pd.Series(distinct, dtype=words.dtype), words.index.to_numpy()[first]
 
 
 def without(words: pd.Series, missing: frozenset[str]) -> pd.Series:

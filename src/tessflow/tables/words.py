@@ -62,16 +62,12 @@ class WordType:
         return WordType(types, self.has_missing or other.has_missing, self.has_words or other.has_words, doubts)
 
 
-def scan(words: pd.Series, reading: Reading | None = None, *, start: int = 0) -> WordType:
+def scan(words: pd.Series, reading: Reading | None = None) -> WordType:
     """Find what all words of a column fit.
 
     Args:
-        words: Strings, or missing values.
+        words: Strings, or missing values, as `Reading.plain` returns them; their index numbers the rows of the file.
         reading: What is declared of the column.
-        start: Number of the first row in the file, for messages.
-
-    Raises:
-        ValueError: If a word does not fit the declared format.
 
     Example:
         >>> scan(pd.Series(["1", "2", "NA"])).types
@@ -80,30 +76,27 @@ def scan(words: pd.Series, reading: Reading | None = None, *, start: int = 0) ->
     reading = reading or Reading()
     tried = reading.tried
     names = INFERRED if tried is None else dict.fromkeys((*tried, *INFERRED)) if tried else ()
-    certain = without(reading.plain(words, start), reading.perhaps)
-    codes, distinct, rows = distinct_words(certain)
+    codes, distinct, rows = distinct_words(without(words, reading.perhaps))
     fits = {name: _fits(distinct, name) for name in names}
     types = tuple(name for name, mask in fits.items() if mask.all())
     doubts = {}
     if not reading.is_declared:
         counts = np.bincount(codes[codes >= 0], minlength=len(distinct))
         near = {"numbers": fits["real"], "dates": fits["datetime"] | fits["instant"]}
-        doubts = {name: Doubt.of(distinct, mask, counts, start + rows) for name, mask in near.items()}
+        doubts = {name: Doubt.of(distinct, mask, counts, rows) for name, mask in near.items()}
     return WordType(types, bool((codes < 0).any()), not distinct.empty, doubts)
 
 
-def convert(words: pd.Series, type_: WordType, reading: Reading | None = None, *, start: int = 0) -> pd.Series:
+def convert(words: pd.Series, type_: WordType, reading: Reading | None = None) -> pd.Series:
     """Convert a column of words to a type that `scan` has found.
 
     Example:
         >>> convert(pd.Series(["2024-01-31", None]), WordType(("datetime",), has_words=True)).dtype
         dtype('<M8[us]')
     """
-    reading = reading or Reading()
-    words = reading.plain(words, start)
     if type_.is_text:
         return words
-    codes, distinct, _ = distinct_words(without(words, reading.perhaps))
+    codes, distinct, _ = distinct_words(without(words, (reading or Reading()).perhaps))
     values = _read(distinct, type_.types[0])
     if type_.has_missing and type_.types[0] == "boolean":
         values = values.astype("boolean")
@@ -114,7 +107,7 @@ def convert(words: pd.Series, type_: WordType, reading: Reading | None = None, *
 
 def _fits(distinct: pd.Series, name: str) -> pd.Series:
     """Return which words are of a type."""
-    fits = distinct.str.fullmatch(PATTERNS[name]).astype(bool)
+    fits = distinct.str.fullmatch(f"(?:{PATTERNS[name]})").astype(bool)
     if name not in ("integer", "boolean") and fits.any():
         values = _read(distinct[fits], name, errors="coerce")
         fits[fits] = values.notna()  # a 13th month is no date
