@@ -125,6 +125,13 @@ def test_declared_numbers_and_booleans_are_read_as_such(csv, text, words, values
     assert both(csv(a=[*words, "NA"]), schema=declare(text))["a"].tolist()[:2] == values
 
 
+def test_declared_durations(csv):
+    words = ["P1DT2H", "1 days 02:00:00", "26:00:00", "NaN"]
+    frame = both(csv(a=words), schema=declare("kind: timedelta, resolution: 1"))
+    assert frame["a"].tolist()[:3] == [pd.Timedelta(hours=26)] * 3
+    assert frame["a"].isna().tolist()[3]
+
+
 def test_integers_of_a_fitted_column_are_exact(csv):
     schema = TableSchema.infer(pd.DataFrame({"a": np.arange(2**59, 2**59 + 100)}))
     assert both(csv(a=[str(2**59 + 1), ""]), schema=schema)["a"].tolist()[0] == 2**59 + 1
