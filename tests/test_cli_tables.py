@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tessflow.cli import app
-from tessflow.tables import read_table, write_table
+from tessflow.tables import TableSchema, read_table, write_table
 
 
 def animals(rows=120, seed=0):
@@ -158,3 +158,57 @@ def test_report_is_one_page(run, tmp_path):
     page = tmp_path / "page.html"
     assert str(page) in run("report", "model", "--table", "test.csv", "--out", page, "--rows", 60)
     assert "weight" in Path(page).read_text()
+
+
+def test_words_for_missing_values_are_given_to_every_command(run, tmp_path):
+    text = Path("train.csv").read_text().replace("cat,,", "cat,?,")
+    table = tmp_path / "marks.csv"
+    table.write_text(text.replace("dog,,", "dog,?,"))
+    na, model = ["--na", "?", "--na", "-"], tmp_path / "model"
+    assert "- name: weight\n  kind: number" in run("schema", table, *na)
+    assert "kind: categorical" in run("schema", table).split("weight")[1]
+    for stream in ([], ["--stream"]):
+        run("fit", table, *na, "--out", model, "--steps", 3, "--quiet", "--force", *stream)
+        assert "real numbers, missing" in run("info", model)
+    assert run("score", model, table, *na) == run("score", model, "train.csv")
+    assert "column 'weight' holds strings such as" in run("score", model, table, code=2)
+    assert "18 values filled" in run("impute", model, table, *na, "--out", tmp_path / "whole.csv")
+    assert "weight" in run("check", model, table, *na, "--train", table)
+    assert "page.html" in run("report", model, "--table", table, *na, "--out", tmp_path / "page.html", "--rows", 60)
+
+
+def test_a_warning_is_one_line(run, tmp_path):
+    table = tmp_path / "odd.csv"
+    table.write_text("price\n" + "\n".join(map(str, range(30))) + "\ntwelve\n")
+    result = CliRunner().invoke(app, ["schema", str(table)])
+    assert result.exit_code == 0
+    assert result.stderr.startswith("tessflow: warning: column 'price' is read as text, because 1 of its 31 words")
+    assert result.stderr.count("\n") == 1
+    assert "kind: categorical" in result.stdout
+
+
+def test_declared_formats_are_read_and_written(run, tmp_path):
+    rng = np.random.default_rng(0)
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 90, 60), unit="D")
+    frame = pd.DataFrame({"price": (rng.random(60) * 5000).round(2), "day": days})
+    frame.loc[::7, "price"] = np.nan
+    schema = tmp_path / "schema.yaml"
+    schema.write_text(
+        "columns:\n- {name: price, kind: number, missing: nan, decimal: ',', thousands: '.'}\n"
+        "- {name: day, kind: datetime, resolution: 86400, format: '%d/%m/%Y'}\n"
+    )
+    write_table(frame, tmp_path / "table.csv", TableSchema.from_yaml(schema))
+    run("fit", tmp_path / "table.csv", "--schema", schema, "--out", tmp_path / "model", "--steps", 3, "--quiet")
+    drawn = run("sample", tmp_path / "model", "-n", 40)
+    assert re.search(r'"\d\.\d{3},\d+",\d\d/\d\d/\d{4}', drawn)
+    run("sample", tmp_path / "model", "-n", 40, "--out", tmp_path / "drawn.csv")
+    assert (tmp_path / "drawn.csv").read_text() == drawn
+    run("score", tmp_path / "model", tmp_path / "drawn.csv")
+    run("impute", tmp_path / "model", tmp_path / "table.csv", "--out", tmp_path / "whole.csv")
+    whole = read_table(tmp_path / "whole.csv", schema=TableSchema.from_yaml(schema))
+    known = frame["price"].notna()
+    np.testing.assert_array_equal(whole["price"][known], frame["price"][known])
+    assert whole["day"].tolist() == frame["day"].tolist()
+    (tmp_path / "wrong.csv").write_text("price,day\n1.5,01/02/2024\n")
+    said = run("score", tmp_path / "model", tmp_path / "wrong.csv", code=2)
+    assert "column 'price' has in row 0 (counted from 0) the word '1.5', which does not fit its declared format" in said

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from typer.core import TyperGroup
 
 from tessflow import cli_models as models
 from tessflow import cli_tables
-from tessflow.cli_models import Delimiter, ModelDirectory, TableFile
+from tessflow.cli_models import Delimiter, MissingWords, ModelDirectory, TableFile
 
 __all__ = ["app", "main"]
 
@@ -29,7 +30,11 @@ class OneSentenceErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; see the class."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                # Of tables always, whatever is made of other warnings; their class is imported by the commands only.
+                warnings.filterwarnings("always", r"column .* is read as text", UserWarning)
+                return super().invoke(ctx)
         except (typer.Exit, typer.Abort, BrokenPipeError):  # typer ends quietly when a pipe is closed
             raise
         except KeyboardInterrupt as interrupt:
@@ -40,6 +45,10 @@ class OneSentenceErrors(TyperGroup):
                 traceback.print_exc()
             typer.echo(f"tessflow: {_sentence(error)}", err=True)
             raise typer.Exit(2) from None
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.echo(f"tessflow: warning: {' '.join(str(message).split())}", err=True)
 
 
 def _sentence(error: Exception) -> str:
@@ -109,6 +118,7 @@ def fit(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of everything random.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or auto.")] = None,
     delimiter: Delimiter = None,
+    na: MissingWords = None,
     force: Annotated[bool, typer.Option("--force", help="First delete a model that is in DIR.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
@@ -117,8 +127,6 @@ def fit(
     Killed and started again, the same command goes on from its last checkpoint in DIR.
     """
     models.require_own(out)
-    from tessflow.tables import read_table
-
     given: dict[str, Any] = {
         "backbone": backbone,
         "dimension": dimension,
@@ -135,9 +143,9 @@ def fit(
     options = {name: value for name, value in given.items() if value is not None}
     estimator = models.estimator_of(model, options)(random_state=seed, verbose=not quiet, **options)
     declared = models.declared_schema(schema, model)
-    source: Any = table
+    source: Any = models.table_source(table, delimiter, na)
     if not stream:
-        source = read_table(table, delimiter=models.character(delimiter), schema=declared)
+        source = source.read(declared)
     elif delimiter is not None or model != "table":
         raise ValueError("--stream goes with --model table, and a file whose suffix says what separates its fields")
     found = None if stream else models.infer_schema(estimator, source, declared)
@@ -170,6 +178,7 @@ def score(
         Path | None, typer.Option(metavar="FILE", help="Table for the log-likelihood of each row, in order.")
     ] = None,
     delimiter: Delimiter = None,
+    na: MissingWords = None,
 ) -> None:
     """Print the mean log-likelihood of the rows of TABLE.
 
@@ -178,17 +187,17 @@ def score(
     import numpy as np
     import pandas as pd
 
-    from tessflow.tables import read_table, write_table
+    from tessflow.tables import write_table
 
-    model = models.load_model(directory)
+    model, source = models.load_model(directory), models.table_source(table, delimiter, na)
     if models.is_mixture(model):
         if columns is not None or given is not None:
             raise ValueError("--columns and --given are for models of tables, and this one is a mixture")
-        scores = model.score_samples(read_table(table, delimiter=models.character(delimiter)))
+        scores = model.score_samples(source.read())
     else:
         options = {"columns": models.listed(columns), "given": models.listed(given)}
         named = {name: value for name, value in options.items() if value is not None}
-        scores = models.score_batches(model, table, delimiter=models.character(delimiter), samples=samples, **named)
+        scores = models.score_batches(model, source, samples=samples, **named)
     if out is not None:
         write_table(pd.DataFrame({"log_likelihood": scores}), out)
     spread = ""
@@ -220,14 +229,15 @@ def sample(
     import pandas as pd
 
     from tessflow.tables import write_table
+    from tessflow.tables.files import in_words
 
     model = models.load_model(directory)
     conditions = models.conditions(model, given or [])
     drawn = pd.DataFrame(model.sample(rows, random_state=seed, **conditions))  # of an array, if it was fitted to one
     if out is not None:
-        write_table(drawn, out)
+        write_table(drawn, out, models.word_schema(model))
     else:
-        drawn.to_csv(sys.stdout, index=False)
+        in_words(drawn, models.word_schema(model)).to_csv(sys.stdout, index=False)
         sys.stdout.flush()  # here a closed pipe is still noticed
 
 

@@ -17,6 +17,12 @@ from rich.text import Text
 TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
 ModelDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fitted model.")]
 Delimiter = Annotated[str | None, typer.Option(help="What separates the fields of a CSV file; tab is '\\t'.")]
+MissingWords = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--na", metavar="WORD", help="A word for missing values in every column of a CSV file; may be repeated."
+    ),
+]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,12 +31,12 @@ if TYPE_CHECKING:
 
     from tessflow import MixtureFlow, TabularFlow
     from tessflow.estimators.numeric import NumericSchema
-    from tessflow.tables import Column, NumberColumn, TableSchema
+    from tessflow.tables import Column, NumberColumn, TableSchema, TableSource
 
 __all__ = [
-    "Delimiter", "FILES", "MODEL", "ModelDirectory", "TableFile", "WEIGHTS", "character", "columns_of", "conditions",
-    "declared_schema", "describe_cells", "echo_training", "estimator_of", "exactness",
-    "infer_schema", "is_mixture", "listed", "load_model", "nats", "require_own", "require_same", "score_batches",
+    "Delimiter", "FILES", "MODEL", "MissingWords", "ModelDirectory", "TableFile", "WEIGHTS", "columns_of", "conditions",
+    "declared_schema", "describe_cells", "echo_training", "estimator_of", "exactness", "infer_schema", "is_mixture",
+    "listed", "load_model", "nats", "require_own", "require_same", "score_batches", "table_source", "word_schema",
 ]  # fmt: skip
 
 WEIGHTS, CHECKPOINT, HISTORY = "weights.safetensors", "checkpoint.safetensors", "history.csv"
@@ -139,9 +145,17 @@ def require_same(out: Path, model: Any, schema: Any) -> None:
         )
 
 
-def character(delimiter: str | None) -> str | None:
-    """Return the delimiter that is meant; a shell hardly lets a tabulator through."""
-    return "\t" if delimiter == "\\t" else delimiter
+def table_source(path: Path, delimiter: str | None, missing: list[str] | None) -> TableSource:
+    """Return a table file and how it is read: what the options of every command that reads one say."""
+    from tessflow.tables import TableSource
+
+    # A shell hardly lets a tabulator through.
+    return TableSource(path, "\t" if delimiter == "\\t" else delimiter, tuple(missing or ()))
+
+
+def word_schema(model: Any) -> TableSchema | None:
+    """Return the schema by whose formats a model's rows are written."""
+    return None if is_mixture(model) else model.schema_
 
 
 def listed(names: str | None) -> list[str] | None:
@@ -154,14 +168,12 @@ def listed(names: str | None) -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",")]
 
 
-def score_batches(model: TabularFlow, table: Path, *, delimiter: str | None, **options: Any) -> NDArray[np.float64]:
+def score_batches(model: TabularFlow, table: TableSource, **options: Any) -> NDArray[np.float64]:
     """Score the rows of a table file, which need not fit into memory."""
     import numpy as np
 
-    from tessflow.tables import read_batches
-
     scores: list[NDArray[np.float64]] = []
-    for batch in read_batches(table, delimiter=delimiter, schema=model.schema_):
+    for batch in table.batches(model.schema_):
         try:
             scores.append(model.score_samples(batch, **options))
         except (ValueError, TypeError) as error:

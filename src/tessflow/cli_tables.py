@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tessflow import cli_models as models
-from tessflow.cli_models import Delimiter, ModelDirectory, TableFile
+from tessflow.cli_models import Delimiter, MissingWords, ModelDirectory, TableFile
 
 if TYPE_CHECKING:
     from tessflow import TabularFlow
@@ -26,14 +26,15 @@ def schema(
     scaling: Annotated[str, typer.Option(help="How numbers are to be scaled: quantile or standard.")] = "quantile",
     max_levels: Annotated[int, typer.Option(min=1, help="Most distinct integers that are classes.")] = 64,
     delimiter: Delimiter = None,
+    na: MissingWords = None,
 ) -> None:
     """Say what the columns of TABLE are, as YAML to edit and give to `tessflow fit --schema`."""
-    from tessflow.tables import TableSchema, read_batches
+    from tessflow.tables import TableSchema
     from tessflow.training.weights import write_atomically
 
     if scaling not in ("quantile", "standard"):
         raise ValueError(f"--scaling is quantile or standard, got {scaling!r}")
-    batches = read_batches(table, delimiter=models.character(delimiter))
+    batches = models.table_source(table, delimiter, na).batches()
     text = TableSchema.infer(batches, max_levels=max_levels, scaling=scaling).to_yaml()  # type: ignore[arg-type]
     if out is None:
         typer.echo(text, nl=False)
@@ -51,14 +52,15 @@ def impute(
         int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of the draw; by default that of the fit.")
     ] = None,
     delimiter: Delimiter = None,
+    na: MissingWords = None,
 ) -> None:
     """Fill the missing values of TABLE with the model in DIR."""
-    from tessflow.tables import read_table, write_table
+    from tessflow.tables import write_table
 
     model = _table_model(directory)
-    frame = read_table(table, delimiter=models.character(delimiter), schema=model.schema_)
+    frame = models.table_source(table, delimiter, na).read(model.schema_)
     filled = model.impute(frame, strategy=strategy, random_state=seed)  # type: ignore[arg-type]
-    write_table(filled, out)
+    write_table(filled, out, model.schema_)
     typer.echo(f"{int(frame.isna().sum().sum() - filled.isna().sum().sum())} values filled in {out}")
 
 
@@ -73,15 +75,15 @@ def check(
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of their choice, and of rows drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON file for the figures.")] = None,
     delimiter: Delimiter = None,
+    na: MissingWords = None,
 ) -> None:
     """Check the likelihoods of the model in DIR on TABLE, whose rows it should not have seen."""
     from tessflow.estimators.calibration import check as check_model
-    from tessflow.tables import read_table
     from tessflow.training.weights import write_atomically
 
-    model, separator = _table_model(directory), models.character(delimiter)
-    frame = read_table(table, delimiter=separator, schema=model.schema_)
-    seen = None if train is None else read_table(train, delimiter=separator, schema=model.schema_)
+    model = _table_model(directory)
+    frame = models.table_source(table, delimiter, na).read(model.schema_)
+    seen = None if train is None else models.table_source(train, delimiter, na).read(model.schema_)
     result = check_model(model, frame, train=seen, rows=rows, seed=seed)
     typer.echo(str(result))
     if out is not None:
@@ -96,15 +98,15 @@ def report(
     rows: Annotated[int, typer.Option(min=1, help="Most rows that are looked at, and rows drawn.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the draws.")] = 0,
     delimiter: Delimiter = None,
+    na: MissingWords = None,
 ) -> None:
     """Write a page about the model in DIR: what it learned, how well, and which rows surprise it."""
-    from tessflow.tables import read_table
     from tessflow.viz.report import write_report
 
     model = _table_model(directory)
     frame = None
     if table is not None:
-        frame = read_table(table, delimiter=models.character(delimiter), schema=model.schema_)
+        frame = models.table_source(table, delimiter, na).read(model.schema_)
     typer.echo(f"the report is in {write_report(model, out, table=frame, rows=rows, seed=seed)}")
 
 

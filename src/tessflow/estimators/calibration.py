@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tessflow.estimators.check_result import CheckResult, ClassCheck, ColumnCheck, NumberCheck, SumCheck
 from tessflow.estimators.conditional import Conditional
-from tessflow.estimators.partial import Known
 from tessflow.estimators.copies import LEVEL, compare_copies
+from tessflow.estimators.partial import Known
 from tessflow.estimators.tabular import TabularFlow
 from tessflow.models import MatchedFlow
 from tessflow.tables.schema import Unseen
@@ -206,7 +206,9 @@ class _Columns:
         variants[: len(codes), :, n] = torch.tensor(codes, dtype=variants.dtype)[:, None]
         log_weights = np.zeros(variants.shape[:2])
         if is_numeric:
-            law = self.model.conditional(self.summed, n, self.known[: len(self.summed)] if self.model.any_order else None)
+            law = self.model.conditional(
+                self.summed, n, self.known[: len(self.summed)] if self.model.any_order else None
+            )
             numbers, log_weights[len(codes) :] = law.strata(STRATA)
             place = self.width + self.parts.numeric.index(n)
             variants[: len(codes), :, place] = 0

@@ -14,7 +14,8 @@ from torch import Tensor
 from tessflow.models import Restriction
 from tessflow.tables import TableSchema
 from tessflow.tables.frames import as_frame
-from tessflow.tables.schema import Unseen, named, require_seen
+from tessflow.tables.names import named
+from tessflow.tables.schema import Unseen, require_seen
 
 __all__ = ["Conditions", "Known", "encode_known"]
 
@@ -127,7 +128,9 @@ class Conditions:
                 code, number = column.encode_value(condition)
                 if code == column.unseen:
                     if unseen == "error":
-                        raise ValueError(f"column {column.name!r} was given {condition!r}, which was not seen in training")
+                        raise ValueError(
+                            f"column {column.name!r} was given {condition!r}, which was not seen in training"
+                        )
                     strange[n] = condition
                 row[n] = code
                 if n in numeric:

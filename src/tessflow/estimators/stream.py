@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tessflow.estimators.options import TabularOptions
-from tessflow.tables import TableSchema, count_rows, read_batches
+from tessflow.tables import TableSchema, TableSource
 
 __all__ = ["encoded_file"]
 
@@ -25,12 +24,12 @@ MOST_VALIDATION_ROWS = 20_000
 
 @contextmanager
 def encoded_file(
-    path: str | os.PathLike[str], schema: TableSchema | None, options: TabularOptions, share: float
+    source: TableSource, schema: TableSchema | None, options: TabularOptions, share: float
 ) -> Iterator[tuple[TableSchema, Tensor, Tensor]]:
     """Read a table file in bounded memory: for the number of its rows, for its schema, and for the rows.
 
     Args:
-        path: A Parquet or CSV file.
+        source: A Parquet or CSV file.
         schema: What is declared of its columns, if anything.
         options: How to read the schema, and the seed.
         share: What share of the rows to set aside, at most; of many rows a smaller one.
@@ -43,12 +42,12 @@ def encoded_file(
         OSError: If the file cannot be read.
         ValueError: If it is no table, or has too few rows to set some aside.
     """
-    share = min(share, MOST_VALIDATION_ROWS / count_rows(path))
+    share = min(share, MOST_VALIDATION_ROWS / source.count_rows())
     seed = options.random_state
 
     def parts(declared: TableSchema | None) -> Iterator[tuple[pd.DataFrame, NDArray[np.bool_]]]:
         choose = np.random.default_rng(seed)
-        for batch in read_batches(path, schema=declared):
+        for batch in source.batches(declared):
             yield batch, choose.random(len(batch)) < share
 
     # What was seen is what training rows hold.
@@ -65,7 +64,7 @@ def encoded_file(
                     file.write(rows[torch.from_numpy(chosen)].numpy().tobytes())
                 width, dtype = rows.shape[1], rows.dtype
         if counts[0] == 0 or (counts[1] == 0 and share > 0):
-            raise ValueError(f"{path} has {sum(counts)} rows: too few to read in batches, so read it whole.")
+            raise ValueError(f"{source.path} has {sum(counts)} rows: too few to read in batches, so read it whole.")
         mapped = [
             torch.from_file(str(file), shared=True, size=count * width, dtype=dtype).view(count, width)
             if count

@@ -26,10 +26,11 @@ from tessflow.estimators.partial import Conditions, Known, encode_known
 from tessflow.estimators.storage import TabularConfig
 from tessflow.estimators.stream import encoded_file
 from tessflow.models import MatchedFlow
-from tessflow.tables import TableSchema, TableWarning
+from tessflow.tables import TableSchema, TableSource, TableWarning
 from tessflow.tables.filling import fill
 from tessflow.tables.frames import as_frame
-from tessflow.tables.schema import Unseen, named
+from tessflow.tables.names import named
+from tessflow.tables.schema import Unseen
 from tessflow.training.evaluation import seeded
 
 __all__ = ["TabularFlow"]
@@ -182,8 +183,8 @@ class TabularFlow(FlowEstimator):
         """Fit the joint distribution of the columns of ``X``.
 
         Args:
-            X: A DataFrame, a 2-D array or a list of rows; or the path of a table file, which is read in batches and
-                may be larger than memory.
+            X: A DataFrame, a 2-D array or a list of rows; or the path of a table file (or a `TableSource`), which is
+                read in batches and may be larger than memory.
             y: Ignored; there for scikit-learn.
             schema: What the columns are: a schema, or a YAML file that declares one (``tessflow schema``); by default
                 read off the rows.
@@ -200,6 +201,8 @@ class TabularFlow(FlowEstimator):
         if isinstance(schema, (str, os.PathLike)):
             schema = TableSchema.from_yaml(schema)
         if isinstance(X, (str, os.PathLike)):
+            X = TableSource(X)
+        if isinstance(X, TableSource):
             share = options.validation_fraction if X_validation is None else 0.0
             with encoded_file(X, schema, options, share) as (columns, train, validation):
                 rows = (train, validation if X_validation is None else columns.encode(X_validation))
@@ -298,9 +301,7 @@ class TabularFlow(FlowEstimator):
         check_is_fitted(self)
         return self._unseen_values(X, self.schema_.encode(X))
 
-    def score_columns(
-        self, X: Any, *, samples: int | None = None, unseen: Unseen | None = None
-    ) -> pd.DataFrame:
+    def score_columns(self, X: Any, *, samples: int | None = None, unseen: Unseen | None = None) -> pd.DataFrame:
         """Return what each column adds to the log-likelihood of each row, given the columns before it, in nats.
 
         Args:

@@ -105,7 +105,9 @@ class LogCauchy(Distribution):
         ratio = 2 * half / self.scale
         large = ~(ratio < 1e6)
         far = math.log(2) + half.where(large, 1).log() - self.scale.log()
-        level = torch.where(large, far + (self.scale / (2 * half.where(large, 1))).log1p(), ratio.where(~large, 0).log1p())
+        level = torch.where(
+            large, far + (self.scale / (2 * half.where(large, 1))).log1p(), ratio.where(~large, 0).log1p()
+        )
         # Infinity is as far as a product of two of them stays a number.
         level = level.where(~value.isinf(), torch.finfo(level.dtype).max ** 0.4)
         return torch.where(value < self.loc, -level, level)

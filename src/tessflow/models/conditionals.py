@@ -94,7 +94,9 @@ class Conditionals(nn.Module):
         output = self.start().to(rows.device)
         codes, numbers = self.split(rows)
         for number, kind in enumerate(self.kinds):
-            output[self._index("slots", number)] = kind.started(self._values(number, codes, numbers)).flatten().to(output)
+            output[self._index("slots", number)] = (
+                kind.started(self._values(number, codes, numbers)).flatten().to(output)
+            )
         return output
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:

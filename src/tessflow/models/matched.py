@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.models.distribution import VariableDistribution
 from tessflow.models.conditionals import Conditionals
 from tessflow.models.dequantized import importance_bound
+from tessflow.models.distribution import VariableDistribution
 from tessflow.models.networks import AnyOrderNetwork, MaskedNetwork
 from tessflow.models.variables import Ascent, Restriction, Variable
 
@@ -302,9 +302,7 @@ class MatchedFlow(nn.Module):
     def _bound(self, y: Tensor) -> Tensor:
         return self._contributions(y, None, samples=1).sum(-1)
 
-    def _contributions(
-        self, y: Tensor, place: Tensor | None, *, samples: int, shown: Tensor | None = None
-    ) -> Tensor:
+    def _contributions(self, y: Tensor, place: Tensor | None, *, samples: int, shown: Tensor | None = None) -> Tensor:
         """Return each variable's log-probability given those of a lower place: ``(N,)``, or ``(B, N)``, a row's own."""
         parts = self.conditionals
         codes, numbers = parts.split(y.reshape(-1, y.shape[-1]))

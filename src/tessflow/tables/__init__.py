@@ -4,6 +4,7 @@ from tessflow.tables.batches import read_batches
 from tessflow.tables.columns import ClassColumn, DatetimeColumn, DurationColumn, KeyColumn, NumberColumn, TimeColumn
 from tessflow.tables.files import read_table, write_table
 from tessflow.tables.schema import TableSchema
+from tessflow.tables.sources import TableSource
 from tessflow.tables.values import Interval, TableWarning
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "KeyColumn",
     "NumberColumn",
     "TableSchema",
+    "TableSource",
     "TableWarning",
     "TimeColumn",
     "read_batches",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,14 @@ from tessflow.tables.files import (
     readable,
     require_table,
 )  # fmt: skip
-from tessflow.tables.words import WordType, convert, declared_types, scan
+from tessflow.tables.parquet import parquet_batches
+from tessflow.tables.readings import Reading, readings
+from tessflow.tables.words import WordType, convert, scan
 
 if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
 
-__all__ = ["read_batches"]
+__all__ = ["count_rows", "read_batches"]
 
 BLOCK = 2**24
 """Bytes of a CSV file that are read at once; a row has fewer."""
@@ -37,6 +39,7 @@ def read_batches(
     *,
     delimiter: str | None = None,
     schema: TableSchema | None = None,
+    na_values: str | Iterable[str] = (),
     rows: int = 65536,
 ) -> Iterator[pd.DataFrame]:
     r"""Read the rows of `read_table` in batches.
@@ -47,10 +50,11 @@ def read_batches(
         path: The file: .csv, .tsv, .csv.gz, .tsv.gz or .parquet.
         delimiter: See `read_table`.
         schema: See `read_table`.
+        na_values: See `read_table`.
         rows: Most rows of a batch.
 
     Yields:
-        DataFrames with the same columns, their index counting the rows of the file.
+        DataFrames with the same columns, whose index counts the rows of the file, or is that of a Parquet file.
 
     Raises:
         OSError: If the file is missing, is a directory or may not be read.
@@ -67,43 +71,74 @@ def read_batches(
         raise ValueError(f"rows must be at least 1, got {rows}")
     path, suffix = require_table(path, delimiter)
     if suffix == PARQUET:
-        return _counted(_parquet(path, rows), path)
+        return _parquet(path, rows)
     separator = DELIMITERS[suffix] if delimiter is None else delimiter
     names = read_names(path, separator, is_given=delimiter is not None)
-    return _counted(_csv(path, names, separator, rows, declared_types(schema)), path)
+    return _csv(path, separator, rows, readings(schema, names, na_values))
+
+
+def count_rows(path: str | os.PathLike[str], *, delimiter: str | None = None) -> int:
+    r"""Count the rows of a table file.
+
+    Args:
+        path: See `read_batches`.
+        delimiter: See `read_batches`.
+
+    Raises:
+        OSError: If the file is missing, is a directory or may not be read.
+        ValueError: If it has no rows, or as in `read_batches`.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "eggs.csv"
+        >>> _ = file.write_text("eggs\n6\n4\n")
+        >>> count_rows(file)
+        2
+    """
+    path, suffix = require_table(path, delimiter)
+    with open_bytes(path) as file, readable(path):
+        if suffix == PARQUET:
+            rows = pyarrow.parquet.ParquetFile(file).metadata.num_rows
+        else:
+            separator = DELIMITERS[suffix] if delimiter is None else delimiter
+            names = read_names(path, separator, is_given=delimiter is not None)
+            batches = pyarrow.csv.open_csv(file, **csv_options(names, separator, block_size=BLOCK))
+            rows = sum(batch.num_rows for batch in batches)
+    if not rows:
+        raise ValueError(f"{path} has column names but no rows")
+    return rows
 
 
 def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    is_empty = True
     with path.open("rb") as file, readable(path):
-        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=rows):
-            yield pa.Table.from_batches([batch]).to_pandas()
-
-
-def _csv(
-    path: Path, names: list[str], separator: str, rows: int, declared: dict[object, tuple[str, ...]]
-) -> Iterator[pd.DataFrame]:
-    types: dict[str, WordType] = {}
-    for words in _words(path, names, separator, rows):
-        found = {name: scan(words[name], declared.get(name)) for name in names}
-        types = {name: types[name].join(found[name]) for name in names} if types else found
-    for words in _words(path, names, separator, rows):
-        yield words.apply(lambda column: convert(column, types[str(column.name)]))
-
-
-def _words(path: Path, names: list[str], separator: str, rows: int) -> Iterator[pd.DataFrame]:
-    """Read a CSV file as batches of strings."""
-    with open_bytes(path) as file, readable(path):
-        for batch in pyarrow.csv.open_csv(file, **csv_options(names, separator, block_size=BLOCK)):
-            for start in range(0, batch.num_rows, rows):
-                yield pa.Table.from_batches([batch.slice(start, rows)]).to_pandas()
-
-
-def _counted(batches: Iterator[pd.DataFrame], path: Path) -> Iterator[pd.DataFrame]:
-    """Yield batches with their rows numbered through; refuse a file without any."""
-    start = 0
-    for batch in batches:
-        if len(batch):
-            yield batch.set_axis(pd.RangeIndex(start, start + len(batch)), axis=0)
-            start += len(batch)
-    if not start:
+        for batch in parquet_batches(file, rows):
+            is_empty = False
+            yield batch
+    if is_empty:
         raise ValueError(f"{path} has column names but no rows")
+
+
+def _csv(path: Path, separator: str, rows: int, read: dict[str, Reading]) -> Iterator[pd.DataFrame]:
+    types: dict[str, WordType] = {}
+    for words in _words(path, read, separator, rows):
+        found = {name: scan(words[name], reading) for name, reading in read.items()}
+        types = {name: types[name].join(found[name]) for name in read} if types else found
+    if not types:
+        raise ValueError(f"{path} has column names but no rows")
+    for name, type_ in types.items():
+        type_.warn(name, stacklevel=2)
+    for words in _words(path, read, separator, rows):
+        yield words.apply(lambda column: convert(column, types[column.name], read[column.name]))
+
+
+def _words(path: Path, read: dict[str, Reading], separator: str, rows: int) -> Iterator[pd.DataFrame]:
+    """Read a CSV file as batches of strings, whose index counts the rows of the file."""
+    first = 0
+    with open_bytes(path) as file, readable(path):
+        for batch in pyarrow.csv.open_csv(file, **csv_options(list(read), separator, block_size=BLOCK)):
+            for start in range(0, batch.num_rows, rows):
+                frame = pa.Table.from_batches([batch.slice(start, rows)]).to_pandas()
+                frame = frame.set_axis(pd.RangeIndex(first, first + len(frame)), axis=0)
+                first += len(frame)
+                yield frame.apply(lambda column: read[column.name].plain(column))

@@ -16,16 +16,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from tessflow.tables.words import convert, declared_types, scan
+from tessflow.tables.parquet import read_parquet
+from tessflow.tables.readings import column_named, readings
+from tessflow.tables.words import convert, scan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tessflow.tables.schema import TableSchema
 
 __all__ = [
-    "DELIMITERS", "PARQUET", "csv_options", "open_bytes", "read_names", "read_table", "readable", "require_table",
-    "write_table",
+    "DELIMITERS", "PARQUET", "csv_options", "in_words", "open_bytes", "read_names", "read_table", "readable",
+    "require_table", "write_table",
 ]  # fmt: skip
 
 DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
@@ -34,20 +36,33 @@ SUFFIXES = f"{', '.join(DELIMITERS)} or {PARQUET}"
 
 
 def read_table(
-    path: str | os.PathLike[str], *, delimiter: str | None = None, schema: TableSchema | None = None
+    path: str | os.PathLike[str],
+    *,
+    delimiter: str | None = None,
+    schema: TableSchema | None = None,
+    na_values: str | Iterable[str] = (),
 ) -> pd.DataFrame:
     r"""Read a table from a CSV (.csv, .tsv, .csv.gz, .tsv.gz) or Parquet (.parquet) file.
 
-    A CSV file is UTF-8 text with a header line and equally many fields in every row. An empty field, and
-    nothing else, is a missing value: "NA", "None", "null" and "nan" are strings. A column is read as booleans
+    A CSV file is UTF-8 text with a header line and equally many fields in every row. A column is read as booleans
     if all of its words are True or False, as integers if all are integers, of at most 18 digits, as Python
-    writes them (007 is not, and stays a string), as floats if all are decimal numbers, and as datetimes, to the
-    microsecond, if all are dates or datetimes in ISO 8601: in UTC if all have an offset or Z; else as strings.
+    writes them (007 is not, and stays a string), as floats if all are finite decimal numbers or inf, and as
+    datetimes, to the microsecond, if all are dates or datetimes in ISO 8601: in UTC if all have an offset or Z;
+    else as strings. An empty field is a missing value. So are NA, N/A, n/a, #N/A, NULL, null, NaN, nan, <NA> and \\N
+    beside words that are all numbers, booleans or times; in a column of strings they are strings.
+
+    A schema says what its columns are: the words of a declared format are read by it, words of a column of strings
+    stay strings, and all that `pandas.read_csv` takes for a missing value is one, but for the values of a column
+    of strings, if its missing values are declared.
+
+    In a Parquet file, dtypes and index are those that pandas has noted; else integers and booleans with missing
+    values get nullable dtypes.
 
     Args:
         path: The file.
         delimiter: What separates the fields of a CSV file; by default the comma, and the tabulator in .tsv.
         schema: Schema of the training data: a column whose words all fit its type there is read as that type.
+        na_values: A word, or words, for missing values in every column of a CSV file.
 
     Returns:
         The table.
@@ -55,12 +70,16 @@ def read_table(
     Raises:
         OSError: If the file is missing, is a directory or may not be read.
         ValueError: If it is empty, of unknown suffix, not UTF-8 or damaged, has rows of different lengths or
-            names that are empty or repeat, or seems to be separated by another delimiter.
+            names that are empty or repeat, seems to be separated by another delimiter, or a word does not fit the
+            declared format of its column.
+
+    Warns:
+        TableWarning: If nearly all words of a column of strings are numbers, or are dates.
 
     Example:
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "birds.csv"
-        >>> _ = file.write_text("bird,eggs,code\nwren,6,007\nNA,,012\n")
+        >>> _ = file.write_text("bird,eggs,code\nwren,6,007\nNA,NA,012\n")
         >>> frame = read_table(file)
         >>> frame["bird"].tolist(), frame["eggs"].tolist(), frame["code"].tolist()
         (['wren', 'NA'], [6, <NA>], ['007', '012'])
@@ -68,32 +87,39 @@ def read_table(
     path, suffix = require_table(path, delimiter)
     if suffix == PARQUET:
         with path.open("rb") as file, readable(path):
-            frame = pd.read_parquet(file)
+            frame = read_parquet(file)
     else:
         separator = DELIMITERS[suffix] if delimiter is None else delimiter
         names = read_names(path, separator, is_given=delimiter is not None)
+        read = readings(schema, names, na_values)
         with open_bytes(path) as file, readable(path):
-            words = pyarrow.csv.read_csv(file, **csv_options(names, separator)).to_pandas()
-        types = declared_types(schema)
-        frame = words.apply(lambda column: convert(column, scan(column, types.get(column.name))))
+            table = pyarrow.csv.read_csv(file, **csv_options(names, separator)).to_pandas()
+        words = table.apply(lambda column: read[column.name].plain(column))
+        types = {name: scan(words[name], read[name]) for name in names}
+        for name, type_ in types.items():
+            type_.warn(name, stacklevel=2)
+        frame = words.apply(lambda column: convert(column, types[column.name], read[column.name]))
     if len(frame) == 0:
         raise ValueError(f"{path} has column names but no rows")
     return frame
 
 
-def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], schema: TableSchema | None = None) -> None:
     """Write a table to a CSV or Parquet file, which appears whole or not at all.
 
-    A missing value is an empty field of a CSV file. The table is written beside the file under a temporary
-    name, which is then renamed.
+    A missing value is an empty field of a CSV file. An index is the first column of a CSV file, or the first few, but
+    for one of numbers without a name; and the index in a Parquet file. The table is written beside
+    the file under a temporary name, which is then renamed.
 
     Args:
-        frame: The table; its index is not written.
+        frame: The table.
         path: The file: .csv, .tsv, .csv.gz, .tsv.gz or .parquet.
+        schema: A schema, whose declared formats the words of a CSV file have.
 
     Raises:
         OSError: If the file cannot be written.
-        ValueError: If the suffix is unknown, or Parquet cannot hold a column (such as one of intervals).
+        ValueError: If the suffix is unknown, two columns have one name in a file (such as 1 and '1'), Parquet cannot
+            hold a column (such as one of intervals), or a declared format leaves something out.
 
     Example:
         >>> import tempfile
@@ -106,13 +132,15 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     suffix = _suffix(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name a file in it")
+    words = None if suffix == PARQUET else in_words(frame, schema)
+    _require_texts(frame.columns)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            if suffix == PARQUET:
-                frame.to_parquet(file, index=False)
+            if words is None:
+                frame.to_parquet(file)
             else:
-                frame.to_csv(
+                words.to_csv(
                     file,
                     sep=DELIMITERS[suffix],
                     index=False,
@@ -125,6 +153,37 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         raise OSError(error.errno, f"could not be written: {error.strerror or error}", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def in_words(frame: pd.DataFrame, schema: TableSchema | None = None) -> pd.DataFrame:
+    """Return a table as it is written to a CSV file: its index among the columns, and words where a format is declared.
+
+    Raises:
+        ValueError: If two columns have one name in a file, or a declared format leaves something out.
+
+    Example:
+        >>> in_words(pd.DataFrame({"eggs": [6]}, index=pd.Index(["wren"], name="bird"))).columns.tolist()
+        ['bird', 'eggs']
+    """
+    index = frame.index
+    numbers_rows = index.nlevels == 1 and index.name is None and pd.api.types.is_integer_dtype(index.dtype)
+    if not numbers_rows:
+        frame = frame.reset_index(allow_duplicates=True)
+    _require_texts(frame.columns)
+    if schema is None:
+        return frame
+    for place, name in enumerate(frame.columns):
+        column = column_named(schema, name)
+        if column is not None and column.words is not None:
+            frame = frame.copy(deep=False)
+            frame.isetitem(place, column.words.write(frame.iloc[:, place]).array)
+    return frame
+
+
+def _require_texts(names: Iterable[object]) -> None:
+    texts = [str(name) for name in names]
+    if repeated := sorted({text for text in texts if texts.count(text) > 1}):
+        raise ValueError(f"two columns, or the index, are called {repeated[0]!r} in a file: rename one of them")
 
 
 def _suffix(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -14,7 +16,8 @@ def as_frame(table: object) -> tuple[pd.DataFrame, str | None]:
     """Return a table as a DataFrame, whose columns an array or a list of rows numbers from 0.
 
     Args:
-        table: A DataFrame, a 2-D array (or anything else that NumPy takes for one), or a list of rows.
+        table: A DataFrame, a 2-D array (or anything else that NumPy takes for one), or a list of rows. What is masked
+            of an array of `numpy.ma` is missing; integers and booleans beside it get nullable dtypes.
 
     Returns:
         The DataFrame, and the dtype of the array (None for a DataFrame).
@@ -35,7 +38,7 @@ def as_frame(table: object) -> tuple[pd.DataFrame, str | None]:
         frame = _rows(table)
         array_dtype = str(frame.to_numpy().dtype)
     elif hasattr(table, "__array__") and not hasattr(table, "columns"):
-        array = np.asarray(table)
+        array = np.asanyarray(table) if isinstance(table, np.ma.MaskedArray) else np.asarray(table)
         if array.ndim != 2:
             raise ValueError(
                 f"Expected 2D array, got {array.ndim}D array of shape {array.shape}. "
@@ -44,7 +47,8 @@ def as_frame(table: object) -> tuple[pd.DataFrame, str | None]:
         if array.dtype.kind == "T":  # NumPy's strings of variable width, whose dtype has no name
             array = array.astype(object)
         array_dtype = str(array.dtype)
-        frame = pd.DataFrame(array.astype(object) if array.dtype.kind in "USV" else array)
+        array = array.astype(object) if array.dtype.kind in "USV" else array
+        frame = _unmasked(array) if isinstance(array, np.ma.MaskedArray) else pd.DataFrame(array)
     else:
         kind = f"{type(table).__module__}.{type(table).__qualname__}".removeprefix("builtins.")
         raise TypeError(f"{EXPECTED}, got {kind}")
@@ -62,7 +66,22 @@ def _rows(rows: list[object] | tuple[object, ...]) -> pd.DataFrame:
             )
         if len(row) != len(rows[0]):  # type: ignore[arg-type]
             raise ValueError(f"row {position} has {len(row)} values, but row 0 has {len(rows[0])}")  # type: ignore[arg-type]
-    return pd.DataFrame([list(row) for row in rows])  # type: ignore[call-overload]
+    cells = [[None if cell is np.ma.masked else cell for cell in row] for row in rows]  # type: ignore[attr-defined]
+    return pd.DataFrame(cells)
+
+
+def _unmasked(array: np.ma.MaskedArray[Any, Any]) -> pd.DataFrame:
+    """Return a masked array as a DataFrame, in which what is masked is missing."""
+    columns = {}
+    for n, (values, gone) in enumerate(zip(array.data.T, np.ma.getmaskarray(array).T, strict=True)):
+        series = pd.Series(values, dtype=object if values.dtype.kind == "O" else None)
+        if gone.any():
+            name = values.dtype.name
+            if values.dtype.kind in "iub":  # never by way of floats
+                series = series.astype("boolean" if name == "bool" else name.replace("i", "I").replace("uI", "UI"))
+            series = series.mask(gone, None if values.dtype.kind == "O" else pd.NA)
+        columns[n] = series
+    return pd.DataFrame(columns)
 
 
 def _require_names(names: pd.Index) -> None:

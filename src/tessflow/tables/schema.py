@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,11 +16,12 @@ from typing_extensions import Self
 
 from tessflow.models.variables import Ascent, Variable
 from tessflow.tables import declared
-from tessflow.tables.columns import AnyColumn, Encoded, KeyColumn, NumberColumn, Reading, TimeColumn, infer
+from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumberColumn, TimeColumn, infer
 from tessflow.tables.frames import as_frame
+from tessflow.tables.names import named, place_of
 from tessflow.tables.tally import Tally
 
-__all__ = ["TableSchema", "Unseen", "named", "place_of", "require_seen"]
+__all__ = ["TableSchema", "Unseen", "require_seen"]
 
 Unseen: TypeAlias = Literal["other", "error"]
 """What is done with a value that was not seen: it counts as "something not seen", or is refused."""
@@ -147,8 +148,8 @@ class TableSchema(BaseModel):
             ['probabilities of steps of 0.01', 'probabilities of 2 classes']
         """
         tallies, array_dtype = _tally(table)
-        reading = Reading(max_levels, scaling)
-        columns = tuple(infer(tally, reading) for tally in tallies.values())
+        options = Inference(max_levels, scaling)
+        columns = tuple(infer(tally, options) for tally in tallies.values())
         return cls(columns=columns, array_dtype=array_dtype)  # type: ignore[arg-type]
 
     @classmethod
@@ -398,34 +399,6 @@ class TableSchema(BaseModel):
             ]
             raise ValueError(f"the table must have the columns of the training data ({'; '.join(faults)})")
         return frame
-
-
-def place_of(name: object, names: Sequence[object]) -> int | None:
-    """Return the place of a name among others, or else that of one which is written alike, such as 1 and "1".
-
-    Example:
-        >>> place_of("1", (1, "1")), place_of("2", (1, 2)), place_of("3", (1, 2))
-        (1, 1, None)
-    """
-    for same in (lambda known: known == name and isinstance(known, str) == isinstance(name, str), lambda known: str(known) == name):
-        for place, known in enumerate(names):
-            if same(known):
-                return place
-    return None
-
-
-def named(frame: pd.DataFrame, names: Sequence[str | int]) -> pd.DataFrame:
-    """Return a table whose columns, and levels of the index, have the names asked for, where they are written alike.
-
-    A file has turned integer names into strings; and what a schema takes for a column may be an index.
-    """
-    levels = [level for level in frame.index.names if level is not None and level in names]
-    if levels := [level for level in levels if level not in frame.columns]:
-        frame = frame.reset_index(levels)
-    others = [name for name in names if name not in frame.columns]
-    written = {str(name): name for name in others if isinstance(name, int)}
-    wanted = {name: written[name] for name in frame.columns if isinstance(name, str) and name in written and name not in names}
-    return frame.rename(columns=wanted) if wanted else frame
 
 
 def require_seen(column: AnyColumn, series: pd.Series, encoded: Encoded) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -12,11 +13,20 @@ from numpy.typing import NDArray
 
 from tessflow.tables.dtypes import dtype_from_name
 
-__all__ = ["UNITS", "from_microseconds", "microseconds", "time_zone", "to_microseconds", "word"]
+__all__ = ["DURATION", "UNITS", "from_microseconds", "microseconds", "time_zone", "to_microseconds", "word"]
 
 SECOND = 10**6
 UNITS = (86400 * SECOND, 3600 * SECOND, 60 * SECOND, SECOND, 1000, 1)
 """Day, hour, minute, second, millisecond and microsecond, in microseconds."""
+
+DURATION = r"(-?[0-9]+ days?)?( ?\+?[0-9]+:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?)?|[-+]?P[-+0-9DHMSTW.]+"
+"""Words for durations: those that pandas prints, and those of ISO 8601."""
+
+_CLOCK = r"[T ][0-9]{2}(:?[0-9]{2}(:?[0-9]{2}([.,][0-9]{1,9})?)?)?( ?Z|[-+][0-9]{2}(:?[0-9]{2})?)?"
+_WORDS = {
+    "datetime": re.compile(f"[0-9]{{4}}(-[0-9]{{2}}(-[0-9]{{2}}({_CLOCK})?)?)?|[0-9]{{8}}({_CLOCK})?"),
+    "timedelta": re.compile(f"(?=.)({DURATION})"),
+}
 
 _TICKS = {"s": SECOND, "ms": 1000, "us": 1}
 
@@ -118,7 +128,8 @@ def microseconds(value: object, kind: str, *, zone: Any = None) -> tuple[int, bo
     """Count one time in microseconds.
 
     Args:
-        value: A datetime, date, duration, or a word for one.
+        value: A datetime, date, duration, or a word for one: of ISO 8601, such as "2024-01-31T12:00Z" or
+            "P1DT2H"; a duration also as pandas prints it.
         kind: "datetime" or "timedelta".
         zone: Time zone in which a datetime without one is read; None: it may have none.
 
@@ -131,16 +142,22 @@ def microseconds(value: object, kind: str, *, zone: Any = None) -> tuple[int, bo
     Example:
         >>> microseconds("1970-01-01 00:01", "datetime")
         (60000000, False)
+        >>> microseconds("13/02/2024", "datetime")
+        Traceback (most recent call last):
+        ValueError: '13/02/2024' is no datetime: give a word such as '2024-01-31 12:00', that is write year-month-day
     """
     read = pd.Timestamp if kind == "datetime" else pd.Timedelta
     if isinstance(value, (bool, int, float)) and not pd.isna(value):
         raise ValueError(
             f"{value!r} is no {kind}: give a word such as {_EXAMPLES[kind]!r}, or a pandas.{read.__name__}"
         )
+    advice = f"{value!r} is no {kind}: give a word such as {_EXAMPLES[kind]!r}{_ADVICE[kind]}"
+    if isinstance(value, str) and not _WORDS[kind].fullmatch(value):
+        raise ValueError(advice)
     try:
         time = read(value)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{value!r} is no {kind}: give a word such as {_EXAMPLES[kind]!r}") from error
+        raise ValueError(advice) from error
     if time is pd.NaT:
         return 0, True
     if kind == "datetime" and zone is not None and time.tz is None:
@@ -151,6 +168,7 @@ def microseconds(value: object, kind: str, *, zone: Any = None) -> tuple[int, bo
     return int(counts[0]), bool(missing[0])
 
 
+_ADVICE = {"datetime": ", that is write year-month-day", "timedelta": " or 'P1DT2H30M'"}
 _EXAMPLES = {"datetime": "2024-01-31 12:00", "timedelta": "1 day 02:30:00"}
 
 

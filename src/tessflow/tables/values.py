@@ -37,11 +37,16 @@ FAMILIES = {
     "empty": "nothing",
 }
 
+
 class TableWarning(UserWarning):
     """Something about a column that is probably not as it was meant."""
 
 
 Missing: TypeAlias = Literal["None", "nan", "NA"]
+
+
+class TableWarning(UserWarning):
+    """A table is read otherwise than its owner may think."""
 
 
 class Interval(BaseModel):
@@ -95,7 +100,12 @@ def is_missing(value: object) -> bool:
         >>> is_missing(None), is_missing(float("nan")), is_missing("nan")
         (True, True, False)
     """
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, (float, np.floating)) and value != value)
+    return (
+        value is None
+        or value is pd.NA
+        or value is pd.NaT
+        or (isinstance(value, (float, np.floating)) and value != value)
+    )
 
 
 def missing_name(value: object) -> Missing:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
-from tessflow.tables.dtypes import dtype_from_name
-from tessflow.tables.columns import NumberColumn
-from tessflow.tables.times import time_zone
+from tessflow.tables.doubts import Doubt, warn_of
+from tessflow.tables.readings import Reading, distinct_words, without
+from tessflow.tables.times import DURATION
 
-if TYPE_CHECKING:
-    from tessflow.tables.schema import TableSchema
-
-__all__ = ["WordType", "convert", "declared_types", "scan"]
+__all__ = ["WordType", "convert", "scan"]
 
 _DATE, _TIME, _OFFSET = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}",
@@ -27,7 +24,7 @@ PATTERNS = {
     "real": r"-?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|-?inf",
     "datetime": f"{_DATE}({_TIME})?",
     "instant": f"{_DATE}{_TIME}({_OFFSET})",  # a datetime with its offset
-    "timedelta": r"(-?[0-9]+ days?)?( ?\+?[0-9]+:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?)?",
+    "timedelta": DURATION,
 }
 INFERRED = ("boolean", "integer", "real", "datetime", "instant")
 
@@ -38,66 +35,69 @@ class WordType:
 
     Args:
         types: Names of types that all words fit.
-        has_missing: Whether a word is missing.
-        has_words: Whether there is a word at all.
+        has_missing: Whether a word is missing, or is if the others are no strings.
+        has_words: Whether there is another word at all.
+        doubts: How near the words are to "numbers" and to "dates", if nothing is declared of them.
     """
 
     types: tuple[str, ...]
     has_missing: bool = False
     has_words: bool = False
+    doubts: dict[str, Doubt] = field(default_factory=dict)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether words stay strings."""
+        return not self.types or not self.has_words
+
+    def warn(self, name: str, *, stacklevel: int) -> None:
+        """Warn of a column that is read as text, if nearly all of its words are numbers, or are dates."""
+        if not self.types:
+            warn_of(name, self.doubts, stacklevel=stacklevel + 1)
 
     def join(self, other: WordType) -> WordType:
         """Return the type of both columns, one after the other."""
         types = tuple(name for name in self.types if name in other.types)
-        return WordType(types, self.has_missing or other.has_missing, self.has_words or other.has_words)
+        doubts = {name: doubt.join(other.doubts[name]) for name, doubt in self.doubts.items()}
+        return WordType(types, self.has_missing or other.has_missing, self.has_words or other.has_words, doubts)
 
 
-def declared_types(schema: TableSchema | None) -> dict[object, tuple[str, ...]]:
-    """Return the types that the words of each column of a schema are tried as first; none for strings."""
-    types: dict[object, tuple[str, ...]] = {}
-    for column in schema.columns if schema else ():
-        if isinstance(column, NumberColumn) and column.kind == "number":
-            tried: tuple[str, ...] = ("real",)
-        elif column.kind == "timedelta" or _kind(column.dtype) == "m":
-            tried = ("timedelta",)
-        elif column.kind == "datetime" or _kind(column.dtype) == "M":
-            tried = ("instant",) if column.dtype and time_zone(column.dtype) is not None else ("datetime", "instant")
-        elif not isinstance(column, NumberColumn) and column.value_type == "strings":
-            tried = ()
-        else:
-            continue
-        types[column.name] = types[str(column.name)] = tried
-    return types
-
-
-def scan(words: pd.Series, tried: tuple[str, ...] | None = None) -> WordType:
+def scan(words: pd.Series, reading: Reading | None = None) -> WordType:
     """Find what all words of a column fit.
 
     Args:
-        words: Strings, or missing values.
-        tried: Types to prefer to those that are inferred; empty: they stay strings.
+        words: Strings, or missing values, as `Reading.plain` returns them; their index numbers the rows of the file.
+        reading: What is declared of the column.
 
     Example:
-        >>> scan(pd.Series(["1", "2", None])).types
+        >>> scan(pd.Series(["1", "2", "NA"])).types
         ('integer', 'real')
     """
-    distinct = words.dropna().drop_duplicates()
+    reading = reading or Reading()
+    tried = reading.tried
     names = INFERRED if tried is None else dict.fromkeys((*tried, *INFERRED)) if tried else ()
-    types = tuple(name for name in names if _fits(distinct, name))
-    return WordType(types, bool(words.isna().any()), not distinct.empty)
+    codes, distinct, rows = distinct_words(without(words, reading.perhaps))
+    fits = {name: _fits(distinct, name) for name in names}
+    types = tuple(name for name, mask in fits.items() if mask.all())
+    doubts = {}
+    if not reading.is_declared:
+        counts = np.bincount(codes[codes >= 0], minlength=len(distinct))
+        near = {"numbers": fits["real"], "dates": fits["datetime"] | fits["instant"]}
+        doubts = {name: Doubt.of(distinct, mask, counts, rows) for name, mask in near.items()}
+    return WordType(types, bool((codes < 0).any()), not distinct.empty, doubts)
 
 
-def convert(words: pd.Series, type_: WordType) -> pd.Series:
+def convert(words: pd.Series, type_: WordType, reading: Reading | None = None) -> pd.Series:
     """Convert a column of words to a type that `scan` has found.
 
     Example:
         >>> convert(pd.Series(["2024-01-31", None]), WordType(("datetime",), has_words=True)).dtype
         dtype('<M8[us]')
     """
-    if not type_.types or not type_.has_words:
+    if type_.is_text:
         return words
-    codes, distinct = pd.factorize(words)
-    values = _read(pd.Series(distinct, dtype=words.dtype), type_.types[0])
+    codes, distinct, _ = distinct_words(without(words, (reading or Reading()).perhaps))
+    values = _read(distinct, type_.types[0])
     if type_.has_missing and type_.types[0] == "boolean":
         values = values.astype("boolean")
     elif type_.has_missing and type_.types[0] == "integer":
@@ -105,28 +105,23 @@ def convert(words: pd.Series, type_: WordType) -> pd.Series:
     return values.reindex(codes).set_axis(words.index).rename(words.name)  # position -1 is not there: missing
 
 
-def _fits(distinct: pd.Series, name: str) -> bool:
-    if not distinct.str.fullmatch(PATTERNS[name]).all():
-        return False
-    if name in ("datetime", "instant", "timedelta"):
-        try:
-            _read(distinct, name)
-        except ValueError:  # such as a 13th month
-            return False
-    return True
+def _fits(distinct: pd.Series, name: str) -> pd.Series:
+    """Return which words are of a type."""
+    fits = distinct.str.fullmatch(f"(?:{PATTERNS[name]})").astype(bool)
+    if name not in ("integer", "boolean") and fits.any():
+        values = _read(distinct[fits], name, errors="coerce")
+        fits[fits] = values.notna()  # a 13th month is no date
+        if name == "real":
+            fits[fits] = np.isfinite(values) | distinct[fits].str.endswith("inf")  # and 1e400 no float
+    return fits
 
 
-def _read(words: pd.Series, name: str) -> pd.Series:
+def _read(words: pd.Series, name: str, errors: str = "raise") -> pd.Series:
     if name == "boolean":
         return words == "True"
     if name == "timedelta":
-        return pd.to_timedelta(words).dt.round("us")
+        return pd.to_timedelta(words, errors=errors).dt.round("us")  # type: ignore[call-overload]
     if name in ("datetime", "instant"):
-        times = pd.to_datetime(words, format="ISO8601", utc=name == "instant").dt.round("us")
-        return times.dt.as_unit("us")
+        times = pd.to_datetime(words, format="ISO8601", utc=name == "instant", errors=errors)  # type: ignore[call-overload]
+        return times.dt.round("us").dt.as_unit("us")
     return words.astype("int64" if name == "integer" else "float64")
-
-
-def _kind(dtype: str) -> str:
-    """Return NumPy's letter for the kind of a named dtype."""
-    return "M" if dtype == "date" else dtype_from_name(dtype).kind if dtype else ""

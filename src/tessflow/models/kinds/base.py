@@ -104,7 +104,9 @@ class Kind(nn.Module, ABC):
         """
 
     @abstractmethod
-    def log_mass(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:
+    def log_mass(
+        self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL
+    ) -> Tensor:
         """Return the log-probabilities of what is allowed, ``(..., V)``."""
 
     @abstractmethod

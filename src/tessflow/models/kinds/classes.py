@@ -55,7 +55,9 @@ class Classes(Kind):
         shape = torch.broadcast_shapes(log_probs.shape[:-1], codes.shape)
         return log_probs.expand(*shape, -1).gather(-1, codes.expand(shape)[..., None]).squeeze(-1)
 
-    def log_mass(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:
+    def log_mass(
+        self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL
+    ) -> Tensor:
         """See the base class."""
         return self._among(blocks, allowed, of).logsumexp(-1)
 

@@ -94,7 +94,9 @@ class ManyClasses(Kind):
             f"variable {self.members[0]} has too many classes for each to have a probability: draw instead."
         )
 
-    def log_mass(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:
+    def log_mass(
+        self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL
+    ) -> Tensor:
         """Raise a ValueError: sums have no closed form."""
         return self.class_log_probs(blocks)
 

@@ -118,7 +118,9 @@ class Numbers(Kind):
         log_probs = self._log_softmax(blocks[..., : self.logits], of)
         tilt, logits, loc, log_scale = blocks[..., self.logits :].split([CELLS, LOGISTICS, LOGISTICS, LOGISTICS], -1)
         smooth = Smooth(
-            IntervalMixture(self._walls.to(blocks.dtype), tilt, logits, loc, log_scale.clamp(-9, 5), validate_args=False),
+            IntervalMixture(
+                self._walls.to(blocks.dtype), tilt, logits, loc, log_scale.clamp(-9, 5), validate_args=False
+            ),
             PiecewiseLinear(self._knots[of], self._scores[of]),
             LogCauchy(self._loc[of], self._width[of]),
             self._share[of],
@@ -142,7 +144,9 @@ class Numbers(Kind):
         """See the base class; atoms have the smooth part's probability of them, too."""
         return self.distribution(blocks.double(), limits=limits, of=of).log_class_probs().to(blocks.dtype)
 
-    def log_mass(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:
+    def log_mass(
+        self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL
+    ) -> Tensor:
         """See the base class."""
         law = self.distribution(blocks.double(), limits=limits, of=of)
         return law.log_parts(allowed, self._allowed(allowed.codes, of)).logsumexp(-1)

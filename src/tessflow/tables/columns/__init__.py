@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from tessflow.tables.columns.base import BaseColumn, Encoded, Reading
+from tessflow.tables.columns.base import BaseColumn, Encoded, Inference
 from tessflow.tables.columns.classes import Categories, ClassColumn
 from tessflow.tables.columns.keys import KeyColumn
 from tessflow.tables.columns.numbers import NumberColumn, Scaling
@@ -15,7 +15,7 @@ from tessflow.tables.tally import Tally
 
 __all__ = [
     "KINDS", "AnyColumn", "BaseColumn", "Categories", "ClassColumn", "DatetimeColumn", "DurationColumn", "Encoded",
-    "KeyColumn", "NumberColumn", "Reading", "Scaling", "TimeColumn", "infer",
+    "Inference", "KeyColumn", "NumberColumn", "Scaling", "TimeColumn", "infer",
 ]  # fmt: skip
 
 AnyColumn: TypeAlias = Annotated[
@@ -27,6 +27,6 @@ KINDS: tuple[type[BaseColumn], ...] = (NumberColumn, DatetimeColumn, DurationCol
 """The kinds in the order in which they are tried: the last takes all that is left."""
 
 
-def infer(tally: Tally, reading: Reading) -> BaseColumn:
+def infer(tally: Tally, options: Inference) -> BaseColumn:
     """Decide what a column is; see `TableSchema.infer`."""
-    return next(column for kind in KINDS if (column := kind.infer(tally, reading)) is not None)
+    return next(column for kind in KINDS if (column := kind.infer(tally, options)) is not None)

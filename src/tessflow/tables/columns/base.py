@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import Self
 
 from tessflow.models.variables import Restriction, Variable
+from tessflow.tables.formats import WordFormat
 from tessflow.tables.tally import Tally
 from tessflow.tables.values import Missing
 
-__all__ = ["MISSING", "BaseColumn", "Encoded", "Reading"]
+__all__ = ["MISSING", "BaseColumn", "Encoded", "Inference"]
 
 MANY = 100
 """Rows from which on distinct values look like a key."""
@@ -30,7 +31,7 @@ class Encoded(NamedTuple):
     numbers: NDArray[np.float64]
 
 
-class Reading(NamedTuple):
+class Inference(NamedTuple):
     """How columns are read off rows.
 
     Args:
@@ -94,6 +95,11 @@ class BaseColumn(BaseModel):
         """What each code stands for: values, "a number", "missing", "unseen"."""
 
     @property
+    def words(self) -> WordFormat | None:
+        """How the words of a file are written; None if that is not declared."""
+        return None
+
+    @property
     def looks_like_key(self) -> bool:
         """Whether every one of many rows has a value of its own, as names of rows do."""
         return False
@@ -120,7 +126,7 @@ class BaseColumn(BaseModel):
 
     @classmethod
     @abstractmethod
-    def infer(cls, tally: Tally, reading: Reading) -> Self | None:
+    def infer(cls, tally: Tally, options: Inference) -> Self | None:
         """Return the column that rows are, or None if they are of another kind."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import Self
 
 from tessflow.models.variables import Restriction, Variable
-from tessflow.tables.columns.base import MANY, MISSING, BaseColumn, Encoded, Reading
+from tessflow.tables.columns.base import MANY, MISSING, BaseColumn, Encoded, Inference
 from tessflow.tables.dtypes import dtype_from_name, dtype_name
 from tessflow.tables.tally import Tally
 from tessflow.tables.times import from_microseconds, microseconds, time_zone, word
@@ -115,7 +115,7 @@ class ClassColumn(BaseColumn):
         return value_type(self.values[0]) if self.values else None
 
     @classmethod
-    def infer(cls, tally: Tally, reading: Reading) -> Self | None:
+    def infer(cls, tally: Tally, options: Inference) -> Self | None:
         """Return the column of rows that hold neither numbers nor times, or nothing."""
         return None if tally.is_numeric else cls._found(tally)
 

@@ -14,8 +14,9 @@ from typing_extensions import Self
 
 from tessflow.models.variables import Number, Restriction, Variable
 from tessflow.tables.atoms import frequent
-from tessflow.tables.columns.base import MANY, MISSING, BaseColumn, Encoded, Reading
+from tessflow.tables.columns.base import MANY, MISSING, BaseColumn, Encoded, Inference
 from tessflow.tables.dtypes import dtype_from_name
+from tessflow.tables.formats import WordFormat
 from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
 from tessflow.tables.scales import quantile_scale, standard_scale
 from tessflow.tables.tally import Tally
@@ -56,6 +57,11 @@ class NumberColumn(BaseColumn):
         rows: How many rows it was read off.
         once: As many, if they are numbered through or hold numbers beyond 2^53, each another; 0 otherwise.
 
+        decimal: Decimal mark of numbers in a CSV file; see `WordFormat` for this and what follows.
+        thousands: What stands between their groups of three digits.
+        currency: A sign or word before or after them.
+        percent: Whether "%" may follow them.
+
     Raises:
         ValueError: If a field does not fit the others.
 
@@ -76,6 +82,10 @@ class NumberColumn(BaseColumn):
     beyond: Literal["error", "unseen"] = "error"
     knots: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal[".", ",", " ", "'"] | None = None
+    currency: str | None = None
+    percent: bool = False
 
     fitted_fields: ClassVar[tuple[str, ...]] = (*BaseColumn.fitted_fields, "knots", "scores")
     numeric: ClassVar[bool] = True
@@ -100,7 +110,14 @@ class NumberColumn(BaseColumn):
             raise ValueError(f"{where} has atoms beyond its minimum {self.minimum} or maximum {self.maximum}")
         if self.knots or self.scores:
             Number(self.knots, self.scores)
+        _ = self.words
         return self
+
+    @property
+    def words(self) -> WordFormat | None:
+        """How the words of a file are written; None if that is not declared."""
+        options = (self.decimal, self.thousands, self.currency, self.percent)
+        return WordFormat(self.name, self.kind, *options) if set(options) != {None, False} else None
 
     @property
     def cardinality(self) -> int:
@@ -147,7 +164,11 @@ class NumberColumn(BaseColumn):
         """What log-likelihoods of the column are."""
         if not self.whole:
             return "densities of real numbers"
-        text = "probabilities of whole numbers" if self.resolution == 1 else f"probabilities of steps of {self.resolution:g}"
+        text = (
+            "probabilities of whole numbers"
+            if self.resolution == 1
+            else f"probabilities of steps of {self.resolution:g}"
+        )
         return text if self.is_exact else f"{text}, above 2^53 drawn to the nearest float64"
 
     @property
@@ -170,16 +191,14 @@ class NumberColumn(BaseColumn):
         return self._covered(*ends)
 
     @classmethod
-    def infer(cls, tally: Tally, reading: Reading) -> Self | None:
+    def infer(cls, tally: Tally, options: Inference) -> Self | None:
         """Return the column of rows that hold what this kind does."""
         if tally.family != cls.FAMILY or not tally.is_numeric:
             return None
         resolution = tally.resolution(ALLOWED_OFF)
         grid = Grid(resolution)
         steps, counts = _gathered(grid.count(tally.numbers[0]), tally.numbers[1])
-        found = frequent(
-            steps, counts, tally.rows * tally.share, whole=resolution > 0, most=reading.max_levels
-        )
+        found = frequent(steps, counts, tally.rows * tally.share, whole=resolution > 0, most=options.max_levels)
         exact = tally.exactly(grid.value(steps[found]))
         column = cls(
             name=tally.name,
@@ -187,7 +206,7 @@ class NumberColumn(BaseColumn):
             resolution=resolution / cls.UNIT,
             atoms=tuple(cls._atom(value) for value in (*exact, *sorted(tally.infinities))),
             missing=tally.missing,
-            scaling=reading.scaling,  # type: ignore[arg-type]
+            scaling=options.scaling,  # type: ignore[arg-type]
         ).complete(tally)
         return column._with_floor(tally)
 
@@ -397,9 +416,7 @@ class NumberColumn(BaseColumn):
         return repr(plain(float(value)))
 
 
-def _gathered(
-    numbers: NDArray[np.float64], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _gathered(numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return distinct numbers, ascending, and how often each comes."""
     distinct, place = np.unique(numbers, return_inverse=True)
     return distinct, np.bincount(place, weights=counts, minlength=len(distinct)).astype(np.int64)

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from tessflow.tables.columns.base import MISSING
 from tessflow.tables.columns.numbers import NumberColumn
+from tessflow.tables.formats import WordFormat
 from tessflow.tables.grid import Grid
 from tessflow.tables.times import UNITS, from_microseconds, microseconds, time_zone, to_microseconds, word
 
@@ -24,6 +25,11 @@ _WORDS = dict(zip(UNITS, ("days", "hours", "minutes", "seconds", "milliseconds",
 
 class TimeColumn(NumberColumn):
     """One column of times, which are counted in steps of the resolution; see the kinds below."""
+
+    decimal: None = None
+    thousands: None = None
+    currency: None = None
+    percent: Literal[False] = False
 
     UNIT: ClassVar[int] = SECOND
 
@@ -94,7 +100,8 @@ class TimeColumn(NumberColumn):
 class DatetimeColumn(TimeColumn):
     """One column of points in time, counted from 1970-01-01 UTC.
 
-    Its fields are those of :class:`NumberColumn`; resolution, atoms and bounds are in seconds.
+    Its fields are those of :class:`NumberColumn`; resolution, atoms and bounds are in seconds. In a CSV file its words
+    may have a ``format``, such as "%d/%m/%Y".
 
     Example:
         >>> column = DatetimeColumn(name="day", dtype="datetime64[us]", resolution=86400)
@@ -103,7 +110,15 @@ class DatetimeColumn(TimeColumn):
     """
 
     kind: Literal["datetime"] = "datetime"  # type: ignore[assignment]
+    format: str | None = None
     FAMILY: ClassVar[str] = "datetimes"
+
+    @property
+    def words(self) -> WordFormat | None:
+        """How the words of a file are written; None if that is not declared."""
+        if self.format is None:
+            return None
+        return WordFormat(self.name, self.kind, format=self.format, zone=time_zone(self.dtype) if self.dtype else None)
 
     def _with_floor(self, tally: object) -> Self:
         return self  # 1970 is no bound

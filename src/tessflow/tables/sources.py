@@ -1,0 +1,52 @@
+"""A table file and how it is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from tessflow.tables.batches import count_rows, read_batches
+from tessflow.tables.files import read_table
+
+if TYPE_CHECKING:
+    from tessflow.tables.schema import TableSchema
+
+__all__ = ["TableSource"]
+
+
+@dataclass(frozen=True)
+class TableSource:
+    r"""A table file and how it is read; `TabularFlow.fit` takes it for a path.
+
+    Args:
+        path: The file.
+        delimiter: See `read_table`.
+        na_values: See `read_table`.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "birds.csv"
+        >>> _ = file.write_text("bird;eggs\nwren;?\nowl;4\n")
+        >>> TableSource(file, delimiter=";", na_values="?").read()["eggs"].tolist()
+        [<NA>, 4]
+    """
+
+    path: str | os.PathLike[str]
+    delimiter: str | None = None
+    na_values: str | tuple[str, ...] = ()
+
+    def read(self, schema: TableSchema | None = None) -> pd.DataFrame:
+        """Read the file whole; see `read_table`."""
+        return read_table(self.path, delimiter=self.delimiter, schema=schema, na_values=self.na_values)
+
+    def batches(self, schema: TableSchema | None = None) -> Iterator[pd.DataFrame]:
+        """Read the file batch by batch; see `read_batches`."""
+        return read_batches(self.path, delimiter=self.delimiter, schema=schema, na_values=self.na_values)
+
+    def count_rows(self) -> int:
+        """Count the rows of the file."""
+        return count_rows(self.path, delimiter=self.delimiter)
