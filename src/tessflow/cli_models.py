@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tessflow import MixtureFlow, TabularFlow
     from tessflow.estimators.numeric import NumericSchema
-    from tessflow.tables import Column, NumberColumn, TableSchema, TableSource
+    from tessflow.tables import ClassColumn, NumericColumn, TableSchema, TableSource
 
 __all__ = [
     "Delimiter", "FILES", "MODEL", "MissingWords", "ModelDirectory", "TableFile", "WEIGHTS", "columns_of", "conditions",
@@ -211,7 +211,7 @@ def conditions(model: Any, texts: list[str]) -> dict[str, Any]:
     return {"given": given}
 
 
-def _condition(column: Column | NumberColumn, text: str) -> Any:
+def _condition(column: ClassColumn | NumericColumn, text: str) -> Any:
     values = {str(value): value for value in getattr(column, "values", ())}
     if text in values or not text:
         return values.get(text)
@@ -223,7 +223,7 @@ def _condition(column: Column | NumberColumn, text: str) -> Any:
     return _value(column, values, text)
 
 
-def _value(column: Column | NumberColumn, values: Mapping[str, Any], text: str) -> Any:
+def _value(column: ClassColumn | NumericColumn, values: Mapping[str, Any], text: str) -> Any:
     """Return the value that a text means in a column; the text itself, if it means none, for the column to refuse."""
     if text in values:
         return values[text]
@@ -248,13 +248,13 @@ def columns_of(model: TabularFlow | MixtureFlow) -> Table:
     return columns
 
 
-def _listed(column: Column | NumberColumn) -> str:
+def _listed(column: ClassColumn | NumericColumn) -> str:
     """List the first values of a column, or say what numbers it holds."""
-    from tessflow.tables import NumberColumn
+    from tessflow.tables import NumericColumn
     from tessflow.tables.values import show
 
     missing = [] if column.missing is None else ["missing"]
-    if isinstance(column, NumberColumn):
+    if isinstance(column, NumericColumn):
         unit = "" if column.kind == "number" else " s"
         numbers = f"multiples of {column.resolution:g}{unit}" if column.whole else "real numbers"
         return ", ".join([numbers, *(f"{atom:g}" for atom in column.atoms), *missing])

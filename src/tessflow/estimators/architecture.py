@@ -11,7 +11,7 @@ from tessflow.estimators.options import TabularOptions
 from tessflow.models import MatchedFlow
 from tessflow.models.mixed import MixedFlow
 from tessflow.tables import TableSchema
-from tessflow.tables.columns.numbers import BACKGROUND
+from tessflow.tables.columns.numeric import BACKGROUND
 from tessflow.training.evaluation import seeded
 
 __all__ = ["build", "dimension_of", "kind_of", "learning_rate_of"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from tessflow.estimators.partial import Known
 from tessflow.models import MatchedFlow, Restriction
 from tessflow.models.distribution import VariableDistribution
-from tessflow.tables import NumberColumn, TableSchema
+from tessflow.tables import NumericColumn, TableSchema
 from tessflow.tables.columns import Encoded
 from tessflow.training.evaluation import seeded
 
@@ -94,8 +94,8 @@ class Conditional:
         is_number = (~x.isnan() & self._known.where[:, self._n]).numpy()
         return np.where(is_number, below + (up_to - below) * draws, np.nan)
 
-    def _numeric(self) -> NumberColumn:
-        if not isinstance(self.column, NumberColumn):
+    def _numeric(self) -> NumericColumn:
+        if not isinstance(self.column, NumericColumn):
             raise ValueError(f"column {self.column.name!r} holds classes, not numbers: ask for their probabilities.")
         return self.column
 

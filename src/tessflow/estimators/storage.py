@@ -133,7 +133,8 @@ class ModelDirectory:
             )
         if header.format_version < OLDEST:
             raise ValueError(
-                f"{path} has format version {header.format_version}, and models are read from {OLDEST} on: fit it again."
+                f"{path} has format version {header.format_version}, and models are read from {OLDEST} on: "
+                "fit it again."
             )
         return self._parse("config.json", config), self._parse("schema.json", schema)
 

@@ -59,6 +59,7 @@ class Conditionals(nn.Module):
         self.ascents = tuple(ascents)
         kinds = kinds_of(self.variables, dim, most_logits=most_logits, limited=bool(self.ascents))
         self.kinds = nn.ModuleList(kinds)
+        self._kinds = tuple(kinds)
         self.numeric = [n for n, variable in enumerate(self.variables) if variable.number is not None]
         self.exact = all(kind.exact for kind in kinds)
         # Where each variable is: its kind, and its place there.
@@ -85,7 +86,7 @@ class Conditionals(nn.Module):
     def start(self) -> Tensor:
         """Return a first output, shape ``(sum(sizes),)``: uniform classes, and scores of N(0, 1), cell by cell."""
         output = torch.zeros(sum(self.sizes))
-        for number, kind in enumerate(self.kinds):
+        for number, kind in enumerate(self._kinds):
             output[self._index("slots", number).cpu()] = kind.start().flatten()
         return output
 
@@ -93,7 +94,7 @@ class Conditionals(nn.Module):
         """Return a first output whose classes are as frequent as in training rows, ``(B, N)`` or ``(B, N + M)``."""
         output = self.start().to(rows.device)
         codes, numbers = self.split(rows)
-        for number, kind in enumerate(self.kinds):
+        for number, kind in enumerate(self._kinds):
             output[self._index("slots", number)] = (
                 kind.started(self._values(number, codes, numbers)).flatten().to(output)
             )
@@ -116,9 +117,9 @@ class Conditionals(nn.Module):
         """Return what the network sees of rows, ``(B, N, D)``."""
         celled = codes * self._celled
         x = self.dequantizer(celled).rsample() if self.condition_on == "point" else self.dequantizer.anchor(celled)
-        if len(self.kinds) == 1:
-            return self.kinds[0].see(x, self._values(0, codes, numbers))
-        for number, kind in enumerate(self.kinds):
+        if len(self._kinds) == 1:
+            return self._kinds[0].see(x, self._values(0, codes, numbers))
+        for number, kind in enumerate(self._kinds):
             members = self._index("members", number)
             anchors = x.index_select(-2, members)
             seen = kind.see(anchors, self._values(number, codes, numbers))
@@ -153,7 +154,7 @@ class Conditionals(nn.Module):
         """
         limits = None if not self.ascents or sees is None else self._all_limits(codes, numbers, sees)
         parts = []
-        for number, kind in enumerate(self.kinds):
+        for number, kind in enumerate(self._kinds):
             values = self._values(number, codes, numbers)
             blocks = self._select(output, "slots", number).unflatten(-1, (len(kind.members), kind.size))
             of_kind = limits[..., self._index("numbers", number), :] if limits is not None and kind.numeric else None
@@ -245,13 +246,13 @@ class Conditionals(nn.Module):
     def _values(self, number: int, codes: Tensor, numbers: Tensor) -> Values:
         """Return the values of the variables of a kind."""
         of_kind = self._select(codes, "members", number)
-        if not self.kinds[number].numeric:
+        if not self._kinds[number].numeric:
             return Values(of_kind, numbers.new_zeros(1))
         return Values(of_kind, self._select(numbers, "numbers", number))
 
     def _select(self, rows: Tensor, name: str, number: int) -> Tensor:
         index = self._index(name, number)
-        return rows if len(self.kinds) == 1 else rows.index_select(-1, index)
+        return rows if len(self._kinds) == 1 else rows.index_select(-1, index)
 
     def _index(self, name: str, number: int) -> Tensor:
         return getattr(self, f"_{name}_{number}")

@@ -60,7 +60,7 @@ class VariableDistribution:
         return self._single(self.kind.draw(self._blocks, allowed, limits=self._limits, of=self.of))
 
     def typical(self, allowed: Restriction) -> tuple[Tensor, Tensor]:
-        """Return the most probable class allowed, or the median of numbers and of classes that ascend: ``(B,)`` each."""
+        """Return the most probable class allowed, or the median if values have an order: ``(B,)`` each."""
         return self._single(self.kind.typical(self._blocks, allowed, limits=self._limits, of=self.of))
 
     def cdf(self, x: Tensor, *, open_end: bool = False) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tessflow.tables.columns import BaseColumn, KeyColumn, NumberColumn, TimeColumn
+from tessflow.tables.columns import BaseColumn, KeyColumn, NumericColumn, TimeColumn
 from tessflow.tables.times import microseconds, word
 
 __all__ = ["read", "sentence", "to_yaml"]
@@ -20,7 +20,7 @@ COMMENT = (
     "# Edit kind (key: not modelled), resolution (0: real numbers), atoms, minimum, maximum, missing, scaling, values; "
     "rows give what is left out."
 )
-FITTED = NumberColumn.fitted_fields
+FITTED = NumericColumn.fitted_fields
 KINDS = "categorical, ordinal, boolean, number, datetime, timedelta or key"
 ORDER = " <= "
 SECONDS = ("atoms", "minimum", "maximum")
@@ -35,7 +35,8 @@ def to_yaml(
 ) -> str:
     """Write columns as YAML, one field a line; see `TableSchema.to_yaml`."""
     lines = [COMMENT, "columns:"]
-    for column in (*keys, *columns):
+    every: list[BaseColumn | KeyColumn] = [*keys, *columns]
+    for column in every:
         fields = column.model_dump(exclude=set(FITTED), exclude_defaults=True)
         fields = {"name": fields.pop("name"), "kind": column.kind, **fields}
         if isinstance(column, TimeColumn):

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from tessflow.models.variables import Ascent, Variable
 from tessflow.tables import declared
-from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumberColumn, TimeColumn, infer
+from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumericColumn, TimeColumn, infer
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named, place_of
 from tessflow.tables.tally import Tally
@@ -91,14 +91,14 @@ class TableSchema(BaseModel):
         return tuple(self._ascent(*pair) for pair in self.order)
 
     def _ascent(self, *pair: str | int) -> Ascent:
-        places = [self.position(name) for name in pair]
-        first, second = (self.columns[place] for place in places)
+        one, other = (self.position(name) for name in pair)
+        first, second = self.columns[one], self.columns[other]
         where = f"order {pair[0]} <= {pair[1]}"
-        if not isinstance(first, NumberColumn) or not isinstance(second, NumberColumn):
+        if not isinstance(first, NumericColumn) or not isinstance(second, NumericColumn):
             raise ValueError(f"{where} needs two columns of numbers or times")
-        if first.kind != second.kind or places[0] == places[1]:
+        if first.kind != second.kind or one == other:
             raise ValueError(f"{where} needs two columns of one kind, not {first.kind} and {second.kind}")
-        return Ascent(*places, ratio=first.unit / second.unit)
+        return Ascent(one, other, ratio=first.unit / second.unit)
 
     @property
     def from_array(self) -> bool:
@@ -249,11 +249,11 @@ class TableSchema(BaseModel):
         kinds = max(len(column.kind) for column in self.columns)
         lines = []
         for column in self.columns:
-            atoms = len(column.atoms) if isinstance(column, NumberColumn) else 0
+            atoms = len(column.atoms) if isinstance(column, NumericColumn) else 0
             parts = [column.measure]
             if atoms:
                 parts.append(f"{atoms} atom{'s' * (atoms > 1)}")
-            if isinstance(column, NumberColumn) and column.minimum is not None:
+            if isinstance(column, NumericColumn) and column.minimum is not None:
                 parts.append(f"at least {column.minimum:g}{' s' * isinstance(column, TimeColumn)}")
             if column.missing is not None:
                 parts.append("missing")
@@ -318,7 +318,7 @@ class TableSchema(BaseModel):
         """Raise a ValueError if a row breaks the order of two columns."""
         for pair, ascent in zip(self.order, self.ascents, strict=True):
             columns = (self.columns[ascent.first], self.columns[ascent.second])
-            first, second = (column.raw(frame[column.name]) for column in columns if isinstance(column, NumberColumn))
+            first, second = (column.raw(frame[column.name]) for column in columns if isinstance(column, NumericColumn))
             wrong = first > second  # False where one is missing
             if wrong.any():
                 row = int(np.argmax(wrong))

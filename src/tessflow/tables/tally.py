@@ -231,8 +231,9 @@ class Tally:
         self._sample = sample
         if self._counts is not None:
             if len(self._counts) and self._counts.index.dtype != counts.index.dtype:
-                joint = np.result_type(self._counts.index.dtype, counts.index.dtype)
-                if joint.kind == "f" and "f" not in (self._counts.index.dtype.kind, counts.index.dtype.kind):
+                both = (self._counts.index.to_numpy().dtype, counts.index.to_numpy().dtype)
+                joint = np.result_type(*both)
+                if joint.kind == "f" and "f" not in (both[0].kind, both[1].kind):
                     joint = np.dtype(object)  # of int64 and uint64 neither holds the other
                 self._counts.index, counts.index = (c.index.astype(joint) for c in (self._counts, counts))
             self._counts = self._counts.add(counts, fill_value=0).astype(np.int64) if len(self._counts) else counts

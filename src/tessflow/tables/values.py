@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from tessflow.tables.times import to_microseconds, word
 
 __all__ = [
-    "EXACT", "Interval", "Missing", "TableWarning", "Value", "factorize", "family", "is_missing", "missing_name", "natives", "plain",
-    "show", "to_floats", "value_type",
+    "EXACT", "Interval", "Missing", "TableWarning", "Value", "factorize", "family", "is_missing", "missing_name",
+    "natives", "plain", "show", "to_floats", "value_type",
 ]  # fmt: skip
 
 EXACT = 2**53
@@ -43,10 +43,6 @@ class TableWarning(UserWarning):
 
 
 Missing: TypeAlias = Literal["None", "nan", "NA"]
-
-
-class TableWarning(UserWarning):
-    """A table is read otherwise than its owner may think."""
 
 
 class Interval(BaseModel):

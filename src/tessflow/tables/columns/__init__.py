@@ -9,13 +9,14 @@ from pydantic import Field
 from tessflow.tables.columns.base import BaseColumn, Encoded, Inference
 from tessflow.tables.columns.classes import Categories, ClassColumn
 from tessflow.tables.columns.keys import KeyColumn
-from tessflow.tables.columns.numbers import NumberColumn, Scaling
+from tessflow.tables.columns.numbers import NumberColumn
+from tessflow.tables.columns.numeric import NumericColumn, Scaling
 from tessflow.tables.columns.times import DatetimeColumn, DurationColumn, TimeColumn
 from tessflow.tables.tally import Tally
 
 __all__ = [
     "KINDS", "AnyColumn", "BaseColumn", "Categories", "ClassColumn", "DatetimeColumn", "DurationColumn", "Encoded",
-    "Inference", "KeyColumn", "NumberColumn", "Scaling", "TimeColumn", "infer",
+    "Inference", "KeyColumn", "NumberColumn", "NumericColumn", "Scaling", "TimeColumn", "infer",
 ]  # fmt: skip
 
 AnyColumn: TypeAlias = Annotated[

@@ -12,7 +12,7 @@ from pydantic import model_validator
 from typing_extensions import Self
 
 from tessflow.tables.columns.base import MISSING
-from tessflow.tables.columns.numbers import NumberColumn
+from tessflow.tables.columns.numeric import NumericColumn
 from tessflow.tables.formats import WordFormat
 from tessflow.tables.grid import Grid
 from tessflow.tables.times import UNITS, from_microseconds, microseconds, time_zone, to_microseconds, word
@@ -23,13 +23,8 @@ SECOND = 10**6
 _WORDS = dict(zip(UNITS, ("days", "hours", "minutes", "seconds", "milliseconds", "microseconds"), strict=True))
 
 
-class TimeColumn(NumberColumn):
+class TimeColumn(NumericColumn):
     """One column of times, which are counted in steps of the resolution; see the kinds below."""
-
-    decimal: None = None
-    thousands: None = None
-    currency: None = None
-    percent: Literal[False] = False
 
     UNIT: ClassVar[int] = SECOND
 
@@ -100,7 +95,7 @@ class TimeColumn(NumberColumn):
 class DatetimeColumn(TimeColumn):
     """One column of points in time, counted from 1970-01-01 UTC.
 
-    Its fields are those of :class:`NumberColumn`; resolution, atoms and bounds are in seconds. In a CSV file its words
+    Its fields are those of :class:`NumericColumn`; resolution, atoms and bounds are in seconds. In a CSV file its words
     may have a ``format``, such as "%d/%m/%Y".
 
     Example:
@@ -109,7 +104,7 @@ class DatetimeColumn(TimeColumn):
         array([2.])
     """
 
-    kind: Literal["datetime"] = "datetime"  # type: ignore[assignment]
+    kind: Literal["datetime"] = "datetime"
     format: str | None = None
     FAMILY: ClassVar[str] = "datetimes"
 
@@ -127,5 +122,5 @@ class DatetimeColumn(TimeColumn):
 class DurationColumn(TimeColumn):
     """One column of durations; see :class:`DatetimeColumn`."""
 
-    kind: Literal["timedelta"] = "timedelta"  # type: ignore[assignment]
+    kind: Literal["timedelta"] = "timedelta"
     FAMILY: ClassVar[str] = "timedeltas"

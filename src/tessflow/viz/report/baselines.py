@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from tessflow.tables import NumberColumn, TableSchema
+from tessflow.tables import NumericColumn, TableSchema
 from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["score_independent"]
@@ -51,7 +51,7 @@ def score_independent(schema: TableSchema, train: Tensor, test: Tensor, *, mixtu
         counts = torch.bincount(train[:, n].long(), minlength=column.cardinality).double() + _SMOOTHING
         codes = test[:, n].long()
         column_scores = (counts / counts.sum()).log()[codes]
-        if isinstance(column, NumberColumn):
+        if isinstance(column, NumericColumn):
             number = test[:, place]
             seen = train[train[:, n] == 0, place]
             density = _mixture(column, seen, number) if mixtures and len(seen) > 1 else _scaled(column, number)
@@ -61,7 +61,7 @@ def score_independent(schema: TableSchema, train: Tensor, test: Tensor, *, mixtu
     return scores
 
 
-def _scaled(column: NumberColumn, number: Tensor) -> Tensor:
+def _scaled(column: NumericColumn, number: Tensor) -> Tensor:
     scale = PiecewiseLinear(torch.tensor(column.knots).double(), torch.tensor(column.scores).double())
     if column.whole:
         return _log_mass(scale(number - 0.5), scale(number + 0.5))
@@ -69,7 +69,7 @@ def _scaled(column: NumberColumn, number: Tensor) -> Tensor:
     return _log_normal(score) + log_slope
 
 
-def _mixture(column: NumberColumn, seen: Tensor, number: Tensor) -> Tensor:
+def _mixture(column: NumericColumn, seen: Tensor, number: Tensor) -> Tensor:
     size = float(seen.abs().max()) or 1.0  # squares of the numbers themselves might overflow
     centre, spread = (seen / size).mean(), float((seen / size).std(correction=0)) or 1.0
     train = ((seen / size - centre) / spread).numpy()[:, None]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tessflow.tables import NumberColumn, TableSchema
+from tessflow.tables import NumericColumn, TableSchema
 from tessflow.viz.report.rows import Rows, class_labels
 
 __all__ = ["Marginal", "Shares", "associations", "marginal"]
@@ -85,7 +85,7 @@ def marginal(schema: TableSchema, n: int, drawn: Rows, real: Rows | None) -> Mar
     both = [drawn] if real is None else [drawn, real]
     shares = Shares(*(np.bincount(rows.codes[:, n], minlength=column.cardinality) / len(rows) for rows in both))
     labels = class_labels(column)
-    if not isinstance(column, NumberColumn):
+    if not isinstance(column, NumericColumn):
         return Marginal(n, labels, shares)
     beside = Shares(shares.drawn[1:], None if shares.real is None else shares.real[1:])
     edges = _edges(column, np.concatenate([rows.numbers[:, n] for rows in both]))
@@ -93,7 +93,7 @@ def marginal(schema: TableSchema, n: int, drawn: Rows, real: Rows | None) -> Mar
     return Marginal(n, labels[1:], beside, edges, bins)
 
 
-def _edges(column: NumberColumn, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+def _edges(column: NumericColumn, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     numbers = numbers[np.isfinite(numbers)]
     if not len(numbers):
         return np.array([0.0, 1.0])
@@ -125,7 +125,7 @@ def associations(schema: TableSchema, rows: Rows, columns: Sequence[int]) -> NDA
         >>> associations(schema, Rows(codes, np.full((3, 2), np.nan)), [0, 1]).round(6).tolist()
         [[1.0, 1.0], [1.0, 1.0]]
     """
-    numeric = [isinstance(schema.columns[n], NumberColumn) for n in columns]
+    numeric = [isinstance(schema.columns[n], NumericColumn) for n in columns]
     table = np.eye(len(columns))
     for i, a in enumerate(columns):
         for j, b in enumerate(columns[:i]):

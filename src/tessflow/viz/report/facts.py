@@ -10,7 +10,7 @@ import numpy as np
 import tessflow
 from tessflow.estimators import TabularFlow
 from tessflow.models import MatchedFlow
-from tessflow.tables import Column, NumberColumn, TableSchema
+from tessflow.tables import ClassColumn, NumericColumn, TableSchema
 from tessflow.viz.report.rows import class_labels, show_number
 from tessflow.viz.report.svg import shorten
 
@@ -58,7 +58,7 @@ def describe_model(model: TabularFlow) -> ModelFacts:
     kind = "coupling flow"
     if isinstance(model.model_, MatchedFlow):
         kind = f"autoregressive, columns in {'any order' if model.model_.any_order else 'the order of the table'}"
-    numeric = sum(isinstance(column, NumberColumn) for column in model.schema_.columns)
+    numeric = sum(isinstance(column, NumericColumn) for column in model.schema_.columns)
     facts = [
         ("Columns", f"{len(model.schema_.columns)}, {numeric} of them numeric"),
         ("Model", f"{kind} ({type(model.model_).__name__})"),
@@ -79,7 +79,7 @@ def describe_model(model: TabularFlow) -> ModelFacts:
 
 def _meaning(model: TabularFlow) -> str:
     score = model.validation_score_
-    real = [column for column in model.schema_.columns if isinstance(column, NumberColumn) and not column.whole]
+    real = [column for column in model.schema_.columns if isinstance(column, NumericColumn) and not column.whole]
     least = "at least " if model.lower_bound_ else ""
     if real:
         return (
@@ -109,17 +109,17 @@ def describe_columns(schema: TableSchema) -> list[ColumnFacts]:
     return [_describe(column) for column in schema.columns]
 
 
-def _describe(column: Column | NumberColumn) -> ColumnFacts:
+def _describe(column: ClassColumn | NumericColumn) -> ColumnFacts:
     labels = class_labels(column)
     missing = column.missing is not None
     labels = labels[: len(labels) - missing]
-    if isinstance(column, Column):
+    if isinstance(column, ClassColumn):
         shown = ", ".join(shorten(label, 40) for label in labels[:_VALUES]) + (", …" if len(labels) > _VALUES else "")
         return ColumnFacts(str(column.name), column.kind, f"{len(labels)}: {shown}" if labels else "none", "", missing)
     return ColumnFacts(str(column.name), column.kind, _numbers(column), ", ".join(labels[1:]), missing)
 
 
-def _numbers(column: NumberColumn) -> str:
+def _numbers(column: NumericColumn) -> str:
     if column.kind != "number":
         size, unit = next((s, u) for s, u in _UNITS.items() if column.resolution >= s)
         count = column.resolution / size

@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from tessflow.tables import NumberColumn
+from tessflow.tables import NumericColumn
 from tessflow.viz.report.compare import Marginal
 from tessflow.viz.report.svg import Scale, element, figure, shorten, text, ticks, time_ticks
 
@@ -69,7 +69,7 @@ def draw_bars(marginal: Marginal, title: str) -> Markup:
     return figure(_WIDTH, 8 + len(labels) * tall, title, *parts)
 
 
-def draw_histogram(marginal: Marginal, column: NumberColumn, title: str) -> Markup:
+def draw_histogram(marginal: Marginal, column: NumericColumn, title: str) -> Markup:
     """Draw the shares of rows in the bins of their numbers: real rows filled, drawn rows a line."""
     edges, bins = marginal.edges, marginal.bins
     assert edges is not None

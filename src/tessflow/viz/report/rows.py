@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tessflow.estimators import TabularFlow
-from tessflow.tables import Column, NumberColumn, TableSchema
+from tessflow.tables import ClassColumn, NumericColumn, TableSchema
 from tessflow.training.evaluation import seeded
 
 __all__ = ["Rows", "class_labels", "draw_rows", "show"]
@@ -49,7 +49,7 @@ class Rows:
         table = encoded.cpu().numpy()
         codes = table[:, : len(schema.columns)].astype(np.int64)
         numbers = np.full(codes.shape, np.nan)
-        numeric = [n for n, column in enumerate(schema.columns) if isinstance(column, NumberColumn)]
+        numeric = [n for n, column in enumerate(schema.columns) if isinstance(column, NumericColumn)]
         for m, n in enumerate(numeric):
             step = schema.columns[n].resolution or 1.0  # type: ignore[union-attr]
             numbers[:, n] = np.where(codes[:, n] == 0, table[:, len(schema.columns) + m] * step, np.nan)
@@ -66,14 +66,14 @@ def draw_rows(model: TabularFlow, rows: int, seed: int) -> Rows:
     return Rows.of(model.schema_, torch.cat(parts))
 
 
-def class_labels(column: Column | NumberColumn) -> list[str]:
+def class_labels(column: ClassColumn | NumericColumn) -> list[str]:
     """Return a word for each class of a column.
 
     Example:
-        >>> class_labels(Column(name="wet", kind="boolean", dtype="boolean", values=(False, True), missing="NA"))
+        >>> class_labels(ClassColumn(name="wet", kind="boolean", dtype="boolean", values=(False, True), missing="NA"))
         ['False', 'True', 'missing']
     """
-    if isinstance(column, Column):
+    if isinstance(column, ClassColumn):
         labels = [str(value) for value in column.values]
     else:
         seconds = column.kind != "number"
@@ -81,7 +81,7 @@ def class_labels(column: Column | NumberColumn) -> list[str]:
     return labels + ["missing"] * (column.missing is not None)
 
 
-def show_number(column: NumberColumn, number: float) -> str:
+def show_number(column: NumericColumn, number: float) -> str:
     """Write a number of a column, as :class:`Rows` holds it."""
     if not math.isfinite(number):
         return str(number)

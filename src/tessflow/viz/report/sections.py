@@ -14,7 +14,7 @@ from torch import Tensor
 from tessflow.estimators import TabularFlow
 from tessflow.geometry import VoronoiTessellation
 from tessflow.models import MatchedFlow
-from tessflow.tables import Column, NumberColumn, TableSchema
+from tessflow.tables import ClassColumn, NumericColumn, TableSchema
 from tessflow.viz.report.baselines import score_independent
 from tessflow.viz.report.cells import draw_cells, in_the_plane
 from tessflow.viz.report.compare import Marginal, associations, marginal
@@ -132,7 +132,7 @@ def _marginal_card(schema: TableSchema, one: Marginal, rows: int) -> Card:
     notes = []
     if one.classes.real is not None:
         notes.append(f"Total variation distance: {one.distance:.3f}, by chance about {one.by_chance(rows):.3f}")
-    if not isinstance(column, NumberColumn):
+    if not isinstance(column, NumericColumn):
         return Card(str(column.name), draw_bars(one, f"Shares of the classes of {column.name} in {whose}"), notes)
     for k, label in enumerate(one.labels):
         real = "" if one.classes.real is None else f"{one.classes.real[k]:.1%} of real rows, "
@@ -163,7 +163,9 @@ def _association_cards(schema: TableSchema, drawn: Rows, real: Rows | None, plac
 def cells_section(model: TabularFlow, rows: Rows) -> Cells:
     """Draw the cells of the columns of classes, of those with most classes if they are many."""
     places = _tessellated(model)
-    classes = {n: column.cardinality for n, column in enumerate(model.schema_.columns) if isinstance(column, Column)}
+    classes = {
+        n: column.cardinality for n, column in enumerate(model.schema_.columns) if isinstance(column, ClassColumn)
+    }
     chosen = sorted((n for n in places if n in classes and classes[n] > 1), key=lambda n: -classes[n])
     cards = []
     for n in chosen[:CELLS]:

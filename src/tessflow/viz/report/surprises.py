@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tessflow.estimators import TabularFlow
-from tessflow.tables import NumberColumn
+from tessflow.tables import NumericColumn
 from tessflow.viz.report.rows import class_labels, show
 from tessflow.viz.report.svg import shorten
 
@@ -91,7 +91,7 @@ def _expected(model: TabularFlow, table: pd.DataFrame, n: int) -> list[str]:
     conditional = model.conditional(table, column.name)
     chances, labels = conditional.probabilities().to_numpy(), class_labels(column)
     between = [""] * len(table)
-    if isinstance(column, NumberColumn):
+    if isinstance(column, NumericColumn):
         quantiles = conditional.quantiles()
         between = [_between(*quantiles.iloc[row]) for row in range(len(table))]
     words = []

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from tessflow.tables import NumberColumn
+from tessflow.tables import NumericColumn
 
 __all__ = ["Scale", "element", "figure", "shorten", "text", "ticks", "time_ticks"]
 
@@ -91,7 +91,7 @@ def ticks(low: float, high: float, count: int = 4, *, whole: bool = False) -> li
     return list(zip(places, words, strict=True))
 
 
-def time_ticks(column: NumberColumn, low: float, high: float) -> tuple[list[tuple[float, str]], str]:
+def time_ticks(column: NumericColumn, low: float, high: float) -> tuple[list[tuple[float, str]], str]:
     """Return the ticks of a numeric column, and the unit that their words are in, or "" for its own."""
     if column.kind == "timedelta":
         units = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))

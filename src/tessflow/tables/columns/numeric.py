@@ -1,0 +1,409 @@
+"""A column of numbers or times, beside which single values may have a probability of their own."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from statistics import NormalDist
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from tessflow.models.variables import Number, Restriction, Variable
+from tessflow.tables.atoms import frequent
+from tessflow.tables.columns.base import MANY, BaseColumn, Encoded, Inference
+from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
+from tessflow.tables.scales import quantile_scale, standard_scale
+from tessflow.tables.tally import Tally
+from tessflow.tables.values import family, is_missing, natives, plain, show
+
+__all__ = ["BACKGROUND", "NumericColumn", "Scaling"]
+
+Scaling: TypeAlias = Literal["quantile", "standard"]
+
+BACKGROUND = 1e-3
+"""Share of the smooth part of a column's numbers that has the heaviest tail; it costs others as many nats."""
+
+ENOUGH, BELOW = 100, 1e-3
+"""Numbers without a negative one that make 0 a bound, if more than this share of the smooth part would be below."""
+
+ALLOWED_OFF = 1e-3
+"""Share of the rows that may be off the grid."""
+
+
+class NumericColumn(BaseColumn):
+    """One column of numbers or times: code 0 is a number, code k the atom k - 1; then missing; then not seen.
+
+    Args:
+        name: Name of the column.
+        kind: What it holds.
+        dtype: Name of its pandas dtype; empty before the schema is fitted to rows.
+        resolution: What values are multiples of: a value is then encoded as the nearest whole number of steps, which
+            has a probability. 0: real numbers, which have densities.
+        atoms: Single values with a probability of their own, such as 0 in a column of many zeros, or infinity. On a
+            grid they have the smooth part's probability as well.
+        missing: How a missing value is written ("None", "nan" or "NA"); None: none was seen.
+        scaling: "quantile" (knots at quantiles) or "standard" (mean and standard deviation).
+        minimum: The least value there can be; None for no bound.
+        maximum: The largest.
+        beyond: What a value beyond these bounds is: an "error", or something not seen ("unseen").
+        knots: Encoded numbers, ascending; none before the schema is fitted.
+        scores: What the knots are mapped to, ascending.
+        rows: How many rows it was read off.
+        once: As many, if they are numbered through or hold numbers beyond 2^53, each another; 0 otherwise.
+
+    Raises:
+        ValueError: If a field does not fit the others.
+    """
+
+    resolution: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    atoms: tuple[int | float, ...] = ()
+    scaling: Scaling = "quantile"
+    minimum: float | None = Field(default=None, allow_inf_nan=False)
+    maximum: float | None = Field(default=None, allow_inf_nan=False)
+    beyond: Literal["error", "unseen"] = "error"
+    knots: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
+    fitted_fields: ClassVar[tuple[str, ...]] = (*BaseColumn.fitted_fields, "knots", "scores")
+    numeric: ClassVar[bool] = True
+
+    FAMILY: ClassVar[str]
+    """What `family` calls such values."""
+    UNIT: ClassVar[int] = 1
+    """How many of the units in which values are read, microseconds of times, are one of those of the fields."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        where = f"column {self.name!r}"
+        if any(math.isnan(atom) for atom in self.atoms) or len(set(self.atoms)) < len(self.atoms):
+            raise ValueError(
+                f"{where} needs distinct atoms, none of them NaN; a missing value is declared by 'missing'"
+            )
+        if self.resolution and self._grid.is_off(self._raw_atoms, 1e-15).any():
+            raise ValueError(f"{where} has atoms that are not multiples of its resolution {self.resolution}")
+        low, high = self.bounds
+        if not low < high:
+            raise ValueError(f"{where} has no number between its minimum {self.minimum} and maximum {self.maximum}")
+        if any(not low <= atom <= high for atom in self.encoded_atoms):
+            raise ValueError(f"{where} has atoms beyond its minimum {self.minimum} or maximum {self.maximum}")
+        if self.knots or self.scores:
+            Number(self.knots, self.scores)
+        return self
+
+    @property
+    def cardinality(self) -> int:
+        """Number of codes: one for all numbers, one for each atom, one for a missing value if one was seen, and one."""
+        return 1 + len(self.atoms) + (self.missing is not None) + 1
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the column has all that rows must give."""
+        return bool(self.dtype) and bool(self.knots)
+
+    @property
+    def whole(self) -> bool:
+        """Whether encoded numbers are whole, and have probabilities rather than densities."""
+        return self.resolution > 0
+
+    @property
+    def looks_like_key(self) -> bool:
+        """Whether many rows are numbered through, or hold numbers of 16 digits, each another."""
+        return self.once == self.rows >= MANY
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether float64 tells apart all whole numbers that are likely."""
+        return not self.whole or max(map(abs, self.knots), default=0.0) < EXACT_STEPS
+
+    @property
+    def variable(self) -> Variable:
+        """What the column is to a model."""
+        low, high = self.bounds
+        number = Number(
+            self.knots,
+            self.scores,
+            whole=self.whole,
+            atoms=tuple(self.encoded_atoms.tolist()),
+            background=BACKGROUND,
+            low=low,
+            high=high,
+        )
+        return Variable(classes=self.cardinality, number=number, reserve=self.reserve)
+
+    @property
+    def measure(self) -> str:
+        """What log-likelihoods of the column are."""
+        if not self.whole:
+            return "densities of real numbers"
+        text = (
+            "probabilities of whole numbers"
+            if self.resolution == 1
+            else f"probabilities of steps of {self.resolution:g}"
+        )
+        return text if self.is_exact else f"{text}, above 2^53 drawn to the nearest float64"
+
+    @property
+    def labels(self) -> tuple[object, ...]:
+        """What each code stands for."""
+        return ("a number", *self.shown_atoms, *["missing"] * (self.missing is not None), "unseen")
+
+    @property
+    def shown_atoms(self) -> tuple[object, ...]:
+        """The atoms, as values of the column."""
+        return self.atoms
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest encoded number, halves on a grid; infinite where there is no bound."""
+        ends = [
+            side * math.inf if bound is None else float(bound) * self.UNIT
+            for side, bound in ((-1, self.minimum), (1, self.maximum))
+        ]
+        return self._covered(*ends)
+
+    @classmethod
+    def infer(cls, tally: Tally, options: Inference) -> Self | None:
+        """Return the column of rows that hold what this kind does."""
+        if tally.family != cls.FAMILY or not tally.is_numeric:
+            return None
+        resolution = tally.resolution(ALLOWED_OFF)
+        grid = Grid(resolution)
+        steps, counts = _gathered(grid.count(tally.numbers[0]), tally.numbers[1])
+        found = frequent(steps, counts, tally.rows * tally.share, whole=resolution > 0, most=options.max_levels)
+        exact = tally.exactly(grid.value(steps[found]))
+        column = cls(  # type: ignore[call-arg]
+            name=tally.name,
+            dtype=tally.dtype,
+            resolution=resolution / cls.UNIT,
+            atoms=tuple(cls._atom(value) for value in (*exact, *sorted(tally.infinities))),
+            missing=tally.missing,
+            scaling=options.scaling,  # type: ignore[arg-type]
+        ).complete(tally)
+        return column._with_floor(tally)
+
+    @classmethod
+    def _atom(cls, value: int | float) -> int | float:
+        """Return a value as it was read as an atom."""
+        return value
+
+    def _with_floor(self, tally: Tally) -> Self:
+        """Return the column with 0 as its minimum, if no number is negative and many would be."""
+        if tally.counted < ENOUGH or tally.low < 0 or -math.inf in tally.infinities:
+            return self
+        floor = self._covered(0.0, math.inf)[0]
+        if NormalDist().cdf(_extended(floor, self.knots, self.scores)) <= BELOW:
+            return self
+        return self.model_copy(update={"minimum": 0.0, "beyond": "unseen"})
+
+    def complete(self, tally: Tally) -> Self:
+        """See the base class."""
+        where = f"column {self.name!r}"
+        if tally.family not in (self.FAMILY, "nothing") or (tally.categories is not None and tally.present):
+            raise ValueError(f"{where} is declared as {self.kind}, but holds {tally.family}")
+        if tally.missing is not None and self.missing is None:
+            raise ValueError(f"{where} has missing values, which the schema does not declare: add 'missing: nan'")
+        if strange := tally.infinities.difference(self.atoms):
+            raise ValueError(f"{where} has the value {min(strange)}, which is not among the atoms of the schema")
+        values, counts = tally.numbers
+        numbers, counts = _gathered(self._grid.count(values), counts)
+        low, high = self.bounds
+        beyond = (numbers < low) | (numbers > high)
+        if beyond.any() and self.beyond == "error":
+            raise ValueError(self._beyond(self._grid.value(numbers[beyond])[0], "has"))
+        is_number = ~np.isin(numbers, self.encoded_atoms) & ~beyond
+        some = is_number if is_number.sum() > 1 else ~beyond  # of atoms alone these give the size
+        numbers, counts = (numbers[some], counts[some]) if some.any() else (np.array([0.0]), np.array([1]))
+        make = quantile_scale if self.scaling == "quantile" else standard_scale
+        knots, scores = make(numbers, counts, whole=self.whole)
+        read = {"knots": knots, "scores": scores, "rows": tally.rows, "once": self._once(tally)}
+        return self.model_copy(update={"dtype": self.dtype or tally.dtype, **read})
+
+    def _once(self, tally: Tally) -> int:
+        """Return the number of rows, if each has another value and they look like names; 0 otherwise."""
+        distinct = len(tally.numbers[0]) == tally.rows and tally.is_exact
+        in_a_row = self.resolution == 1 and tally.high - tally.low == tally.rows - 1
+        return tally.rows if distinct and self.FAMILY == "numbers" and (in_a_row or tally.low >= EXACT_STEPS) else 0
+
+    @property
+    def expected_unseen(self) -> float:
+        """What share of new rows may be expected to hold something not seen: numbers are seen before they come."""
+        return 0.5 / (self.rows + 1)
+
+    def encode(self, series: pd.Series) -> Encoded:
+        """See the base class."""
+        values, missing = self._values(series)
+        values = np.where(missing, 0.0, values)
+        numbers = self._grid.count(values)
+        codes = np.zeros(len(values), np.int64)
+        exact: NDArray[Any] | None = None
+        for code, (atom, encoded) in enumerate(zip(self.atoms, self.encoded_atoms, strict=True), 1):
+            hit = numbers == encoded
+            if EXACT_STEPS <= abs(encoded) < math.inf and hit.any():
+                exact = natives(series) if exact is None else exact
+                hit &= _equal(exact, atom)
+            codes[hit] = code
+        low, high = self.bounds
+        beyond = ~missing & ((numbers < low) | (numbers > high))
+        if beyond.any() and self.beyond == "error":
+            row = int(np.argmax(beyond))
+            raise ValueError(self._beyond(values[row], f"has in row {row} (counted from 0)"))
+        codes[missing] = len(self.atoms) + 1  # which is that of what was not seen, if none is missing
+        codes[beyond | (np.isinf(values) & (codes == 0))] = self.unseen
+        return Encoded(codes, np.where(codes > 0, 0.0, numbers))
+
+    def decode(self, encoded: Encoded) -> pd.Series:
+        """See the base class."""
+        codes, numbers = encoded
+        missing = codes > len(self.atoms)
+        counts = np.rint(numbers) if self.whole else numbers
+        rest = np.zeros(self.cardinality - 1 - len(self.atoms))
+        counts = np.where(codes > 0, np.concatenate([[0.0], self.encoded_atoms, rest])[codes], counts)
+        return self._decoded(counts, codes, missing)
+
+    def encode_value(self, value: object) -> tuple[int, float]:
+        """See the base class."""
+        encoded = self.encode(self._series_of(value))
+        return int(encoded.codes[0]), float(encoded.numbers[0])
+
+    def between(self, low: object, high: object) -> Restriction:
+        """Return a range of numbers as one of encoded numbers: whole numbers i cover (i - 1/2, i + 1/2)."""
+        ends = []
+        for side, bound in ((-1, low), (1, high)):
+            if bound is not None and is_missing(bound):
+                raise ValueError(f"column {self.name!r} was given a range with a missing bound: give None for no bound")
+            ends.append(side * math.inf if bound is None else self._raw(bound))
+        if not ends[0] <= ends[1]:
+            raise ValueError(f"column {self.name!r} was given a range from {low!r} to {high!r}, which is empty")
+        codes = [code for code, atom in enumerate(self._raw_atoms, 1) if ends[0] <= atom <= ends[1]]
+        least, most = self._covered(*ends)
+        if least < most:
+            return Restriction((0, *codes), least, most)
+        if codes:
+            return Restriction(tuple(codes))  # no number lies between, but an atom
+        raise ValueError(f"column {self.name!r} has no number from {low!r} to {high!r}")
+
+    def among(self, values: list[object]) -> Restriction:
+        """See the base class; of real numbers atoms alone have probabilities."""
+        pairs = [self.encode_value(value) for value in values]
+        for value, (code, _) in zip(values, pairs, strict=True):
+            if code == self.unseen:
+                raise ValueError(f"column {self.name!r} was given {show(value)}, which was not seen in training")
+            if code == 0 and not self.whole:
+                raise ValueError(
+                    f"column {self.name!r} holds real numbers: give one, or a range (low, high), rather than a list."
+                )
+        points = tuple(sorted({number for code, number in pairs if code == 0}))
+        return Restriction(tuple(sorted({code for code, _ in pairs})), points=points)
+
+    def refusal(self, series: pd.Series, row: int) -> str:
+        """See the base class."""
+        values, missing = self._values(series)
+        where = f"column {self.name!r} has in row {row} (counted from 0)"
+        if missing[row]:
+            return f"{where} a missing value, but none was seen in training"
+        if np.isinf(values[row]):
+            return f"{where} the value {self._shown(values[row])}, but training rows held no such infinity"
+        return self._beyond(values[row], f"has in row {row} (counted from 0)")
+
+    @property
+    def encoded_atoms(self) -> NDArray[np.float64]:
+        """The atoms, encoded."""
+        return self._grid.count(self._raw_atoms)
+
+    def raw(self, series: pd.Series) -> NDArray[np.float64]:
+        """Return the values of a column as numbers, microseconds of times; NaN where one is missing."""
+        values, missing = self._values(series)
+        return np.where(missing, np.nan, values)
+
+    @property
+    def unit(self) -> float:
+        """What one encoded number stands for, in the units of :meth:`raw`."""
+        return self._grid.resolution or 1.0
+
+    @property
+    def _grid(self) -> Grid:
+        """The grid of the values as they are read."""
+        return Grid(self.resolution)
+
+    @property
+    def _raw_atoms(self) -> NDArray[np.float64]:
+        """The atoms as values are read."""
+        return np.array([float(atom) for atom in self.atoms], np.float64)
+
+    def _covered(self, least: float, most: float) -> tuple[float, float]:
+        """Return a range of values, as they are read, as one of encoded numbers, of halves on a grid."""
+        if not self.whole:
+            return least, most
+        steps = self._grid.steps(np.array([least, most]))
+        return float(np.ceil(steps[0] - NOISE) - 0.5), float(np.floor(steps[1] + NOISE) + 0.5)
+
+    def _values(self, series: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return a column's values in the units in which they are read, and which are missing."""
+        if isinstance(series.dtype, pd.CategoricalDtype):
+            dtype = series.cat.categories.dtype
+            series = series.astype("float64" if series.hasnans and dtype.kind in "iub" else dtype)
+        found = family(series, self.name)
+        if found not in (self.FAMILY, "nothing") and not series.isna().all():
+            raise ValueError(
+                f"column {self.name!r} holds {found} such as {show(plain(series.dropna().iloc[0]))}, but the training "
+                f"data held {self.FAMILY}{self._hint(found)}"
+            )
+        if found != self.FAMILY:
+            return np.zeros(len(series)), np.ones(len(series), bool)
+        return self._read(series)
+
+    def _hint(self, found: str) -> str:
+        return ""
+
+    def _series_of(self, value: object) -> pd.Series:
+        """Return one value as a column."""
+        if is_missing(value):
+            return pd.Series([None], dtype=object)
+        self._raw(value)
+        return pd.Series([value], dtype=object).infer_objects()
+
+    @abstractmethod
+    def _decoded(self, counts: NDArray[np.float64], codes: NDArray[np.int64], missing: NDArray[np.bool_]) -> pd.Series:
+        """Return the values of numbers of steps, of atoms exactly."""
+
+    @abstractmethod
+    def _read(self, series: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return a column's values in the units in which they are read, and which are missing."""
+
+    @abstractmethod
+    def _raw(self, value: object) -> float:
+        """Return one value, which is not missing, as values are read."""
+
+    def _beyond(self, value: float, where: str) -> str:
+        what = f"column {self.name!r} {where} the value {self._shown(value)}"
+        if value < (-math.inf if self.minimum is None else self.minimum * self.UNIT):
+            return f"{what}, below its minimum {self._shown((self.minimum or 0.0) * self.UNIT)}"
+        return f"{what}, above its maximum {self._shown((self.maximum or 0.0) * self.UNIT)}"
+
+    def _shown(self, value: float) -> str:
+        return repr(plain(float(value)))
+
+
+def _gathered(numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return distinct numbers, ascending, and how often each comes."""
+    distinct, place = np.unique(numbers, return_inverse=True)
+    return distinct, np.bincount(place, weights=counts, minlength=len(distinct)).astype(np.int64)
+
+
+def _extended(value: float, knots: tuple[float, ...], scores: tuple[float, ...]) -> float:
+    """Return the score of a value, beyond the outermost knots in a straight line."""
+    if value < knots[0]:
+        return scores[0] + (value - knots[0]) * (scores[1] - scores[0]) / (knots[1] - knots[0])
+    return float(np.interp(value, knots, scores))
+
+
+def _equal(natives: NDArray[Any], atom: int | float) -> NDArray[np.bool_]:
+    """Return which numbers are an atom exactly, where a float64 would not tell."""
+    if natives.dtype.kind == "f":
+        nearest = float(atom)
+        return (natives == nearest) & (int(nearest) == atom)
+    return np.asarray(natives == atom, bool)
