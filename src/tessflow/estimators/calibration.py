@@ -227,7 +227,7 @@ class _Columns:
         classes = self.model.variables[n].classes
         if classes == 1:
             return _Measured(skipped="" if n in self.parts.numeric else "classes: it has one value only")
-        if self.model.variables[n].number is None and classes > self.flow.options_.max_categories:
+        if n in self.parts.uncelled:
             return _Measured(skipped=f"classes: it has {classes} of them, too many for each to have a probability")
         chances = conditional.probabilities().to_numpy()
         codes = self.rows[:, n].long().numpy()

@@ -359,7 +359,7 @@ class TabularFlow(FlowEstimator):
             return self._decoded(n_samples, random_state, self.model_.sample)
         conditions, model = Conditions.of(self.schema_, given, unseen=self.options_.unseen), self._autoregressive()
         for n in conditions.allowed:
-            if model.variables[n].number is None and model.variables[n].classes > self.options_.max_categories:
+            if n in model.conditionals.uncelled:
                 raise ValueError(f"column {self.schema_.names[n]!r} has too many values for a range or list: give one.")
 
         def draw(rows: int) -> Tensor:

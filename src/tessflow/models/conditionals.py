@@ -35,6 +35,7 @@ class Conditionals(nn.Module):
     Attributes:
         sizes: The size of each variable's block.
         numeric: The variables that may be numbers.
+        uncelled: The variables whose classes have no cells here, since they are too many.
         exact: Whether log-probabilities of values are exact rather than lower bounds.
     """
 
@@ -69,6 +70,7 @@ class Conditionals(nn.Module):
         self._starts = [0, *itertools.accumulate(self.sizes)][:-1]
         cells = [kind.cells[place] for kind, place in kept]
         self.dequantizer = VoronoiDequantizer(cells, dim, profile=profile, noise="standard")
+        self.uncelled = [n for n, count in enumerate(cells) if count < self.variables[n].classes]
         self._buffer("_num_classes", torch.tensor([variable.classes for variable in self.variables]))
         self._buffer("_celled", self._num_classes == torch.tensor(cells))
         members = [n for kind in kinds for n in kind.members]

@@ -34,7 +34,7 @@ class MixedFlow(nn.Module):
 
     Numbers take nothing from the bound. Whole numbers do: they are dequantized by :math:`x + u`, u uniform between
     -1/2 and 1/2, and so do atoms, whose own cells alone count. Beside an atom the score is drawn from N(0, 1), which is
-    part of q. With :math:`\epsilon` the background's share and b(row) the probability of a row of independent columns, of
+    part of q. With :math:`\epsilon` the share of the background and b(row) that of a row of independent columns, of
     uniform classes and numbers with the heaviest tails, :math:`\log((1 - \epsilon) e^{bound} + \epsilon b)` is still a
     bound, and finite.
 

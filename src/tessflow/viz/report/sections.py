@@ -184,7 +184,7 @@ def _tessellated(model: TabularFlow) -> dict[int, tuple[VoronoiTessellation, int
     if isinstance(flow, MatchedFlow):
         parts = flow.conditionals
         cells = parts.dequantizer.tessellation
-        return {n: (cells, n) for n in range(len(parts.variables)) if n not in parts.many}
+        return {n: (cells, n) for n in range(len(parts.variables)) if n not in parts.uncelled}
     if flow.dequantizer is None:
         return {}
     return {n: (flow.dequantizer.tessellation, place) for place, n in enumerate(flow.classed)}

@@ -86,7 +86,7 @@ def surprising_rows(
 def _expected(model: TabularFlow, table: pd.DataFrame, n: int) -> list[str]:
     """Say for each row what a column is likely to hold, given all others; nothing if the model has one order."""
     column = model.schema_.columns[n]
-    if not model.model_.any_order or n in model.model_.conditionals.many:
+    if not model.model_.any_order or n in model.model_.conditionals.uncelled:
         return [""] * len(table)
     conditional = model.conditional(table, column.name)
     chances, labels = conditional.probabilities().to_numpy(), class_labels(column)
