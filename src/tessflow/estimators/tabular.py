@@ -220,11 +220,8 @@ class TabularFlow(FlowEstimator):
             print(line, file=sys.stderr)
         for warning in schema.warnings():
             warnings.warn(warning, TableWarning, stacklevel=3)
-        model = self._build(options, schema)
-        if isinstance(model, MatchedFlow):
-            model.initialize(rows[0])
         self._train(
-            model,
+            self._build(options, schema),
             schema,
             rows,
             options,

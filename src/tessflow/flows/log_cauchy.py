@@ -69,7 +69,8 @@ class LogCauchy(Distribution):
         narrow = same & (ratio < 1)
         difference = torch.where(narrow, ratio.where(narrow, 0).log1p(), end - start)
         angle = torch.atan2(difference.clamp_min(0), 1 + start * end)
-        return (angle / math.pi).log()
+        some = low < high if width is None else torch.ones_like(angle, dtype=torch.bool)
+        return (angle / math.pi).where(some, 0).log()
 
     def cdf(self, value: Tensor) -> Tensor:
         """Return the probability of ``x <= value``."""

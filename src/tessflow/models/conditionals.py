@@ -86,20 +86,10 @@ class Conditionals(nn.Module):
         self.register_buffer(name, value, persistent=False)
 
     def start(self) -> Tensor:
-        """Return a first output, shape ``(sum(sizes),)``: uniform classes, and scores of N(0, 1), cell by cell."""
+        """Return a first output, shape ``(sum(sizes),)``: classes that are alike, and scores of N(0, 1)."""
         output = torch.zeros(sum(self.sizes))
         for number, kind in enumerate(self._kinds):
-            output[self._index("slots", number).cpu()] = kind.start().flatten()
-        return output
-
-    def started(self, rows: Tensor) -> Tensor:
-        """Return a first output whose classes are as frequent as in training rows, ``(B, N)`` or ``(B, N + M)``."""
-        output = self.start().to(rows.device)
-        codes, numbers = self.split(rows)
-        for number, kind in enumerate(self._kinds):
-            output[self._index("slots", number)] = (
-                kind.started(self._values(number, codes, numbers)).flatten().to(output)
-            )
+            output[self._index("slots", number).cpu()] = kind.start().flatten().to(output)
         return output
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:

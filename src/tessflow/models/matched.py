@@ -112,11 +112,6 @@ class MatchedFlow(nn.Module):
         """The number of classes of each variable."""
         return tuple(variable.classes for variable in self.variables)
 
-    @torch.no_grad()
-    def initialize(self, rows: Tensor) -> None:
-        """Start as independent variables whose classes are as frequent as in rows, ``(B, N)`` or ``(B, N + M)``."""
-        self.bias.copy_(self.conditionals.started(rows))
-
     def elbo(self, y: Tensor, *, shown: Tensor | None = None) -> Tensor:
         """Return the exact log-likelihood of rows, or one sample of its bound: ``(B,)``, nats, differentiable.
 

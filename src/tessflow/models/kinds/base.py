@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from tessflow.models.variables import Restriction, Variable
 
-__all__ = ["ALL", "Kind", "Values", "draw_class", "frequencies"]
+__all__ = ["ALL", "RARE", "Kind", "Values", "draw_class"]
 
 ALL = slice(None)
+
+RARE = -3.0
+"""The first logit of what was not seen, beside 0 of all other classes."""
 
 
 class Values(NamedTuple):
@@ -71,10 +74,6 @@ class Kind(nn.Module, ABC):
     def start(self) -> Tensor:
         """Return blocks that stand for nothing known, ``(V, size)``."""
 
-    def started(self, values: Values) -> Tensor:
-        """Return first blocks that are as training rows are, ``(V, size)``; values have shape ``(B, V)``."""
-        return self.start()
-
     def see(self, anchors: Tensor, values: Values, of: slice = ALL) -> Tensor:
         """Return what a network sees of values, ``(..., V, D)``, perhaps their cells' anchors, of the same shape."""
         return anchors
@@ -119,6 +118,12 @@ class Kind(nn.Module, ABC):
     def typical(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Values:
         """Return the most probable class allowed, or the median: of classes that ascend, and of numbers."""
 
+    def _first_logits(self) -> Tensor:
+        """Return logits of classes that are alike, but for what was not seen, ``(V, K)``."""
+        place = torch.arange(self._mask.shape[-1], device=self._mask.device)
+        is_unseen = (place == self._unseen[:, None]) & (self._reserve > 0)[:, None]
+        return torch.where(is_unseen, RARE, 0.0)
+
     def _log_softmax(self, logits: Tensor, of: slice) -> Tensor:
         """Normalise logits ``(..., V, K)``; the class of what was not seen keeps its reserve, and so do numbers."""
         mask, reserve = self._mask[of], self._reserve[of].to(logits.dtype)[:, None]
@@ -152,10 +157,3 @@ def draw_class(log_probs: Tensor) -> Tensor:
     log_probs = log_probs.double()
     log_probs = log_probs.masked_fill(log_probs.amax(-1, keepdim=True) == -math.inf, 0)
     return torch.distributions.Categorical(logits=log_probs, validate_args=False).sample()
-
-
-def frequencies(codes: Tensor, classes: int) -> Tensor:
-    """Return how often each class comes among codes, with a half more each: ``(B, V)`` to ``(V, K)``, float64."""
-    counts = torch.zeros(codes.shape[-1], classes, dtype=torch.float64, device=codes.device)
-    counts.scatter_add_(-1, codes.mT, torch.ones_like(codes.mT, dtype=torch.float64))
-    return (counts + 0.5) / (len(codes) + 0.5 * classes)

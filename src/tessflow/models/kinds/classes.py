@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tessflow.models.kinds.base import ALL, Kind, Values, draw_class, frequencies
+from tessflow.models.kinds.base import ALL, Kind, Values, draw_class
 from tessflow.models.variables import Restriction, Variable
 
 __all__ = ["Classes"]
@@ -36,12 +36,8 @@ class Classes(Kind):
         self._buffer("_ordered", torch.tensor([variable.ordered for variable in variables]))
 
     def start(self) -> Tensor:
-        """Return blocks of zeros."""
-        return torch.zeros(len(self.members), self.size)
-
-    def started(self, values: Values) -> Tensor:
-        """Return the logarithms of smoothed frequencies."""
-        return frequencies(values.codes, self.size).log().float()
+        """Return classes that are alike, but for what was not seen."""
+        return self._first_logits()
 
     def class_log_probs(self, blocks: Tensor, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:
         """See the base class."""

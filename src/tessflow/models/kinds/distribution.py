@@ -181,8 +181,8 @@ class NumberDistribution:
         return (self.atoms >= low[..., None]) & end
 
     def _by_atom(self) -> Tensor:
-        """Return the finite atoms, ``(K, ..., V)``, and 0 for others."""
-        atoms = self.atoms.where(self.atoms.isfinite(), 0).mT
+        """Return the atoms, ``(K, ..., V)``, and 0 where there is none."""
+        atoms = self.atoms.nan_to_num(0.0, math.inf, -math.inf).mT
         return atoms.reshape(len(atoms), *[1] * (self.low.ndim - 1), -1).expand(-1, *self.low.shape)
 
     def _log_points(self, points: Sequence[float]) -> Tensor:
@@ -193,7 +193,8 @@ class NumberDistribution:
 
     def _log_cells(self) -> Tensor:
         """Return the smooth part's log-probabilities of the atoms, ``(..., V, K)``."""
-        return self.log_probs[..., :1] + self.smooth.log_cell(self._by_atom()).movedim(0, -1)
+        atoms = self._by_atom()
+        return self.log_probs[..., :1] + self.smooth.log_cell(atoms.where(atoms.isfinite(), 0)).movedim(0, -1)
 
     def _values(self, codes: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Values:
         """Return codes and numbers: whole ones rounded, inside of their bounds, and on atoms where they meet them."""

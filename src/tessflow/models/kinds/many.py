@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tessflow.dequantization import StandardNoise, VoronoiDequantizer
 from tessflow.flows import coupling_flow
 from tessflow.models.dequantized import DequantizedFlow, importance_bound
-from tessflow.models.kinds.base import ALL, Kind, Values
+from tessflow.models.kinds.base import ALL, RARE, Kind, Values
 from tessflow.models.variables import Restriction, Variable
 
 __all__ = ["ManyClasses"]
@@ -52,15 +52,9 @@ class ManyClasses(Kind):
         return (1,)
 
     def start(self) -> Tensor:
-        """Return a block of zeros."""
-        return torch.zeros(1, self.size)
-
-    def started(self, values: Values) -> Tensor:
-        """Return a block of zeros, with the log-odds of what was not seen."""
-        block = self.start()
-        if self.size > CONTEXT:
-            share = ((values.codes == self._unseen).sum() + 0.5) / (len(values.codes) + 1)
-            block[0, -1] = share.logit()
+        """Return a block of zeros, but for what was not seen."""
+        block = torch.zeros(1, self.size)
+        block[:, CONTEXT:] = RARE
         return block
 
     def see(self, anchors: Tensor, values: Values, of: slice = ALL) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessflow.flows import IntervalMixture, LogCauchy
-from tessflow.models.kinds.base import ALL, Kind, Values, frequencies
+from tessflow.models.kinds.base import ALL, Kind, Values
 from tessflow.models.kinds.distribution import NumberDistribution
 from tessflow.models.kinds.smooth import Smooth
 from tessflow.models.variables import Restriction, Variable, stack_scales
@@ -79,17 +79,11 @@ class Numbers(Kind):
         self.embedding = nn.Parameter(torch.stack(waves, -1).repeat(len(numbers), 1, 1))
 
     def start(self) -> Tensor:
-        """Return uniform classes, and scores of N(0, 1), cell by cell."""
+        """Return classes that are alike, but for what was not seen, and scores of N(0, 1), cell by cell."""
         loc, log_scale = torch.linspace(-1, 1, LOGISTICS), torch.full((LOGISTICS,), -0.9)
         base = IntervalMixture(self._walls, torch.zeros(CELLS), torch.zeros(LOGISTICS), loc, log_scale)
         line = torch.cat([-base.log_weights - math.log(CELLS), torch.zeros(LOGISTICS), loc, log_scale])
-        return torch.cat([torch.zeros(self.logits), line]).repeat(len(self.members), 1)
-
-    def started(self, values: Values) -> Tensor:
-        """Return classes with their smoothed frequencies, and scores of N(0, 1)."""
-        blocks = self.start()
-        blocks[:, : self.logits] = frequencies(values.codes, self.logits).log()
-        return blocks
+        return torch.cat([self._first_logits(), line.expand(len(self.members), -1)], -1)
 
     def see(self, anchors: Tensor, values: Values, of: slice = ALL) -> Tensor:
         """Return embeddings of numbers, looked up between the nearest two, and the anchors of all other classes."""
