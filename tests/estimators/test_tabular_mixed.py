@@ -52,7 +52,9 @@ def small():
     table = pd.DataFrame({"a": a, "b": b, "c": np.where(rng.random(8000) < 0.5, a * b, c)})
     model = TabularFlow(max_steps=900, hidden_features=(64, 64), dropout=0.0, patience=None, random_state=0)
     model.fit(table)
-    every = pd.DataFrame(itertools.product(range(3), range(2), range(3)), columns=["a", "b", "c"])
+    # Four is something not seen: whatever it is.
+    every = pd.DataFrame(itertools.product([*range(3), 4], [0, 1, 4], [*range(3), 4]), columns=["a", "b", "c"])
+    every = every.astype(kinds)
     return model, every, np.exp(model.score_samples(every))
 
 
@@ -103,7 +105,7 @@ def test_ranges_are_exact_conditions(fitted):
 def test_several_conditions_are_exact(small):
     model, every, joint = small
     drawn = model.sample(6000, given={"a": [0, 2], "c": (1, None), "b": 1})
-    allowed = every["a"].isin([0, 2]) & (every["c"] >= 1) & (every["b"] == 1)
+    allowed = every["a"].isin([0, 2]) & every["c"].isin([1, 2]) & (every["b"] == 1)
     frequency = drawn.value_counts(normalize=True).reindex(pd.MultiIndex.from_frame(every[allowed]), fill_value=0)
     # The order of the draw is another than that of the score: they agree as far as training made them.
     np.testing.assert_allclose(frequency, joint[allowed] / joint[allowed].sum(), atol=0.05)
@@ -190,13 +192,12 @@ def test_conditional_of_a_column(fitted):
     inside = table["height"].between(quantiles[0.1], quantiles[0.9]).mean()
     assert 0.74 < inside < 0.86
     np.testing.assert_allclose(height.probabilities().sum(axis=1), 1, rtol=1e-5)
-    assert height.probabilities().columns.tolist() == ["a number", "missing"]
+    assert height.probabilities().columns.tolist() == ["a number", "missing", "unseen"]
 
     fruit = fitted.conditional(table, "fruit")
-    assert kstest(pd.Series(fruit.pit()).dropna(), "uniform").statistic < 0.12
-    assert np.isnan(fruit.pit()).tolist() == (table["fruit"] == 0).tolist()
+    assert kstest(fruit.pit(), "uniform").statistic < 0.12  # zeros and all
     kinds = fitted.conditional(table[["kind", "height"]].reindex(columns=table.columns), "kind").probabilities()
-    assert kinds.columns.tolist() == ["elm", "oak"]
+    assert kinds.columns.tolist() == ["elm", "oak", "unseen"]
     with pytest.raises(ValueError, match="'kind' holds classes, not numbers"):
         fitted.conditional(table, "kind").pit()
 
@@ -214,32 +215,36 @@ def test_whole_numbers_and_dates_have_probabilities_that_sum_to_one():
     rng = np.random.default_rng(0)
     days = pd.to_datetime("2024-01-01") + pd.to_timedelta(rng.integers(0, 200, 400), unit="D")
     model = TabularFlow(**FAST).fit(pd.DataFrame({"day": days, "price": rng.integers(1000, 1120, 400) / 100}))
+    one, other = (dict(columns=["day"]), dict(columns=["price"], given=["day"]))
     every = pd.DataFrame({"day": pd.date_range("2022-01-01", "2026-12-31"), "price": 10.5})
-    assert np.exp(model.score_samples(every, columns=["day"])).sum() == pytest.approx(1, abs=1e-4)
+    unseen = pd.DataFrame({"day": [pd.NaT], "price": [np.inf]})
+    total = np.exp(model.score_samples(every, **one)).sum() + np.exp(model.score_samples(unseen, **one)).sum()
+    assert total == pytest.approx(1, abs=1e-3)  # the background reaches farther
     every = pd.DataFrame({"day": days[0], "price": np.arange(-10_000, 20_000) / 100})
-    assert np.exp(model.score_samples(every, columns=["price"], given=["day"])).sum() == pytest.approx(1, abs=1e-4)
+    unseen = unseen.assign(day=days[0])
+    total = np.exp(model.score_samples(every, **other)).sum() + np.exp(model.score_samples(unseen, **other)).sum()
+    assert total == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
         (lambda m, t: m.sample(1, given={"shoe": 1}), "there is no column 'shoe'"),
-        (
-            lambda m, t: m.sample(1, given={"kind": "ash"}),
-            "'kind' was given the value 'ash', which was not seen",
-        ),
+        (lambda m, t: m.sample(1, given={"kind": ["ash"]}), "'kind' was given the value 'ash', which was not seen"),
+        (lambda m, t: m.sample(1, given={"kind": 3}), "'kind' was given 3, but the training data held strings"),
         (lambda m, t: m.sample(1, given={"height": (3, 2)}), "'height' was given a range from 3 to 2, which is empty"),
         (lambda m, t: m.sample(1, given={"height": (1, 2, 3)}), "a range is (low, high), either of them None"),
-        (lambda m, t: m.sample(1, given={"height": [1.0, 2.0]}), "column 'height' holds numbers: give one, or a range"),
+        (lambda m, t: m.sample(1, given={"height": [1.0, 2.0]}), "column 'height' holds real numbers: give one"),
         (lambda m, t: m.sample(1, given={"kind": ("elm", 3)}), "'kind' holds strings, but was given a range"),
         (lambda m, t: m.score_samples(t, columns=["kind"], given=["kind"]), "'kind' is to be scored and is given"),
         (lambda m, t: m.score_samples(t, columns=["shoe"]), "there is no column 'shoe'"),
         (lambda m, t: m.score_samples(t[["sick"]], columns=["kind"]), "the table has no column 'kind'"),
-        (lambda m, t: m.score_samples(t.assign(kind=None), columns=["kind"]), "'kind' has in row 0"),
+        (lambda m, t: m.score_samples(t.assign(kind=None), columns=["kind"], unseen="error"), "'kind' has in row 0"),
         (lambda m, t: m.impute(t, strategy="mean"), "strategy must be 'typical' or 'sample', got 'mean'"),
-        (lambda m, t: m.score(t.assign(kind="ash")), "column 'kind' has in row 0"),
-        (lambda m, t: m.score(t.assign(fruit=0.5)), "column 'fruit' has in row 0"),
-        (lambda m, t: m.score(t.assign(height=np.inf)), "column 'height' has in row 0"),
+        (lambda m, t: m.score(t.assign(kind="ash"), unseen="error"), "column 'kind' has in row 0"),
+        (lambda m, t: m.score(t.assign(kind=1)), "column 'kind' has in row 0"),
+        (lambda m, t: m.score(t.assign(height=np.inf), unseen="error"), "column 'height' has in row 0"),
+        (lambda m, t: m.score(t, unseen="no"), "unseen must be 'other' or 'error', got 'no'"),
         (lambda m, t: m.conditional(t, "height").quantiles([0.0]), "levels lie between 0 and 1"),
     ],
 )
@@ -256,7 +261,10 @@ def test_bad_questions_get_one_sentence(fitted, call, sentence):
         (lambda m, t: m.sample(1, given={"planted": (pd.NaT, None)}), "'planted' was given a range with a missing"),
         (lambda m, t: m.score_samples(t, columns=["kind", "kind"]), "columns names a column twice"),
         (lambda m, t: m.score_samples(t, columns="kind"), "columns is a list of columns, got the string 'kind'"),
-        (lambda m, t: m.impute(t.assign(kind=[None, "elm", "ash"])), "column 'kind' has in row 2 (counted from 0)"),
+        (
+            lambda m, t: m.impute(t.assign(kind=[None, "elm", "ash"]), unseen="error"),
+            "column 'kind' has in row 2 (counted from 0)",
+        ),
     ],
 )
 def test_bad_questions_are_not_answered_by_accident(fitted, call, sentence):

@@ -13,7 +13,7 @@ from tessflow.models.variables import Variable
 __all__ = ["Hiding"]
 
 # How many rows show the network something not seen instead of one of their values.
-SHOWN = 0.1
+SHOWN = 0.02
 
 
 class Hiding:
@@ -23,7 +23,7 @@ class Hiding:
     :math:`d = n_1 / (V + 1)`, V is the number of classes seen, and :math:`n_1` that of classes seen once. In all,
     :math:`n_1 / n` of the values are hidden: as many as new rows may be expected to hold that were not seen (Good,
     1953), and each class loses as much. What was not seen is then a class like others, which depends on the row. In one
-    row of ten the network is shown something not seen in place of one value, so that it knows how to read that.
+    row of fifty the network is shown something not seen in place of one value, so that it knows how to read that.
 
     Args:
         variables: The variables of a row.

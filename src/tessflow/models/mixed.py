@@ -71,6 +71,7 @@ class MixedFlow(nn.Module):
     _knots: Tensor
     _scores: Tensor
     _whole: Tensor
+    _closed: Tensor
     _atoms: Tensor
     _bounds: Tensor
     _background: Tensor
@@ -118,6 +119,7 @@ class MixedFlow(nn.Module):
         buffers = {
             "_knots": knots,
             "_scores": scores,
+            "_closed": torch.tensor([number.closed for number in numbers]),
             "_whole": torch.tensor([number.whole for number in numbers]),
             "_atoms": atoms.reshape(len(numbers), most),
             "_bounds": torch.tensor([[number.low, number.high] for number in numbers], dtype=torch.float64),
@@ -215,6 +217,7 @@ class MixedFlow(nn.Module):
         codes[:, self.numeric] = torch.where((own == 0) & hit.any(-1), atom, own)
         is_number = codes[:, self.numeric] == 0
         numbers = torch.where(is_number, numbers, 0.0)
+        fits &= ~(is_number & self._closed).any(-1)
         fits &= (~is_number | ((numbers >= self._bounds[:, 0]) & (numbers <= self._bounds[:, 1]))).all(-1)
         for ascent in self.ascents:
             first, second = (self._locate(n, codes, numbers) for n in (ascent.first, ascent.second))

@@ -30,6 +30,7 @@ class Number:
         background: The share of the background, at least 0.
         low: No number is below it; of whole numbers a half, such as -0.5.
         high: No number is above it.
+        closed: Whether atoms alone are drawn: others have a likelihood, though none came.
 
     Raises:
         ValueError: If there are fewer than two knots, another number of scores, either does not ascend, an atom is out
@@ -47,6 +48,7 @@ class Number:
     background: float = 0.0
     low: float = -math.inf
     high: float = math.inf
+    closed: bool = False
 
     def __post_init__(self) -> None:
         for name, values in (("knots", self.knots), ("scores", self.scores)):
@@ -76,6 +78,7 @@ class Variable:
         number: Its numbers, if it has any.
         reserve: The least probability of the last class, "something not seen", and of class 0 of a numeric variable.
             0: the last class is one like the others.
+        expected: The probability at which the last class begins, if there is a reserve; the reserve by default.
         ordered: Whether the classes ascend.
 
     Raises:
@@ -89,6 +92,7 @@ class Variable:
     classes: int
     number: Number | None = None
     reserve: float = 0.0
+    expected: float | None = None
     ordered: bool = False
 
     def __post_init__(self) -> None:
@@ -98,6 +102,14 @@ class Variable:
             raise ValueError(f"{self.classes} classes are too few for {len(self.number.atoms)} atoms.")
         if not 0 <= self.reserve < 0.5:
             raise ValueError(f"reserve is a probability of at least 0 and below 0.5, got {self.reserve}.")
+
+    @property
+    def log_odds(self) -> float:
+        """The first logit of the last class, beside 0 of all others."""
+        if not self.reserve:
+            return 0.0
+        share = min(max(self.reserve if self.expected is None else self.expected, 1e-9), 0.5)
+        return math.log(share * max(self.classes - 1, 1) / (1 - share))
 
     @property
     def unseen(self) -> int | None:

@@ -13,7 +13,7 @@ SPIKE, OFTEN = 0.05, 10
 FEW, REPEATS = 20, 10
 """Numbers are all atoms if there are so few, each so often on average."""
 
-HEAP, SHARE, ROWS, AROUND = 3.0, 0.005, 10, 5
+HEAP, SHARE, ROWS, AROUND = 5.0, 0.005, 10, 5
 """On a grid, a number is an atom if it comes so many times as often as a step around it: as the steps do between so
 many of the numbers seen on either side of it. It has at least this share of the rows, and so many of them."""
 

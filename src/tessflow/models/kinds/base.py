@@ -12,12 +12,9 @@ from torch import Tensor, nn
 
 from tessflow.models.variables import Restriction, Variable
 
-__all__ = ["ALL", "RARE", "Kind", "Values", "draw_class"]
+__all__ = ["ALL", "Kind", "Values", "draw_class"]
 
 ALL = slice(None)
-
-RARE = -3.0
-"""The first logit of what was not seen, beside 0 of all other classes."""
 
 
 class Values(NamedTuple):
@@ -120,9 +117,10 @@ class Kind(nn.Module, ABC):
 
     def _first_logits(self) -> Tensor:
         """Return logits of classes that are alike, but for what was not seen, ``(V, K)``."""
-        place = torch.arange(self._mask.shape[-1], device=self._mask.device)
-        is_unseen = (place == self._unseen[:, None]) & (self._reserve > 0)[:, None]
-        return torch.where(is_unseen, RARE, 0.0)
+        logits = torch.zeros(len(self.variables), self._mask.shape[-1])
+        for row, variable in zip(logits, self.variables, strict=True):
+            row[variable.classes - 1] = variable.log_odds
+        return logits
 
     def _log_softmax(self, logits: Tensor, of: slice) -> Tensor:
         """Normalise logits ``(..., V, K)``; the class of what was not seen keeps its reserve, and so do numbers."""

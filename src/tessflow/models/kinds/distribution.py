@@ -122,9 +122,18 @@ class NumberDistribution:
             return self.low, self.high
         return self.low.clamp_min(allowed.low), self.high.clamp_max(allowed.high)
 
-    def draw(self, allowed: Restriction | None, mask: Tensor) -> Values:
-        """Draw what is allowed; a number drawn on an atom is that atom."""
-        codes = draw_class(self.log_parts(allowed, mask))
+    def draw(self, allowed: Restriction | None, mask: Tensor, *, closed: Tensor) -> Values:
+        """Draw what is allowed; a number drawn on an atom is that atom.
+
+        Args:
+            allowed: What is allowed; ``None``: all.
+            mask: Which classes are, boolean ``(V, K)``.
+            closed: Of which variables atoms alone are drawn, where any is allowed, boolean ``(V,)``.
+        """
+        if allowed is None and self.factor is None:
+            codes = draw_class(self._closed(self.log_probs.masked_fill(~mask, -math.inf), closed))
+            return self._values(codes, self.smooth.sample(), self.low, self.high)
+        codes = draw_class(self._closed(self.log_parts(allowed, mask), closed))
         low, high = self.range(allowed)
         if allowed is not None and allowed.points:
             chosen = draw_class(self._log_points(allowed.points).movedim(0, -1))
@@ -184,6 +193,11 @@ class NumberDistribution:
         """Return the atoms, ``(K, ..., V)``, and 0 where there is none."""
         atoms = self.atoms.nan_to_num(0.0, math.inf, -math.inf).mT
         return atoms.reshape(len(atoms), *[1] * (self.low.ndim - 1), -1).expand(-1, *self.low.shape)
+
+    def _closed(self, parts: Tensor, closed: Tensor) -> Tensor:
+        """Take class 0 from log-masses ``(..., V, K)``, where others are left and it is not to be drawn."""
+        out = closed & (parts[..., 1:] > -math.inf).any(-1)
+        return torch.cat([parts[..., :1].masked_fill(out[..., None], -math.inf), parts[..., 1:]], -1)
 
     def _log_points(self, points: Sequence[float]) -> Tensor:
         """Return the smooth part's log-probabilities of whole numbers, ``(P, ..., V)``."""

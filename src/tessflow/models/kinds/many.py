@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from tessflow.dequantization import StandardNoise, VoronoiDequantizer
 from tessflow.flows import coupling_flow
 from tessflow.models.dequantized import DequantizedFlow, importance_bound
-from tessflow.models.kinds.base import ALL, RARE, Kind, Values
+from tessflow.models.kinds.base import ALL, Kind, Values
 from tessflow.models.variables import Restriction, Variable
 
 __all__ = ["ManyClasses"]
@@ -54,7 +55,7 @@ class ManyClasses(Kind):
     def start(self) -> Tensor:
         """Return a block of zeros, but for what was not seen."""
         block = torch.zeros(1, self.size)
-        block[:, CONTEXT:] = RARE
+        block[:, CONTEXT:] = self.variables[0].log_odds - math.log(max(self.classes, 1))
         return block
 
     def see(self, anchors: Tensor, values: Values, of: slice = ALL) -> Tensor:

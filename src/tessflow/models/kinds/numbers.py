@@ -50,6 +50,7 @@ class Numbers(Kind):
     _loc: Tensor
     _width: Tensor
     _bounds: Tensor
+    _closed: Tensor
 
     def __init__(self, members: Sequence[int], variables: Sequence[Variable], dim: int, *, limited: bool) -> None:
         super().__init__(members, variables)
@@ -66,6 +67,7 @@ class Numbers(Kind):
             row[1 : 1 + len(number.atoms)] = torch.tensor(number.atoms, dtype=torch.float64)
         self._buffer("_atoms", atoms)
         self._buffer("_share", torch.tensor([number.background for number in numbers], dtype=torch.float64))
+        self._buffer("_closed", torch.tensor([number.closed for number in numbers]))
         self._buffer("_bounds", torch.tensor([[number.low, number.high] for number in numbers], dtype=torch.float64))
         # The background has the median of the scale, and its width between the scores -1 and 1.
         scores = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).expand(3, len(numbers))
@@ -86,15 +88,18 @@ class Numbers(Kind):
         return torch.cat([self._first_logits(), line.expand(len(self.members), -1)], -1)
 
     def see(self, anchors: Tensor, values: Values, of: slice = ALL) -> Tensor:
-        """Return embeddings of numbers, looked up between the nearest two, and the anchors of all other classes."""
-        scores = PiecewiseLinear(self._knots[of], self._scores[of])(values.numbers)
+        """Return embeddings of numbers, looked up between the nearest two; with their anchors, if they are atoms."""
+        numbers = self.locate(values, of)
+        is_number = numbers.isfinite()
+        scores = PiecewiseLinear(self._knots[of], self._scores[of])(numbers.where(is_number, 0))
         embedding = self.embedding[of]
         place = (scores.to(embedding.dtype).clamp(-_LAST, _LAST) + _LAST) / _STEP
         low = place.long().clamp_max(embedding.shape[1] - 2)
         part, places = (place - low)[..., None], embedding.flatten(0, 1)
         low = low + embedding.shape[1] * torch.arange(len(embedding), device=embedding.device)
         line = F.embedding(low, places) * (1 - part) + F.embedding(low + 1, places) * part
-        return torch.where((values.codes == 0)[..., None], line, anchors)
+        seen = torch.where((values.codes == 0)[..., None], line, anchors + line)
+        return torch.where(is_number[..., None], seen, anchors)
 
     def locate(self, values: Values, of: slice = ALL) -> Tensor:
         """Return the numbers of values, atoms among them, ``(..., V)``; NaN where a value is none."""
@@ -150,7 +155,7 @@ class Numbers(Kind):
     ) -> Values:
         """See the base class."""
         mask = self._allowed(None if allowed is None else allowed.codes, of)
-        return self.distribution(blocks.double(), limits=limits, of=of).draw(allowed, mask)
+        return self.distribution(blocks.double(), limits=limits, of=of).draw(allowed, mask, closed=self._closed[of])
 
     def typical(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Values:
         """See the base class."""

@@ -71,11 +71,13 @@ class Smooth:
         return torch.where(self.share > 0, found, parts[0])
 
     @torch.no_grad()
-    def sample(self, low: Tensor, high: Tensor) -> Tensor:
-        """Draw a number of each range: of the line, or of the background where that has more mass there.
+    def sample(self, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+        """Draw a number of each range, if any is given: of the line, or of the background where that has more mass.
 
         The background keeps likelihoods finite, and is nothing to draw from: its numbers would be of any size.
         """
+        if low is None or high is None:
+            return self.scale.inv(self.line.sample())
         line, background = self._log_mass_of_line(low, high), self.background.log_mass(low, high)
         is_line = (1 - self.share).log() + line >= self.share.clamp_min(_NONE).log() + background
         start, end = self._score(low), self._score(high)

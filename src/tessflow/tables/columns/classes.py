@@ -87,7 +87,9 @@ class ClassColumn(BaseColumn):
     @property
     def variable(self) -> Variable:
         """What the column is to a model."""
-        return Variable(classes=self.cardinality, reserve=self.reserve, ordered=self.is_ordered)
+        return Variable(
+            classes=self.cardinality, reserve=self.reserve, expected=self.expected_unseen, ordered=self.is_ordered
+        )
 
     @property
     def is_ordered(self) -> bool:

@@ -53,6 +53,7 @@ class NumericColumn(BaseColumn):
         beyond: What a value beyond these bounds is: an "error", or something not seen ("unseen").
         knots: Encoded numbers, ascending; none before the schema is fitted.
         scores: What the knots are mapped to, ascending.
+        closed: Whether all rows held atoms: other numbers have a likelihood, but are not drawn.
         rows: How many rows it was read off.
         once: As many, if they are numbered through or hold numbers beyond 2^53, each another; 0 otherwise.
 
@@ -68,7 +69,8 @@ class NumericColumn(BaseColumn):
     beyond: Literal["error", "unseen"] = "error"
     knots: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
-    fitted_fields: ClassVar[tuple[str, ...]] = (*BaseColumn.fitted_fields, "knots", "scores")
+    closed: bool = False
+    fitted_fields: ClassVar[tuple[str, ...]] = (*BaseColumn.fitted_fields, "knots", "scores", "closed")
     numeric: ClassVar[bool] = True
 
     FAMILY: ClassVar[str]
@@ -131,8 +133,9 @@ class NumericColumn(BaseColumn):
             background=BACKGROUND,
             low=low,
             high=high,
+            closed=self.closed,
         )
-        return Variable(classes=self.cardinality, number=number, reserve=self.reserve)
+        return Variable(classes=self.cardinality, number=number, reserve=self.reserve, expected=self.expected_unseen)
 
     @property
     def measure(self) -> str:
@@ -219,7 +222,8 @@ class NumericColumn(BaseColumn):
         numbers, counts = (numbers[some], counts[some]) if some.any() else (np.array([0.0]), np.array([1]))
         make = quantile_scale if self.scaling == "quantile" else standard_scale
         knots, scores = make(numbers, counts, whole=self.whole)
-        read = {"knots": knots, "scores": scores, "rows": tally.rows, "once": self._once(tally)}
+        closed = bool(len(self.atoms)) and not is_number.any()
+        read = {"knots": knots, "scores": scores, "closed": closed, "rows": tally.rows, "once": self._once(tally)}
         return self.model_copy(update={"dtype": self.dtype or tally.dtype, **read})
 
     def _once(self, tally: Tally) -> int:
