@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from tessflow.tables import NumericColumn
+from tessflow.viz.report.rows import value_of
 
 __all__ = ["Scale", "element", "figure", "shorten", "text", "ticks", "time_ticks"]
 
@@ -100,7 +102,7 @@ def time_ticks(column: NumericColumn, low: float, high: float) -> tuple[list[tup
     if column.kind == "datetime":
         by_day = high - low > 2 * 86400
         places = [low + (high - low) * share for share in (1 / 6, 1 / 2, 5 / 6)]
-        words = [str(np.datetime64(round(place), "s")) for place in places]
-        short = [word[:-9] if by_day else word[-8:] for word in words]
-        return list(zip(places, short, strict=True)), "" if by_day else words[1][:-9]
+        days, clocks = zip(*(pd.Timestamp(value_of(column, x)).isoformat().split("T") for x in places), strict=True)
+        short = days if by_day else [clock[:8] for clock in clocks]
+        return list(zip(places, short, strict=True)), "" if by_day else days[1]
     return ticks(low, high, whole=column.whole and column.resolution.is_integer()), ""
