@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,11 +15,12 @@ from tessflow.viz.report.rows import Rows, class_labels
 
 __all__ = ["Marginal", "Shares", "associations", "marginal"]
 
-# Most bins of a histogram, and the share of the numbers on either side that is moved into the outermost.
-_BINS, _TAIL = 30, 0.005
+# Most bins of a histogram, how many times the cube root of the rows they are (Rice's rule), and the share of numbers on
+# either side that is moved into the outermost.
+_BINS, _RICE, _TAIL = 30, 2, 0.005
 # Most single numbers that have a bar each, if no more than this share of the rows has others.
 _FEW, _RARE = 12, 0.02
-# Most numbers that are left out of the bins: those of this share of the rows, so many times that of any bin.
+# Most numbers that are left out of the bins: those of this share of the rows, so many times that of the median bin.
 _SPIKES, _OFTEN, _TOWER = 3, 0.05, 2
 
 
@@ -59,7 +61,7 @@ class Marginal:
     Args:
         column: Its place.
         labels: Words for what has a share of its own: classes; of a numeric column what is no number, such as missing
-            values, and numbers that tower over all others, or all numbers if they are few.
+            values, and numbers that tower over the bins, or all numbers if they are few.
         classes: Their shares.
         ordered: Whether the labels have an order.
         places: The numbers among them, NaN for other labels, where there are bins.
@@ -117,14 +119,20 @@ def marginal(schema: TableSchema, n: int, drawn: Rows, real: Rows | None) -> Mar
 
 
 def _bin(column: NumericColumn, n: int, both: Sequence[Rows], shares: Shares) -> tuple[NDArray[np.float64], list[int]]:
-    """Return the edges of the bins of a column's numbers, and the codes of those that would tower over all others."""
+    """Return the edges of the bins of a column's numbers, and the codes of those that tower over them."""
     atoms = np.array([np.nan, *column.atoms])
     often = [int(k) for k in np.argsort(-shares.first[: len(atoms)], kind="stable") if np.isfinite(atoms[k])]
     often = [k for k in often[:_SPIKES] if shares.first[k] >= _OFTEN]
-    edges = _edges(column, np.concatenate([_numbers(rows, n, often) for rows in both]))
-    highest = _histogram(both[-1], n, edges, often).max()
-    inside = (edges[0] <= atoms) & (atoms <= edges[-1])
-    return edges, [k for k in often if shares.first[k] > _TOWER * highest or not inside[k]]
+    others = np.concatenate([_numbers(rows, n, often) for rows in both])
+    low, high = np.quantile(others, [_TAIL, 1 - _TAIL]) if len(others) else (-np.inf, np.inf)
+    far = [k for k in often if not 2 * low - high <= atoms[k] <= 2 * high - low]
+    most = min(_BINS, math.ceil(_RICE * len(both[-1]) ** (1 / 3)))
+    edges = _edges(column, np.concatenate([_numbers(rows, n, far) for rows in both]), most)
+    if column.whole and edges[1] - edges[0] < 1.5 * column.resolution:  # each value has a bin of its own
+        return edges, far
+    shown = _histogram(both[-1], n, edges, often)
+    usual = np.median(shown[shown > 0]) if shown.any() else 0.0
+    return edges, [k for k in often if k in far or shares.first[k] > _TOWER * usual]
 
 
 def _numbers(rows: Rows, n: int, without: list[int]) -> NDArray[np.float64]:
@@ -133,24 +141,24 @@ def _numbers(rows: Rows, n: int, without: list[int]) -> NDArray[np.float64]:
     return numbers[np.isfinite(numbers)]
 
 
-def _edges(column: NumericColumn, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+def _edges(column: NumericColumn, numbers: NDArray[np.float64], most: int) -> NDArray[np.float64]:
     if not len(numbers):
         return np.array([0.0, 1.0])
     low, high = np.quantile(numbers, [_TAIL, 1 - _TAIL], method="closest_observation")
     if column.whole:
         first, last = round(low / column.resolution), round(high / column.resolution)
-        width = _round_up(-(-(last - first + 1) // _BINS))  # steps a bin: a round number of them
-        count = last // width - first // width + 1
-        return (first // width * width + width * np.arange(count + 1.0) - 0.5) * column.resolution
+        width = _round_up(-(-(last - first + 1) // most))  # steps a bin
+        count = -(-(last - first + 1) // width)
+        return (first - 0.5 + width * np.arange(count + 1.0)) * column.resolution
     if low == high:
         low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
-    return np.linspace(low, high, _BINS + 1)
+    return np.linspace(low, high, most + 1)
 
 
 def _round_up(number: int) -> int:
-    """Return the least of 1, 2, 5, 10, 20, 50, ... that is no less."""
+    """Return the next 1, 2, 5, 10, 20, 30, ..., 90, 100, 200, ...: bins then hold as many round numbers each."""
     power: int = 10 ** (len(str(number)) - 1)
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= number)
+    return next(step * power for step in ((1, 2, 5, 10) if power == 1 else range(1, 11)) if step * power >= number)
 
 
 def _histogram(rows: Rows, n: int, edges: NDArray[np.float64], without: list[int]) -> NDArray[np.float64]:

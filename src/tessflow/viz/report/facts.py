@@ -74,7 +74,7 @@ def describe_model(model: TabularFlow) -> ModelFacts:
     schema = model.schema_
     columns = f"{len(schema.columns)}, {sum(column.numeric for column in schema.columns)} of them numeric"
     facts = [
-        ("Columns", columns + (f"; and {len(schema.keys)} that are not modelled" if schema.keys else "")),
+        ("Columns", columns + (f"; {len(schema.keys)} more not modelled" if schema.keys else "")),
         *[("Declared order", ", ".join(f"{first} ≤ {second}" for first, second in schema.order))] * bool(schema.order),
         ("Model", f"{kind} ({type(model.model_).__name__})"),
         ("Parameters", f"{parameters:,}"),
@@ -155,5 +155,5 @@ def _bounds(column: NumericColumn) -> str:
         for words, bound in (("at least", column.minimum), ("at most", column.maximum))
         if bound is not None
     ]
-    beyond = "others are unseen" if column.beyond == "unseen" else "others are refused"
-    return f"{' and '.join(ends)}; {beyond}" if ends else ""
+    beyond = "unseen" if column.beyond == "unseen" else "refused"
+    return f"{' and '.join(ends)}; what is beyond is {beyond}" if ends else ""

@@ -58,14 +58,14 @@ def draw_bars(marginal: Marginal, title: str) -> Markup:
         if shares is not None
     }
     left, tall, bar = 112, 26 if len(series) > 1 else 18, 9
-    x = Scale(0.0, max(max(values) for values in series.values()) or 1.0, left, _WIDTH - 50)
+    x = Scale(0.0, max(max(values[: len(shown)]) for values in series.values()) or 1.0, left, _WIDTH - 50)
     parts = []
     for i, label in enumerate(labels):
         top = 4 + i * tall
         words = shorten(label, 15)
         parts.append(element("g", element("title", label), text(left - 6, top + tall / 2, words, "end")))
         for s, (name, values) in enumerate(series.items()):
-            y, end = float(top + s * bar), float(x(values[i]))
+            y, end = float(top + s * bar), float(x(values[i]) if i < len(shown) else x.start)  # "other" has no bar
             parts.append(element("rect", x=float(left), y=y, width=end - left, height=float(bar - 1), class_=name))
             parts.append(text(end + 4, y + bar - 1.5, f"{values[i]:.1%}", class_="small"))
     return figure(_WIDTH, 8 + len(labels) * tall, title, *parts)

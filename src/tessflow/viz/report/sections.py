@@ -20,6 +20,7 @@ from tessflow.viz.report.cells import draw_cells, in_the_plane
 from tessflow.viz.report.compare import Marginal, associations, marginal
 from tessflow.viz.report.figures import draw_bars, draw_heat_map, draw_histogram
 from tessflow.viz.report.rows import Rows, class_labels, show
+from tessflow.viz.report.svg import shorten
 
 __all__ = [
     "Card", "Cells", "Comparison", "Likelihood", "Score", "Unseen", "cells_section", "comparison_section",
@@ -28,8 +29,8 @@ __all__ = [
 
 # Columns that are drawn, and columns whose cells are.
 COLUMNS, CELLS = 30, 12
-# Fewer rows are not worth halving; and columns of which it is said what was not seen.
-_FEWEST, _NAMED = 4, 10
+# Fewer rows are not worth halving; columns of which it is said what was not seen, and values of each.
+_FEWEST, _NAMED, _SHOWN = 4, 10, 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Unseen:
         rows: Rows with something unseen.
         share: Their share.
         rest: Mean log-likelihood of the other rows; None if there is none.
-        columns: How many rows it is in each column that has some, the first of the values, and how many more columns.
+        columns: Columns that have some: in how many rows, and which values.
+        more: How many more columns have some.
     """
 
     rows: int
@@ -131,7 +133,7 @@ def unseen_section(found: pd.DataFrame, table: pd.DataFrame, scores: NDArray[np.
     """
     some = found.any(axis=1).to_numpy()
     names = [name for name in found.columns if found[name].any()]
-    columns = [(str(name), int(found[name].sum()), show(table[name][found[name]].iloc[0])) for name in names[:_NAMED]]
+    columns = [(str(name), int(found[name].sum()), _some(table.loc[found[name], name])) for name in names[:_NAMED]]
     return Unseen(
         rows=int(some.sum()),
         share=float(some.mean()),
@@ -139,6 +141,11 @@ def unseen_section(found: pd.DataFrame, table: pd.DataFrame, scores: NDArray[np.
         columns=columns,
         more=len(names) - len(columns),
     )
+
+
+def _some(values: pd.Series) -> str:
+    words = list(dict.fromkeys(map(show, values)))
+    return ", ".join(shorten(word, 40) for word in words[:_SHOWN]) + ", …" * (len(words) > _SHOWN)
 
 
 def likelihood_section(
@@ -195,11 +202,12 @@ def _marginal_card(schema: TableSchema, one: Marginal, rows: int) -> Card:
     notes = []
     if one.classes.real is not None:
         notes.append(f"Total variation distance: {one.distance:.3f}, by chance about {one.by_chance(rows):.3f}")
-    if one.bins is None or not isinstance(column, NumericColumn):
+    if one.places is None or not isinstance(column, NumericColumn):
         return Card(str(column.name), draw_bars(one, f"Shares of the values of {column.name} in {whose}"), notes)
-    for k, label in enumerate(one.labels):
+    for k, (label, place) in enumerate(zip(one.labels, one.places, strict=True)):
         real = "" if one.classes.real is None else f"{one.classes.real[k]:.1%} of real rows, "
-        notes.append(f"{label[0].upper()}{label[1:]}: {real}{one.classes.drawn[k]:.1%} of drawn rows")
+        label = label.capitalize() if np.isnan(place) else label
+        notes.append(f"{label}: {real}{one.classes.drawn[k]:.1%} of drawn rows")
     return Card(str(column.name), draw_histogram(one, column, f"Histogram of {column.name} in {whose}"), notes)
 
 

@@ -18,8 +18,8 @@ __all__ = ["Surprise", "SurprisingRow", "shown_names", "surprising_rows"]
 
 # Columns named for each row, if they are so many nats to blame; classes for each column, and letters for each value.
 _COLUMNS, _NATS, _CLASSES, _LETTERS = 3, 0.1, 3, 60
-# Chance from which on a class is named, and above which that of numbers is not.
-_LIKELY, _SURE = 0.01, 0.995
+# Chance from which on a class is named, a single number beside a range, and above which that of numbers is not.
+_LIKELY, _OFTEN, _SURE = 0.01, 0.1, 0.995
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ def _expected(model: TabularFlow, table: pd.DataFrame, n: int) -> list[str]:
     if column.numeric:
         for row, quantiles in enumerate(conditional.quantiles().itertuples(index=False)):
             if chances[row, 0] >= _LIKELY:  # else a few single numbers are all there is
+                numbers = chances[row, list(column.fillable)]
+                chances[row, list(column.fillable)] = [numbers.sum(), *(numbers[1:] * (numbers[1:] >= _OFTEN))]
                 labels[row][0] = _between(*quantiles)
-                chances[row, 0] = chances[row, list(column.fillable)].sum()
     return [_most_likely(*row, numeric=column.numeric) for row in zip(chances, labels, strict=True)]
 
 
