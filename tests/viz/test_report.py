@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from tessflow import TabularFlow
-from tessflow.tables import TableSchema, TableWarning
+from tessflow.tables import TableWarning
 from tessflow.viz.report import write_report
 from tessflow.viz.report.sections import likelihood_section
 
@@ -336,27 +336,28 @@ def test_the_table_of_columns_says_what_is_known_of_them(tmp_path):
 columns:
 - {{name: name, kind: key}}
 - {{name: price, kind: number, resolution: 0.01, atoms: [0], minimum: 0, beyond: unseen}}
-- {{name: share, kind: number, minimum: 0, maximum: 1}}
+- {{name: share, kind: number, minimum: 0, maximum: 1, scaling: standard}}
 - {{name: start, kind: datetime, resolution: 3600, atoms: [{table["start"][0].timestamp():.0f}]}}
 - {{name: end, kind: datetime, resolution: 3600}}
 order: [start <= end]
 """)
-    for scaling in ("quantile", "standard"):
-        model = TabularFlow(max_steps=3, hidden_features=(16,), random_state=0, scaling=scaling)
-        model.fit(table, schema=TableSchema.from_yaml(schema))
-        page = report(model, tmp_path, table)
-        columns = page.source.split('id="schema"')[1].split("</section>")[0]
-        cells = {row.split("<")[0]: row for row in columns.split('<th scope="row">')}
-        assert "<td>probabilities of steps of 0.01</td>" in cells["price"]
-        assert "<td>0</td><td>at least 0; what is beyond is unseen</td>" in cells["price"]
-        assert "at least 0 and at most 1; what is beyond is refused" in cells["share"]
-        assert "<td>2024-01-02 07:00:00+01:00</td>" in cells["start"]
-        assert "<td>key</td><td>not modelled</td>" in cells["name"]
-        assert "start ≤ end" in page.text
-        assert "4, 4 of them numeric; 1 more not modelled" in page.text
-        whole = page.source.split("The whole rows")[1]
-        assert '<th scope="col">name</th>' in whole
-        assert ">row 1" in whole
+    model = TabularFlow(max_steps=3, hidden_features=(16,), random_state=0).fit(table, schema=schema)
+    page = report(model, tmp_path, table)
+    columns = page.source.split('id="schema"')[1].split("</section>")[0]
+    cells = {row.split("<")[0]: row for row in columns.split('<th scope="row">')}
+    assert "<td>probabilities of steps of 0.01</td>" in cells["price"]
+    assert '<td>0</td><td class="wide">at least 0; what is beyond is unseen</td>' in cells["price"]
+    assert "at least 0 and at most 1; what is beyond is refused" in cells["share"]
+    assert "<td>2024-01-02 07:00:00+01:00</td>" in cells["start"]
+    assert "<td>key</td><td>not modelled</td>" in cells["name"]
+    assert "a standard deviation on either side" in cells["share"]
+    assert "90% between" in cells["price"]
+    assert "Scaling of numbersquantile, standard" in page.text
+    assert "start ≤ end" in page.text
+    assert "4, 4 of them numeric; 1 more not modelled" in page.text
+    whole = page.source.split("The whole rows")[1]
+    assert '<th scope="col">name</th>' in whole
+    assert ">row 1" in whole
 
 
 def test_what_makes_no_report_is_refused(mixed, tmp_path):

@@ -73,13 +73,14 @@ def describe_model(model: TabularFlow) -> ModelFacts:
         kind = f"autoregressive, columns in {'any order' if model.model_.any_order else 'the order of the table'}"
     schema = model.schema_
     columns = f"{len(schema.columns)}, {sum(column.numeric for column in schema.columns)} of them numeric"
+    scalings = sorted({column.scaling for column in schema.columns if isinstance(column, NumericColumn)})
     facts = [
         ("Columns", columns + (f"; {len(schema.keys)} more not modelled" if schema.keys else "")),
         *[("Declared order", ", ".join(f"{first} ≤ {second}" for first, second in schema.order))] * bool(schema.order),
         ("Model", f"{kind} ({type(model.model_).__name__})"),
         ("Parameters", f"{parameters:,}"),
         ("Cells", f"in {model.dimension_} dimensions, profile {options.profile}"),
-        ("Scaling of numbers", options.scaling),
+        *[("Scaling of numbers", ", ".join(scalings))] * bool(scalings),
         ("Batch size", str(options.batch_size)),
         ("Seed", str(options.random_state)),
     ]

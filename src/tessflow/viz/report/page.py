@@ -71,12 +71,16 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["nats"] = lambda value: "–" if value is None or np.isnan(value) else f"{value:.3f}"
+    environment.filters["nats"] = _nats
     page = environment.get_template("page.html").render(context)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, page.encode())
     return target
+
+
+def _nats(value: float | None) -> str:
+    return "–" if value is None or np.isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
 
 
 def _context(model: TabularFlow, table: pd.DataFrame | None, rows: int, seed: int) -> dict[str, Any]:
