@@ -73,8 +73,8 @@ def main() -> None:
     tessellation = flow.model_.conditionals.dequantizer.tessellation.variable(variable)
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
-    values = flow.schema_.columns[variable].values
-    plot_cells(tessellation, axes, labels=[{"b": "blank"}.get(str(value), str(value)) for value in values])
+    labels = map(str, flow.schema_.columns[variable].labels)  # the last is something not seen
+    plot_cells(tessellation, axes, labels=[{"b": "blank"}.get(label, label) for label in labels])
     axes.set_title("Square d1: learned anchors and their cells", fontsize=11)
     cells = arguments.out / "cells.png"
     figure.savefig(cells, dpi=150)

@@ -4,16 +4,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from tessflow import TabularFlow
-from tessflow.tables import TableSchema
+from tessflow.tables import TableWarning
 from tessflow.viz.report import write_report
-from tessflow.viz.report.baselines import score_independent
-from tessflow.viz.report.cells import in_the_plane, voronoi_polygons
-from tessflow.viz.report.compare import Shares, associations, marginal
-from tessflow.viz.report.rows import Rows, draw_rows
-from tessflow.viz.report.svg import ticks
+from tessflow.viz.report.sections import likelihood_section
 
 SECTIONS = ["fitted", "schema", "training", "likelihood", "comparison", "cells", "surprises"]
 ROWS = 160
@@ -89,6 +84,15 @@ def tables():
         "constants": pd.DataFrame({"x": ["a"] * ROWS, "y": [None] * ROWS, "z": rng.normal(size=ROWS)}),
         "infinities": pd.DataFrame({"x": np.where(rng.random(ROWS) < 0.2, -np.inf, rng.normal(size=ROWS))}),
         "huge numbers": pd.DataFrame({"x": rng.normal(size=ROWS) * 1e300, "y": rng.normal(size=ROWS) * 1e-300}),
+        "only missing": pd.DataFrame({"x": np.full(ROWS, np.nan), "y": pd.array([None] * ROWS, dtype="Int64")}),
+        "few numbers": pd.DataFrame({"score": rng.integers(1, 6, ROWS), "year": rng.integers(2007, 2010, ROWS)}),
+        "single values": pd.DataFrame(
+            {
+                "x": np.where(rng.random(ROWS) < 0.5, 0, rng.lognormal(0, 1, ROWS)),
+                "at": times.where(rng.random(ROWS) < 0.7, times[0]),
+                "far": np.where(rng.random(ROWS) < 0.2, -999, rng.integers(20, 80, ROWS)),
+            }
+        ),
         "three rows": pd.DataFrame({"x": [1.5, 2.25, 3.125], "y": ["a", "b", "a"]}),
         "one row": pd.DataFrame({"x": ["a"]}),
         "array": rng.normal(size=(ROWS, 2)),
@@ -219,7 +223,7 @@ def test_without_a_table_only_what_the_model_knows_is_shown(mixed, tmp_path):
 
 def test_the_thirty_columns_that_differ_most_are_drawn(tmp_path):
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({f"c{i}": rng.normal(size=60) if i % 2 else rng.integers(0, 3, 60) for i in range(60)})
+    table = pd.DataFrame({f"c{i}": rng.normal(size=60) if i % 2 else rng.choice(list("abc"), 60) for i in range(60)})
     model = fitted(table)
     page = report(model, tmp_path, table.assign(c7=table["c7"] + 100))
     assert "Of 60 columns these are the 30 in which real and drawn rows differ most beyond chance." in page.text
@@ -255,6 +259,107 @@ def test_a_column_of_too_many_classes_has_neither_cells_nor_probabilities(tmp_pa
     assert "Row " in page.text
 
 
+def with_news(rows=ROWS):
+    """Rows of the mixed table, some of which hold what that does not."""
+    table = mixed_table(rows)
+    table.loc["tree 3", "kind"] = "yew"
+    table.loc["tree 4", ["kind", "date"]] = ["fir", pd.NaT]
+    table.loc["tree 5", "fruit"] = -1
+    return table
+
+
+def test_what_was_not_seen_is_named_and_likelihoods_are_given_both_ways(mixed, tmp_path):
+    table = with_news()
+    page, scores = report(mixed, tmp_path, table), mixed.score_samples(table)
+    unseen = mixed.find_unseen(table)
+    assert unseen.to_numpy().sum() == 4
+    rest = scores[~unseen.any(axis=1)].mean()
+    assert f"On all {ROWS} rows tessflow has {scores.mean():.3f} nats." in page.text
+    assert f"3 rows ({3 / ROWS:.1%}) hold something that was not seen in training." in page.text
+    assert f"On all other rows tessflow has {rest:.3f} nats." in page.text
+    for words in ("kind: yew, fir in 2 rows", "fruit: -1 in 1 row", "date: missing in 1 row"):
+        assert words in page.text
+    # Rows hold their own values, of which it is said that they are new.
+    words = page.text.split("Row tree 4:")[1].split("Row tree")[0]
+    assert "kind is fir (not seen in training)" in words
+    assert f"Unseen: {1 / ROWS:.1%} of real rows, 0.0% of drawn rows" in page.text
+    whole = page.text.split("The whole rows")[1]
+    assert "fir (not seen in training)" in whole
+    assert "missing (not seen in training)" in whole
+    known = report(mixed, tmp_path, mixed_table())
+    assert "All of their values were seen in training." in known.text
+    assert "Unseen:" not in known.text
+
+
+def test_baselines_are_compared_on_rows_with_nothing_unseen_as_well(mixed, tmp_path):
+    table, columns = with_news(), mixed.schema_
+    scores, unseen = mixed.score_samples(table), mixed.find_unseen(table).any(axis=1).to_numpy()
+    found = likelihood_section(columns, columns.encode(table), scores, unseen, None, np.random.default_rng(3))
+    half = np.random.default_rng(3).permutation(ROWS)[ROWS // 2 :]
+    assert found.unseen_rows == unseen[half].sum() > 0
+    assert found.scores[0].mean == pytest.approx(scores[half].mean())
+    assert found.scores[0].seen == pytest.approx(scores[half][~unseen[half]].mean())
+    assert all(np.isfinite([score.mean, score.seen]).all() and score.mean != score.seen for score in found.scores)
+    page = report(mixed, tmp_path, pd.concat([table, table]))
+    assert "rows hold something unseen." in page.text
+    assert "nats, rows with nothing unseen" in page.text
+    assert "rows with nothing unseen" not in report(mixed, tmp_path, mixed_table()).text
+
+
+def test_many_unseen_values_are_warned_of_once_or_refused(mixed, tmp_path):
+    table = mixed_table().assign(kind="yew")
+    with pytest.warns(TableWarning, match="column 'kind' holds something not seen in training in 100%") as caught:
+        page = report(mixed, tmp_path, table)
+    assert len(caught) == 1
+    assert f"{ROWS} rows (100.0%) hold something" in page.text
+    assert "On all other rows" not in page.text
+    strict = fitted(mixed_table(), unseen="error")
+    with pytest.raises(ValueError, match=r"column 'kind' has in row 3 .* the value 'yew', which was not seen"):
+        report(strict, tmp_path, with_news())
+
+
+def test_the_table_of_columns_says_what_is_known_of_them(tmp_path):
+    rng = np.random.default_rng(0)
+    zone = "Europe/Berlin"
+    table = pd.DataFrame(
+        {
+            "name": [f"row {i}" for i in range(ROWS)],
+            "price": np.where(rng.random(ROWS) < 0.3, 0, rng.gamma(1, 9, ROWS).round(2)),
+            "share": rng.random(ROWS),
+            "start": pd.Timestamp("2024-01-01", tz=zone) + pd.to_timedelta(rng.integers(0, 99, ROWS), unit="h"),
+        }
+    )
+    table.loc[:50, "start"] = pd.Timestamp("2024-01-02 07:00", tz=zone)
+    table["end"] = table["start"] + pd.to_timedelta(rng.integers(0, 99, ROWS), unit="h")
+    schema = tmp_path / "schema.yaml"
+    schema.write_text(f"""
+columns:
+- {{name: name, kind: key}}
+- {{name: price, kind: number, resolution: 0.01, atoms: [0], minimum: 0, beyond: unseen}}
+- {{name: share, kind: number, minimum: 0, maximum: 1, scaling: standard}}
+- {{name: start, kind: datetime, resolution: 3600, atoms: [{table["start"][0].timestamp():.0f}]}}
+- {{name: end, kind: datetime, resolution: 3600}}
+order: [start <= end]
+""")
+    model = TabularFlow(max_steps=3, hidden_features=(16,), random_state=0).fit(table, schema=schema)
+    page = report(model, tmp_path, table)
+    columns = page.source.split('id="schema"')[1].split("</section>")[0]
+    cells = {row.split("<")[0]: row for row in columns.split('<th scope="row">')}
+    assert "<td>probabilities of steps of 0.01</td>" in cells["price"]
+    assert '<td>0</td><td class="wide">at least 0; what is beyond is unseen</td>' in cells["price"]
+    assert "at least 0 and at most 1; what is beyond is refused" in cells["share"]
+    assert "<td>2024-01-02 07:00:00+01:00</td>" in cells["start"]
+    assert "<td>key</td><td>not modelled</td>" in cells["name"]
+    assert "a standard deviation on either side" in cells["share"]
+    assert "90% between" in cells["price"]
+    assert "Scaling of numbersquantile, standard" in page.text
+    assert "start ≤ end" in page.text
+    assert "4, 4 of them numeric; 1 more not modelled" in page.text
+    whole = page.source.split("The whole rows")[1]
+    assert '<th scope="col">name</th>' in whole
+    assert ">row 1" in whole
+
+
 def test_what_makes_no_report_is_refused(mixed, tmp_path):
     with pytest.raises(ValueError, match="rows must be at least 1, got 0"):
         report(mixed, tmp_path, rows=0)
@@ -263,124 +368,3 @@ def test_what_makes_no_report_is_refused(mixed, tmp_path):
     with pytest.raises(ValueError, match="1 missing: 'kind'"):
         report(mixed, tmp_path, mixed_table().drop(columns="kind"))
     assert not (tmp_path / "report.html").exists()
-
-
-@pytest.mark.parametrize("mixtures", [False, True])
-def test_baselines_are_distributions(mixtures):
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "real": rng.normal(3, 2, 500),
-            "whole": np.where(rng.random(500) < 0.3, 0, rng.poisson(300, 500)),
-            "kind": rng.choice(["a", "b", None], 500),
-        }
-    )
-    schema = TableSchema.infer(frame)
-    train = schema.encode(frame)
-
-    def total(column, values, code):
-        rows = train[:1].repeat(len(values), 1)
-        rows[:, column] = code
-        if column < 2:
-            rows[:, 3 + column] = values
-        return np.exp(score_independent(schema, train, rows, mixtures=mixtures)[:, column]).sum()
-
-    grid = torch.linspace(-40, 50, 9001, dtype=torch.float64)
-    assert total(0, grid, 0) * 0.01 == pytest.approx(1, abs=2e-3)
-    numbers = torch.arange(-2000, 4000, dtype=torch.float64)
-    assert total(1, numbers, 0) + total(1, torch.zeros(1), 1) == pytest.approx(1, abs=1e-6)
-    assert total(2, torch.zeros(3), torch.arange(3.0, dtype=torch.float64)) == pytest.approx(1)
-
-
-def test_mixtures_find_two_peaks():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"x": np.concatenate([rng.normal(-50, 1, 500), rng.normal(50, 1, 500)])})
-    schema = TableSchema.infer(frame)
-    rows = schema.encode(frame)
-    scores = score_independent(schema, rows, rows, mixtures=True)
-    exact = -math.log(2) - 0.5 * math.log(2 * math.pi * math.e)
-    assert scores.mean() == pytest.approx(exact, abs=0.1)
-
-
-def test_associations_are_those_known():
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, 3, 5000)
-    frame = pd.DataFrame(
-        {
-            "a": codes.astype(str),
-            "same": codes.astype(str),
-            "other": rng.integers(0, 4, 5000).astype(str),
-            "x": rng.normal(size=5000),
-            "falls": np.nan,
-            "groups": codes + rng.normal(0, 0.01, 5000),
-            "constant": "c",
-        }
-    )
-    frame["falls"] = -np.exp(frame["x"])
-    schema = TableSchema.infer(frame)
-    table = pd.DataFrame(
-        associations(schema, Rows.of(schema, schema.encode(frame)), range(7)), frame.columns, frame.columns
-    )
-    assert table.loc["a", "same"] == pytest.approx(1)
-    assert table.loc["a", "other"] < 0.05
-    assert table.loc["x", "falls"] == pytest.approx(1)
-    assert table.loc["x", "groups"] < 0.05
-    assert table.loc["a", "groups"] == pytest.approx(math.sqrt(8 / 9), abs=0.01)  # of ranks in three blocks
-    assert table.loc["a", "x"] < 0.05
-    assert np.isnan(table.loc["a", "constant"])
-    assert np.isnan(table.loc["x", "constant"])
-    assert np.equal(table, table.T).to_numpy()[~table.isna()].all()
-
-
-def test_shares_of_a_column_of_numbers_sum_to_one(mixed):
-    schema = mixed.schema_
-    real, drawn = Rows.of(schema, schema.encode(mixed_table())), draw_rows(mixed, 500, 0)
-    for n in range(5):
-        one = marginal(schema, n, drawn, real)
-        for whose in ("drawn", "real"):
-            inside = getattr(one.bins, whose).sum() if one.bins else 0
-            assert getattr(one.classes, whose).sum() + inside == pytest.approx(1)
-        assert 0 <= one.distance <= 1
-        assert marginal(schema, n, real, real).distance == 0
-
-
-def test_distance_by_chance_is_what_two_draws_have():
-    rng = np.random.default_rng(0)
-    p = np.array([0.5, 0.3, 0.15, 0.05])
-    draws = rng.multinomial(400, p, (2000, 2)) / 400
-    distances = [Shares(drawn, real).distance for drawn, real in draws]
-    assert Shares(p, p).by_chance(400) == pytest.approx(np.mean(distances), rel=0.03)
-
-
-@pytest.mark.parametrize("count", [1, 2, 7, 60])
-def test_polygons_tile_the_box_and_hold_what_is_nearest(count):
-    rng = np.random.default_rng(count)
-    points, low, high = rng.normal(size=(count, 2)), np.full(2, -3.0), np.full(2, 4.0)
-    polygons = voronoi_polygons(points, low, high)
-    areas = [area(polygon) for polygon in polygons]
-    assert sum(areas) == pytest.approx(49)
-    for k, polygon in enumerate(polygons):
-        middle = polygon.mean(0)
-        assert np.linalg.norm(points - middle, axis=1).argmin() == k
-
-
-def area(polygon):
-    x, y = polygon.T
-    return 0.5 * abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())
-
-
-def test_anchors_in_a_plane_keep_their_distances():
-    torch.manual_seed(0)
-    flat = torch.randn(6, 2) @ torch.linalg.qr(torch.randn(5, 5)).Q[:2]
-    assert torch.pdist(torch.from_numpy(in_the_plane(flat))).numpy() == pytest.approx(
-        torch.pdist(flat).numpy(), abs=1e-5
-    )
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3e5, 2e6), (1e9, 1e9 + 5), (1e-9, 3e-9), (-1e300, 1e300), (2, 2)])
-def test_ticks_are_told_apart_and_in_range(low, high):
-    places = ticks(low, high)
-    assert all(low <= place <= high for place, _ in places)
-    assert len({words for _, words in places}) == len(places) > (low < high)
-    for place, words in places:
-        assert float(words) == pytest.approx(place, abs=(high - low) / 100)

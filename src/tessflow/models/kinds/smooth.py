@@ -36,7 +36,7 @@ class Smooth:
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log-densities of numbers ``(..., V)``."""
         z, log_slope = self.scale.call_and_ladj(x)
-        density = self.line.log_prob(_near(z).to(self.line.tilt.dtype)) + log_slope
+        density = self.line.log_prob(_near(z)) + log_slope
         return self._mixed(density, self.background.log_prob(x))
 
     def log_cell(self, x: Tensor) -> Tensor:

@@ -46,9 +46,12 @@ class TimeColumn(NumericColumn):
 
     @property
     def shown_atoms(self) -> tuple[object, ...]:
-        """The atoms, as times."""
-        kind = pd.Timestamp if self.kind == "datetime" else pd.Timedelta
-        return tuple(kind(round(atom * SECOND), unit="us") for atom in self.atoms)
+        """The atoms, as times, in the zone of the column."""
+        counts = [round(atom * SECOND) for atom in self.atoms]
+        if self.kind == "timedelta":
+            return tuple(pd.Timedelta(count, unit="us") for count in counts)
+        zone = time_zone(self.dtype) if self.dtype else None
+        return tuple(pd.Timestamp(count, unit="us", tz=zone) for count in counts)
 
     @classmethod
     def _atom(cls, value: int | float) -> float:

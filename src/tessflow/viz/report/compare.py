@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,13 @@ from tessflow.viz.report.rows import Rows, class_labels
 
 __all__ = ["Marginal", "Shares", "associations", "marginal"]
 
-# Bins of a histogram, and the share of the numbers on either side that is moved into the outermost.
-_BINS, _TAIL = 30, 0.005
+# Most bins of a histogram, how many times the cube root of the rows they are (Rice's rule), and the share of numbers on
+# either side that is moved into the outermost.
+_BINS, _RICE, _TAIL = 30, 2, 0.005
+# Most single numbers that have a bar each, if no more than this share of the rows has others.
+_FEW, _RARE = 12, 0.02
+# Most numbers that are left out of the bins: those of this share of the rows, so many times that of the median bin.
+_SPIKES, _OFTEN, _TOWER = 3, 0.05, 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,10 @@ class Shares:
     def first(self) -> NDArray[np.float64]:
         """The shares of the real rows, or of the drawn rows if there are none."""
         return self.drawn if self.real is None else self.real
+
+    def of(self, kept: list[int]) -> Shares:
+        """Return the shares of some of these things."""
+        return Shares(self.drawn[kept], None if self.real is None else self.real[kept])
 
     @property
     def distance(self) -> float:
@@ -50,15 +60,20 @@ class Marginal:
 
     Args:
         column: Its place.
-        labels: Words for its classes; of a numeric column, for its atoms and missing values.
+        labels: Words for what has a share of its own: classes; of a numeric column what is no number, such as missing
+            values, and numbers that tower over the bins, or all numbers if they are few.
         classes: Their shares.
-        edges: The edges of the bins of its numbers; None for a column of classes.
+        ordered: Whether the labels have an order.
+        places: The numbers among them, NaN for other labels, where there are bins.
+        edges: The edges of the bins of all other numbers; None if there are none.
         bins: The shares of rows in these bins, the outermost of which hold all beyond.
     """
 
     column: int
     labels: list[str]
     classes: Shares
+    ordered: bool = False
+    places: NDArray[np.float64] | None = None
     edges: NDArray[np.float64] | None = None
     bins: Shares | None = None
 
@@ -85,38 +100,76 @@ def marginal(schema: TableSchema, n: int, drawn: Rows, real: Rows | None) -> Mar
     both = [drawn] if real is None else [drawn, real]
     shares = Shares(*(np.bincount(rows.codes[:, n], minlength=column.cardinality) / len(rows) for rows in both))
     labels = class_labels(column)
+    last = [column.unseen] * bool(shares.first[column.unseen])  # which is never drawn
     if not isinstance(column, NumericColumn):
-        return Marginal(n, labels, shares)
-    beside = Shares(shares.drawn[1:], None if shares.real is None else shares.real[1:])
-    edges = _edges(column, np.concatenate([rows.numbers[:, n] for rows in both]))
-    bins = Shares(*(_histogram(rows.numbers[:, n], edges) for rows in both))
-    return Marginal(n, labels[1:], beside, edges, bins)
+        kept = [*range(column.unseen), *last]
+        return Marginal(n, [labels[k] for k in kept], shares.of(kept), ordered=column.variable.ordered)
+    rest = [*range(1 + len(column.atoms), column.unseen), *last]
+    numbers = sorted(range(1, 1 + len(column.atoms)), key=lambda k: column.atoms[k - 1])
+    if len(numbers) <= _FEW and max(share[0] for share in (shares.drawn, shares.first)) <= _RARE:
+        others = [0] * bool(shares.drawn[0] or shares.first[0])
+        labels[0] = "other numbers" if numbers else "numbers"
+        kept = [*numbers, *others, *rest]
+        return Marginal(n, [labels[k] for k in kept], shares.of(kept), ordered=True)
+    edges, spikes = _bin(column, n, both, shares)
+    kept = [k for k in numbers if k in spikes or not np.isfinite(column.atoms[k - 1])] + rest
+    places = np.array([np.nan, *column.atoms, *[np.nan] * 2])[kept]
+    bins = Shares(*(_histogram(rows, n, edges, spikes) for rows in both))
+    return Marginal(n, [labels[k] for k in kept], shares.of(kept), places=places, edges=edges, bins=bins)
 
 
-def _edges(column: NumericColumn, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    numbers = numbers[np.isfinite(numbers)]
+def _bin(column: NumericColumn, n: int, both: Sequence[Rows], shares: Shares) -> tuple[NDArray[np.float64], list[int]]:
+    """Return the edges of the bins of a column's numbers, and the codes of those that tower over them."""
+    atoms = np.array([np.nan, *column.atoms])
+    often = [int(k) for k in np.argsort(-shares.first[: len(atoms)], kind="stable") if np.isfinite(atoms[k])]
+    often = [k for k in often[:_SPIKES] if shares.first[k] >= _OFTEN]
+    others = np.concatenate([_numbers(rows, n, often) for rows in both])
+    low, high = np.quantile(others, [_TAIL, 1 - _TAIL]) if len(others) else (-np.inf, np.inf)
+    far = [k for k in often if not 2 * low - high <= atoms[k] <= 2 * high - low]
+    most = min(_BINS, math.ceil(_RICE * len(both[-1]) ** (1 / 3)))
+    edges = _edges(column, np.concatenate([_numbers(rows, n, far) for rows in both]), most)
+    if column.whole and edges[1] - edges[0] < 1.5 * column.resolution:  # each value has a bin of its own
+        return edges, far
+    shown = _histogram(both[-1], n, edges, often)
+    usual = np.median(shown[shown > 0]) if shown.any() else 0.0
+    return edges, [k for k in often if k in far or shares.first[k] > _TOWER * usual]
+
+
+def _numbers(rows: Rows, n: int, without: list[int]) -> NDArray[np.float64]:
+    """Return the finite numbers of a column, but for those of some codes."""
+    numbers = rows.numbers[~np.isin(rows.codes[:, n], without), n]
+    return numbers[np.isfinite(numbers)]
+
+
+def _edges(column: NumericColumn, numbers: NDArray[np.float64], most: int) -> NDArray[np.float64]:
     if not len(numbers):
         return np.array([0.0, 1.0])
     low, high = np.quantile(numbers, [_TAIL, 1 - _TAIL], method="closest_observation")
     if column.whole:
         first, last = round(low / column.resolution), round(high / column.resolution)
-        width = max(1, -(-(last - first + 1) // _BINS))  # steps a bin, rounded up
-        steps = np.arange(first, last + width + 1, width) - 0.5
-        return steps[: -(-(last - first + 1) // width) + 1] * column.resolution
+        width = _round_up(-(-(last - first + 1) // most))  # steps a bin
+        count = -(-(last - first + 1) // width)
+        return (first - 0.5 + width * np.arange(count + 1.0)) * column.resolution
     if low == high:
         low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
-    return np.linspace(low, high, _BINS + 1)
+    return np.linspace(low, high, most + 1)
 
 
-def _histogram(numbers: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    inside = numbers[np.isfinite(numbers)].clip(edges[0], edges[-1])
-    return np.histogram(inside, edges)[0] / max(1, len(numbers))
+def _round_up(number: int) -> int:
+    """Return the next 1, 2, 5, 10, 20, 30, ..., 90, 100, 200, ...: bins then hold as many round numbers each."""
+    power: int = 10 ** (len(str(number)) - 1)
+    return next(step * power for step in ((1, 2, 5, 10) if power == 1 else range(1, 11)) if step * power >= number)
+
+
+def _histogram(rows: Rows, n: int, edges: NDArray[np.float64], without: list[int]) -> NDArray[np.float64]:
+    """Return the shares of rows with numbers in bins, but for those of some codes."""
+    return np.histogram(_numbers(rows, n, without).clip(edges[0], edges[-1]), edges)[0] / len(rows)
 
 
 def associations(schema: TableSchema, rows: Rows, columns: Sequence[int]) -> NDArray[np.float64]:
     """Return how strongly each two of some columns go together, 0..1, shape ``(len(columns), len(columns))``.
 
-    Two columns of classes: Cramér's V. Two of numbers: the size of Spearman's rank correlation, where both hold
+    Two columns of classes: Cramér's V. Two of numbers: the size of Spearman's rank correlation, where both hold finite
     numbers. One of each: the correlation ratio of the numbers' ranks. NaN where one of them is constant.
 
     Example:
@@ -125,7 +178,7 @@ def associations(schema: TableSchema, rows: Rows, columns: Sequence[int]) -> NDA
         >>> associations(schema, Rows(codes, np.full((3, 2), np.nan)), [0, 1]).round(6).tolist()
         [[1.0, 1.0], [1.0, 1.0]]
     """
-    numeric = [isinstance(schema.columns[n], NumericColumn) for n in columns]
+    numeric = [schema.columns[n].numeric for n in columns]
     table = np.eye(len(columns))
     for i, a in enumerate(columns):
         for j, b in enumerate(columns[:i]):

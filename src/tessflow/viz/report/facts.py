@@ -10,14 +10,15 @@ import numpy as np
 import tessflow
 from tessflow.estimators import TabularFlow
 from tessflow.models import MatchedFlow
-from tessflow.tables import ClassColumn, NumericColumn, TableSchema
-from tessflow.viz.report.rows import class_labels, show_number
+from tessflow.tables import NumericColumn, TableSchema
+from tessflow.tables.columns import AnyColumn
+from tessflow.viz.report.rows import class_labels, show, value_of
 from tessflow.viz.report.svg import shorten
 
 __all__ = ["ColumnFacts", "ModelFacts", "describe_columns", "describe_model"]
 
+# Most values that are listed.
 _VALUES = 8
-_UNITS = {86400: "days", 3600: "hours", 60: "minutes", 1: "seconds", 1e-3: "milliseconds", 1e-6: "microseconds"}
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,25 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class ColumnFacts:
-    """A column: its name, its kind, and words for its values, for those that have a class beside numbers, and gaps."""
+    """A column in words; empty where there is nothing to say.
+
+    Args:
+        name: Its name.
+        kind: Its kind.
+        measure: What its log-likelihoods are.
+        values: Its classes, or the range of its numbers.
+        atoms: Numbers with a probability of their own.
+        bounds: The least and the largest number that there can be.
+        missing: Whether missing values were seen.
+    """
 
     name: str
     kind: str
-    values: str
-    atoms: str
-    missing: bool
+    measure: str
+    values: str = ""
+    atoms: str = ""
+    bounds: str = ""
+    missing: str = ""
 
 
 def describe_model(model: TabularFlow) -> ModelFacts:
@@ -58,13 +71,16 @@ def describe_model(model: TabularFlow) -> ModelFacts:
     kind = "coupling flow"
     if isinstance(model.model_, MatchedFlow):
         kind = f"autoregressive, columns in {'any order' if model.model_.any_order else 'the order of the table'}"
-    numeric = sum(isinstance(column, NumericColumn) for column in model.schema_.columns)
+    schema = model.schema_
+    columns = f"{len(schema.columns)}, {sum(column.numeric for column in schema.columns)} of them numeric"
+    scalings = sorted({column.scaling for column in schema.columns if isinstance(column, NumericColumn)})
     facts = [
-        ("Columns", f"{len(model.schema_.columns)}, {numeric} of them numeric"),
+        ("Columns", columns + (f"; {len(schema.keys)} more not modelled" if schema.keys else "")),
+        *[("Declared order", ", ".join(f"{first} ≤ {second}" for first, second in schema.order))] * bool(schema.order),
         ("Model", f"{kind} ({type(model.model_).__name__})"),
         ("Parameters", f"{parameters:,}"),
         ("Cells", f"in {model.dimension_} dimensions, profile {options.profile}"),
-        ("Scaling of numbers", options.scaling),
+        *[("Scaling of numbers", ", ".join(scalings))] * bool(scalings),
         ("Batch size", str(options.batch_size)),
         ("Seed", str(options.random_state)),
     ]
@@ -99,38 +115,46 @@ def _power(nats: float) -> str:
 
 
 def describe_columns(schema: TableSchema) -> list[ColumnFacts]:
-    """Say what each column is.
+    """Say what each column is; those that are not modelled are the last.
 
     Example:
         >>> import pandas as pd
-        >>> describe_columns(TableSchema.infer(pd.DataFrame({"wet": [True, False]})))
-        [ColumnFacts(name='wet', kind='boolean', values='2: False, True', atoms='', missing=False)]
+        >>> describe_columns(TableSchema.infer(pd.DataFrame({"wet": [True, False]})))[0]
+        ColumnFacts(name='wet', kind='boolean', measure='probabilities of 2 classes', values='False, True', ...)
     """
-    return [_describe(column) for column in schema.columns]
+    keys = [ColumnFacts(str(key.name), key.kind, "not modelled") for key in schema.keys]
+    return [_describe(column) for column in schema.columns] + keys
 
 
-def _describe(column: ClassColumn | NumericColumn) -> ColumnFacts:
+def _describe(column: AnyColumn) -> ColumnFacts:
     labels = class_labels(column)
-    missing = column.missing is not None
-    labels = labels[: len(labels) - missing]
-    if isinstance(column, ClassColumn):
-        shown = ", ".join(shorten(label, 40) for label in labels[:_VALUES]) + (", …" if len(labels) > _VALUES else "")
-        return ColumnFacts(str(column.name), column.kind, f"{len(labels)}: {shown}" if labels else "none", "", missing)
-    return ColumnFacts(str(column.name), column.kind, _numbers(column), ", ".join(labels[1:]), missing)
-
-
-def _numbers(column: NumericColumn) -> str:
-    if column.kind != "number":
-        size, unit = next((s, u) for s, u in _UNITS.items() if column.resolution >= s)
-        count = column.resolution / size
-        what = f"in steps of {count:g} {unit}" if count != 1 else f"whole {unit}"
-    elif column.whole:
-        what = "whole numbers" if column.resolution == 1 else f"multiples of {column.resolution:g}"
+    words = {"measure": column.measure, "missing": "no" if column.missing is None else "yes"}
+    if isinstance(column, NumericColumn):
+        words |= {"values": _range(column), "atoms": _list([labels[k] for k in column.fillable[1:]])}
+        words["bounds"] = _bounds(column)
     else:
-        what = "real numbers"
-    if column.scaling != "quantile":
-        return what
-    ends = np.interp([-1.645, 1.645], column.scores, column.knots) * (column.resolution or 1.0)
-    if column.whole:
-        ends = np.rint(ends / column.resolution) * column.resolution
-    return f"{what}, 90% between {show_number(column, ends[0])} and {show_number(column, ends[1])}"
+        words["values"] = _list([labels[k] for k in column.fillable])
+    return ColumnFacts(str(column.name), column.kind, **words)
+
+
+def _list(labels: list[str]) -> str:
+    shown = ", ".join(shorten(label, 40) for label in labels[:_VALUES])
+    return f"{shown}, … ({len(labels)} in all)" if len(labels) > _VALUES else shown
+
+
+def _range(column: NumericColumn) -> str:
+    if column.scaling == "quantile":
+        ends, what = np.interp([-1.645, 1.645], column.scores, column.knots), "90% between {} and {}"
+    else:
+        ends, what = np.array(column.knots), "{} to {}: the mean, and a standard deviation on either side"
+    return what.format(*(show(value_of(column, end * (column.resolution or 1.0))) for end in ends))
+
+
+def _bounds(column: NumericColumn) -> str:
+    ends = [
+        f"{words} {show(value_of(column, bound))}"
+        for words, bound in (("at least", column.minimum), ("at most", column.maximum))
+        if bound is not None
+    ]
+    beyond = "unseen" if column.beyond == "unseen" else "refused"
+    return f"{' and '.join(ends)}; what is beyond is {beyond}" if ends else ""

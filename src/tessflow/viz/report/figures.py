@@ -17,7 +17,7 @@ __all__ = ["draw_bars", "draw_heat_map", "draw_history", "draw_histogram"]
 
 _WIDTH = 360
 # Most bars; classes beyond are "other".
-_BARS = 12
+_BARS = 15
 
 
 def draw_history(history: pd.DataFrame) -> Markup:
@@ -44,11 +44,13 @@ def draw_history(history: pd.DataFrame) -> Markup:
 
 
 def draw_bars(marginal: Marginal, title: str) -> Markup:
-    """Draw the shares of classes: the most frequent, and all others together."""
+    """Draw the shares of classes: the most frequent, in their order if they have one, and all others together."""
     order = np.argsort(-marginal.classes.first, kind="stable")
     shown, others = order[:_BARS], order[_BARS:]
     if len(others) == 1:
         shown, others = order, order[:0]
+    if marginal.ordered:
+        shown = np.sort(shown)
     labels = [marginal.labels[k] for k in shown] + [f"other ({len(others)})"] * bool(len(others))
     series = {
         name: [*shares[shown], *([shares[others].sum()] if len(others) else [])]
@@ -56,24 +58,25 @@ def draw_bars(marginal: Marginal, title: str) -> Markup:
         if shares is not None
     }
     left, tall, bar = 112, 26 if len(series) > 1 else 18, 9
-    x = Scale(0.0, max(max(values) for values in series.values()) or 1.0, left, _WIDTH - 50)
+    x = Scale(0.0, max(max(values[: len(shown)]) for values in series.values()) or 1.0, left, _WIDTH - 50)
     parts = []
     for i, label in enumerate(labels):
         top = 4 + i * tall
         words = shorten(label, 15)
         parts.append(element("g", element("title", label), text(left - 6, top + tall / 2, words, "end")))
         for s, (name, values) in enumerate(series.items()):
-            y, end = float(top + s * bar), float(x(values[i]))
+            y, end = float(top + s * bar), float(x(values[i]) if i < len(shown) else x.start)  # "other" has no bar
             parts.append(element("rect", x=float(left), y=y, width=end - left, height=float(bar - 1), class_=name))
             parts.append(text(end + 4, y + bar - 1.5, f"{values[i]:.1%}", class_="small"))
     return figure(_WIDTH, 8 + len(labels) * tall, title, *parts)
 
 
 def draw_histogram(marginal: Marginal, column: NumericColumn, title: str) -> Markup:
-    """Draw the shares of rows in the bins of their numbers: real rows filled, drawn rows a line."""
-    edges, bins = marginal.edges, marginal.bins
+    """Draw the shares of rows in the bins of their numbers: real rows filled, drawn rows a line; others are marked."""
+    edges, bins, marked = marginal.edges, marginal.bins, marginal.places
     assert edges is not None
     assert bins is not None
+    assert marked is not None
     height = 170
     highest = max(float(shares.max()) for shares in (bins.drawn, bins.real) if shares is not None) or 1.0
     x, y = Scale(edges[0], edges[-1], 44, _WIDTH - 12), Scale(0.0, 1.08 * highest, height - 34, 8)
@@ -85,6 +88,9 @@ def draw_histogram(marginal: Marginal, column: NumericColumn, title: str) -> Mar
     if bins.real is not None:
         parts.append(element("polygon", points=_steps(edges, bins.real, x, y), class_="real"))
     parts.append(element("polyline", points=_steps(edges, bins.drawn, x, y), class_="line drawn"))
+    for label, place in zip(marginal.labels, marked, strict=True):
+        if np.isfinite(place):
+            parts.append(_mark(x, y, float(place), label))
     return figure(_WIDTH, height, title, *parts)
 
 
@@ -131,6 +137,17 @@ def _axes(x: Scale, y: Scale, below: list[tuple[float, str]], beside: list[tuple
         parts.append(element("line", x1=at, x2=at, y1=y.start, y2=y.start + 4, class_="axis"))
         parts.append(text(min(at, x.end + 8) if anchor == "middle" else x.end + 8, y.start + 16, words, anchor))
     return element("g", *parts)
+
+
+def _mark(x: Scale, y: Scale, place: float, label: str) -> Markup:
+    """Mark a number; an arrow points to one beyond the axis."""
+    at = float(min(max(x(place), x.start), x.end))
+    words = shorten(label, 16)
+    if place < x.low or place > x.high:
+        words = f"← {words}" if place < x.low else f"{words} →"
+    near_end = at > (x.start + x.end) / 2
+    line = element("line", x1=at, x2=at, y1=y.start, y2=y.end, class_="mark")
+    return element("g", line, text(at - 4 if near_end else at + 4, y.end + 6, words, "end" if near_end else "start"))
 
 
 def _steps(edges: NDArray[np.float64], shares: NDArray[np.float64], x: Scale, y: Scale) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sklearn.utils.validation import check_is_fitted
 
 from tessflow.estimators import TabularFlow
+from tessflow.tables import TableWarning
 from tessflow.tables.frames import as_frame
 from tessflow.training.weights import write_atomically
 from tessflow.viz.report.facts import describe_columns, describe_model
 from tessflow.viz.report.figures import draw_history
 from tessflow.viz.report.rows import Rows, draw_rows
-from tessflow.viz.report.sections import cells_section, comparison_section, likelihood_section
-from tessflow.viz.report.surprises import surprising_rows
+from tessflow.viz.report.sections import cells_section, comparison_section, likelihood_section, unseen_section
+from tessflow.viz.report.surprises import shown_names, surprising_rows
 
 __all__ = ["write_report"]
 
@@ -69,7 +71,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["nats"] = lambda value: "–" if value is None or np.isnan(value) else f"{value:.3f}"
+    environment.filters["nats"] = _nats
     page = environment.get_template("page.html").render(context)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -77,11 +79,16 @@ def write_report(
     return target
 
 
+def _nats(value: float | None) -> str:
+    return "–" if value is None or np.isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
+
+
 def _context(model: TabularFlow, table: pd.DataFrame | None, rows: int, seed: int) -> dict[str, Any]:
     """Return what the template shows."""
     schema, rng = model.schema_, np.random.default_rng(seed)
     context: dict[str, Any] = {
         "names": [str(name) for name in schema.names],
+        "shown": [],
         "facts": describe_model(model),
         "columns": describe_columns(schema),
         "history": draw_history(model.history_) if len(model.history_) else None,
@@ -101,13 +108,19 @@ def _context(model: TabularFlow, table: pd.DataFrame | None, rows: int, seed: in
         context["table_rows"] = len(frame)
         frame = frame.iloc[np.sort(rng.permutation(len(frame))[:rows])]
         context["looked_at"] = rows = len(frame)
-        encoded = schema.encode(frame)
+        frame = schema.align(frame)
+        scores = model.score_samples(frame)  # which warns of values not seen: once is enough
+        encoded, unseen = schema.encode(frame), model.find_unseen(frame)
         real = Rows.of(schema, encoded)
-        scores = model.score_samples(frame)
-        by_column = model.score_columns(frame) if context["autoregressive"] else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TableWarning)
+            by_column = model.score_columns(frame) if context["autoregressive"] else None
+            context["surprising"] = surprising_rows(model, frame, scores, by_column)
         context["score"] = float(scores.mean())
-        context["likelihood"] = likelihood_section(schema, encoded, scores, by_column, rng)
-        context["surprising"] = surprising_rows(model, frame, scores, by_column)
+        context["unseen"] = unseen_section(unseen, frame, scores)
+        some = unseen.any(axis=1).to_numpy()
+        context["likelihood"] = likelihood_section(schema, encoded, scores, some, by_column, rng)
+        context["shown"] = [str(name) for name in shown_names(schema, frame)]
     drawn = draw_rows(model, rows, seed)
     context["drawn_rows"] = rows
     context["comparison"] = comparison_section(schema, drawn, real)

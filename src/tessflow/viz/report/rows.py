@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tessflow.estimators import TabularFlow
-from tessflow.tables import ClassColumn, NumericColumn, TableSchema
+from tessflow.tables import Interval, NumericColumn, TableSchema
+from tessflow.tables.columns import AnyColumn, Encoded
+from tessflow.tables.values import is_missing
 from tessflow.training.evaluation import seeded
 
-__all__ = ["Rows", "class_labels", "draw_rows", "show"]
+__all__ = ["Rows", "class_labels", "draw_rows", "show", "value_of"]
 
-# Rows drawn at once.
-_CHUNK = 1024
+# Rows drawn at once, and letters of a number that is written with all of its digits.
+_CHUNK, _LETTERS = 1024, 10
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,9 @@ class Rows:
     """Rows of a table.
 
     Args:
-        codes: The class of each value, int64 ``(rows, N)``; of a numeric column 0 is a number.
-        numbers: Numbers in the unit of their column, in seconds if it holds times; ``(rows, N)``, NaN for what is none.
+        codes: The class of each value, int64 ``(rows, N)``.
+        numbers: Numbers in the unit of their column, in seconds if it holds times, single values with a probability of
+            their own among them; ``(rows, N)``, NaN for what is none.
     """
 
     codes: NDArray[np.int64]
@@ -40,19 +41,23 @@ class Rows:
         """Read rows as :meth:`~tessflow.tables.TableSchema.encode` returns them.
 
         Example:
-            >>> frame = pd.DataFrame({"price": [0.5, 1.5], "wet": [True, False]})
+            >>> frame = pd.DataFrame({"price": [0.5, 1.5, 2.5] + [0.0] * 50, "wet": [True] * 53})
             >>> schema = TableSchema.infer(frame)
-            >>> rows = Rows.of(schema, schema.encode(frame))
+            >>> rows = Rows.of(schema, schema.encode(frame.iloc[1:4]))
             >>> rows.codes.tolist(), rows.numbers.tolist()
-            ([[0, 1], [0, 0]], [[0.5, nan], [1.5, nan]])
+            ([[3, 0], [4, 0], [1, 0]], [[1.5, nan], [2.5, nan], [0.0, nan]])
         """
         table = encoded.cpu().numpy()
         codes = table[:, : len(schema.columns)].astype(np.int64)
         numbers = np.full(codes.shape, np.nan)
-        numeric = [n for n, column in enumerate(schema.columns) if isinstance(column, NumericColumn)]
-        for m, n in enumerate(numeric):
-            step = schema.columns[n].resolution or 1.0  # type: ignore[union-attr]
-            numbers[:, n] = np.where(codes[:, n] == 0, table[:, len(schema.columns) + m] * step, np.nan)
+        place = len(schema.columns)
+        for n, column in enumerate(schema.columns):
+            if isinstance(column, NumericColumn):
+                values = np.full(column.cardinality, np.nan)
+                values[1 : 1 + len(column.atoms)] = column.atoms
+                encoded_numbers = table[:, place] * (column.resolution or 1.0)
+                numbers[:, n] = np.where(codes[:, n] == 0, encoded_numbers, values[codes[:, n]])
+                place += 1
         return cls(codes, numbers)
 
     def __len__(self) -> int:
@@ -66,46 +71,46 @@ def draw_rows(model: TabularFlow, rows: int, seed: int) -> Rows:
     return Rows.of(model.schema_, torch.cat(parts))
 
 
-def class_labels(column: ClassColumn | NumericColumn) -> list[str]:
+def class_labels(column: AnyColumn) -> list[str]:
     """Return a word for each class of a column.
 
     Example:
+        >>> from tessflow.tables import ClassColumn
         >>> class_labels(ClassColumn(name="wet", kind="boolean", dtype="boolean", values=(False, True), missing="NA"))
-        ['False', 'True', 'missing']
+        ['False', 'True', 'missing', 'unseen']
     """
-    if isinstance(column, ClassColumn):
-        labels = [str(value) for value in column.values]
-    else:
-        seconds = column.kind != "number"
-        labels = ["a number", *(show_number(column, atom) if seconds else show(atom) for atom in column.atoms)]
-    return labels + ["missing"] * (column.missing is not None)
+    return [show(label) for label in column.labels]
 
 
-def show_number(column: NumericColumn, number: float) -> str:
-    """Write a number of a column, as :class:`Rows` holds it."""
-    if not math.isfinite(number):
-        return str(number)
-    if column.kind == "datetime":
-        unit = "D" if column.resolution % 86400 == 0 else "s"
-        return str(np.datetime64(round(number), "s").astype(f"datetime64[{unit}]")).replace("T", " ")
-    if column.kind == "timedelta":
-        return show(datetime.timedelta(seconds=number)) if abs(number) < 1e13 else f"{number:g} s"
-    return f"{number:.12g}" if column.whole else f"{number:.5g}"
+def value_of(column: NumericColumn, number: float) -> Any:
+    """Return the value that a number of a column stands for, as :class:`Rows` holds it.
+
+    Example:
+        >>> from tessflow.tables.columns import DatetimeColumn
+        >>> column = DatetimeColumn(name="day", dtype="datetime64[us]", resolution=86400)
+        >>> value_of(column, 2 * 86400.0)
+        Timestamp('1970-01-03 00:00:00')
+    """
+    steps = number / (column.resolution or 1.0)
+    return column.decode(Encoded(np.zeros(1, np.int64), np.array([steps]))).iloc[0]
 
 
 def show(value: Any) -> str:
     """Write a value of a table.
 
     Example:
-        >>> show(0.123456789), show(1234567), show(pd.Timestamp("2024-02-01")), show(None)
-        ('0.12346', '1234567', '2024-02-01', 'missing')
+        >>> show(0.123456789), show(12345.67), show(1234567), show(pd.Timestamp("2024-02-01")), show(None)
+        ('0.12346', '12345.67', '1234567', '2024-02-01', 'missing')
     """
-    if not isinstance(value, str) and pd.isna(value):
+    if is_missing(value):
         return "missing"
-    if isinstance(value, (bool, np.bool_)):
-        return str(value)
     if isinstance(value, pd.Timestamp):
         return str(value.date() if value == value.normalize() else value)
+    if isinstance(value, pd.Timedelta):
+        return str(value.to_pytimedelta())
     if isinstance(value, (float, np.floating)):
-        return f"{int(value)}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.5g}"
-    return str(value)
+        if float(value).is_integer() and abs(value) < 1e15:
+            return str(int(value))
+        words = f"{value:.12g}"
+        return words if len(words) <= _LETTERS else f"{value:.5g}"
+    return str(value.to_pandas() if isinstance(value, Interval) else value)

@@ -14,29 +14,40 @@ from torch import Tensor
 from tessflow.estimators import TabularFlow
 from tessflow.geometry import VoronoiTessellation
 from tessflow.models import MatchedFlow
-from tessflow.tables import ClassColumn, NumericColumn, TableSchema
+from tessflow.tables import NumericColumn, TableSchema
 from tessflow.viz.report.baselines import score_independent
 from tessflow.viz.report.cells import draw_cells, in_the_plane
 from tessflow.viz.report.compare import Marginal, associations, marginal
 from tessflow.viz.report.figures import draw_bars, draw_heat_map, draw_histogram
-from tessflow.viz.report.rows import Rows, class_labels
+from tessflow.viz.report.rows import Rows, class_labels, show
+from tessflow.viz.report.svg import shorten
 
 __all__ = [
-    "Card", "Cells", "Comparison", "Likelihood", "Score", "cells_section", "comparison_section", "likelihood_section",
+    "Card", "Cells", "Comparison", "Likelihood", "Score", "Unseen", "cells_section", "comparison_section",
+    "likelihood_section", "unseen_section",
 ]  # fmt: skip
 
 # Columns that are drawn, and columns whose cells are.
 COLUMNS, CELLS = 30, 12
-# Fewer rows are not worth halving.
-_FEWEST = 4
+# Fewer rows are not worth halving; columns of which it is said what was not seen, and values of each.
+_FEWEST, _NAMED, _SHOWN = 4, 10, 3
 
 
 @dataclass(frozen=True)
 class Score:
-    """The mean log-likelihood of a model, in nats, and how far it is below the fitted model's, with standard errors."""
+    """The log-likelihood of some rows.
+
+    Args:
+        name: The model.
+        mean: Its mean over all of them, in nats.
+        seen: Its mean over those with nothing unseen; None if there is none.
+        behind: How far the model is below the fitted one,
+        error: and the standard error of that.
+    """
 
     name: str
     mean: float
+    seen: float | None
     behind: float | None = None
     error: float | None = None
 
@@ -47,11 +58,39 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Unseen:
+    """What was not seen in training.
+
+    Args:
+        rows: Rows with something unseen.
+        share: Their share.
+        rest: Mean log-likelihood of the other rows; None if there is none.
+        columns: Columns that have some: in how many rows, and which values.
+        more: How many more columns have some.
+    """
+
+    rows: int
+    share: float
+    rest: float | None
+    columns: list[tuple[str, int, str]]
+    more: int
+
+
+@dataclass(frozen=True)
 class Likelihood:
-    """Likelihoods of the same rows by the model and by two simple ones; and by column, if the model says."""
+    """Likelihoods of the same rows by the model and by two simple ones; and by column, if the model says.
+
+    Args:
+        train_rows: Rows that the simple ones were fitted to.
+        test_rows: Rows that were scored.
+        unseen_rows: Those of them with something unseen.
+        scores: The likelihoods.
+        by_column: Of each column: by the fitted model, and by the two.
+    """
 
     train_rows: int
     test_rows: int
+    unseen_rows: int
     scores: list[Score]
     by_column: list[tuple[str, float, float, float]]
 
@@ -84,10 +123,36 @@ class Cells:
     cards: list[Card]
 
 
+def unseen_section(found: pd.DataFrame, table: pd.DataFrame, scores: NDArray[np.float64]) -> Unseen:
+    """Say how much of some rows was not seen in training.
+
+    Args:
+        found: Which values were not.
+        table: The rows.
+        scores: Their log-likelihoods.
+    """
+    some = found.any(axis=1).to_numpy()
+    names = [name for name in found.columns if found[name].any()]
+    columns = [(str(name), int(found[name].sum()), _some(table.loc[found[name], name])) for name in names[:_NAMED]]
+    return Unseen(
+        rows=int(some.sum()),
+        share=float(some.mean()),
+        rest=_mean(scores[~some]),
+        columns=columns,
+        more=len(names) - len(columns),
+    )
+
+
+def _some(values: pd.Series) -> str:
+    words = list(dict.fromkeys(map(show, values)))
+    return ", ".join(shorten(word, 40) for word in words[:_SHOWN]) + ", …" * (len(words) > _SHOWN)
+
+
 def likelihood_section(
     schema: TableSchema,
     encoded: Tensor,
     scores: NDArray[np.float64],
+    unseen: NDArray[np.bool_],
     by_column: pd.DataFrame | None,
     rng: np.random.Generator,
 ) -> Likelihood | None:
@@ -95,23 +160,28 @@ def likelihood_section(
     if len(encoded) < _FEWEST:
         return None
     order = rng.permutation(len(encoded))
-    train, test = encoded[order[: len(order) // 2]], encoded[order[len(order) // 2 :]]
-    scores = scores[order[len(order) // 2 :]]
+    half = order[len(order) // 2 :]
+    train, test = encoded[order[: len(order) // 2]], encoded[half]
+    scores, unseen = scores[half], unseen[half]
     independent, mixtures = (score_independent(schema, train, test, mixtures=mixed) for mixed in (False, True))
-    rows = [Score("tessflow", float(scores.mean()))]
-    for name, other in (("independent columns", independent), ("Gaussian mixtures", mixtures)):
-        gap = scores - other.sum(1)
-        with np.errstate(invalid="ignore"):  # a number far from all others may have no probability
-            error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
-        rows.append(Score(name, float(other.sum(1).mean()), float(gap.mean()), error))
+    rows = [Score("tessflow", float(scores.mean()), _mean(scores[~unseen]))]
+    for name, by_other in (("independent columns", independent), ("Gaussian mixtures", mixtures)):
+        other = by_other.sum(1)
+        gap = scores - other
+        error = float(gap.std(ddof=1)) / math.sqrt(len(gap))
+        rows.append(Score(name, float(other.mean()), _mean(other[~unseen]), float(gap.mean()), error))
     columns = []
     if by_column is not None:
-        means = by_column.iloc[order[len(order) // 2 :]].mean().to_numpy()
+        means = by_column.iloc[half].mean().to_numpy()
         columns = [
             (str(name), float(mean), float(a), float(b))
             for name, mean, a, b in zip(schema.names, means, independent.mean(0), mixtures.mean(0), strict=True)
         ]
-    return Likelihood(len(train), len(test), rows, columns)
+    return Likelihood(len(train), len(test), int(unseen.sum()), rows, columns)
+
+
+def _mean(scores: NDArray[np.float64]) -> float | None:
+    return float(scores.mean()) if len(scores) else None
 
 
 def comparison_section(schema: TableSchema, drawn: Rows, real: Rows | None) -> Comparison:
@@ -132,11 +202,12 @@ def _marginal_card(schema: TableSchema, one: Marginal, rows: int) -> Card:
     notes = []
     if one.classes.real is not None:
         notes.append(f"Total variation distance: {one.distance:.3f}, by chance about {one.by_chance(rows):.3f}")
-    if not isinstance(column, NumericColumn):
-        return Card(str(column.name), draw_bars(one, f"Shares of the classes of {column.name} in {whose}"), notes)
-    for k, label in enumerate(one.labels):
+    if one.places is None or not isinstance(column, NumericColumn):
+        return Card(str(column.name), draw_bars(one, f"Shares of the values of {column.name} in {whose}"), notes)
+    for k, (label, place) in enumerate(zip(one.labels, one.places, strict=True)):
         real = "" if one.classes.real is None else f"{one.classes.real[k]:.1%} of real rows, "
-        notes.append(f"{label[0].upper()}{label[1:]}: {real}{one.classes.drawn[k]:.1%} of drawn rows")
+        label = label.capitalize() if np.isnan(place) else label
+        notes.append(f"{label}: {real}{one.classes.drawn[k]:.1%} of drawn rows")
     return Card(str(column.name), draw_histogram(one, column, f"Histogram of {column.name} in {whose}"), notes)
 
 
@@ -162,15 +233,13 @@ def _association_cards(schema: TableSchema, drawn: Rows, real: Rows | None, plac
 
 def cells_section(model: TabularFlow, rows: Rows) -> Cells:
     """Draw the cells of the columns of classes, of those with most classes if they are many."""
-    places = _tessellated(model)
-    classes = {
-        n: column.cardinality for n, column in enumerate(model.schema_.columns) if isinstance(column, ClassColumn)
-    }
-    chosen = sorted((n for n in places if n in classes and classes[n] > 1), key=lambda n: -classes[n])
+    places, columns = _tessellated(model), model.schema_.columns
+    several = [n for n in places if not columns[n].numeric and columns[n].unseen > 1]
+    chosen = sorted(several, key=lambda n: -columns[n].cardinality)
     cards = []
     for n in chosen[:CELLS]:
-        column = model.schema_.columns[n]
-        shares = np.bincount(rows.codes[:, n], minlength=classes[n]) / len(rows)
+        column = columns[n]
+        shares = np.bincount(rows.codes[:, n], minlength=column.cardinality) / len(rows)
         tessellation, place = places[n]
         points = in_the_plane(tessellation.variable(place).anchors)
         picture = draw_cells(points, class_labels(column), shares, f"Cells of the classes of {column.name}")

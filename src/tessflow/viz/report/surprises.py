@@ -10,14 +10,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tessflow.estimators import TabularFlow
-from tessflow.tables import NumericColumn
+from tessflow.tables import TableSchema
 from tessflow.viz.report.rows import class_labels, show
 from tessflow.viz.report.svg import shorten
 
-__all__ = ["Surprise", "SurprisingRow", "surprising_rows"]
+__all__ = ["Surprise", "SurprisingRow", "shown_names", "surprising_rows"]
 
 # Columns named for each row, if they are so many nats to blame; classes for each column, and letters for each value.
 _COLUMNS, _NATS, _CLASSES, _LETTERS = 3, 0.1, 3, 60
+# Chance from which on a class is named, a single number beside a range, and above which that of numbers is not.
+_LIKELY, _OFTEN, _SURE = 0.01, 0.1, 0.995
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,14 @@ class Surprise:
 
 @dataclass(frozen=True)
 class SurprisingRow:
-    """A row, with its log-likelihood in nats and the values that are most to blame; of none if the model is no sum."""
+    """A row.
+
+    Args:
+        index: Its name.
+        score: Its log-likelihood, in nats.
+        values: What it holds: keys, then all columns.
+        surprises: The values that are most to blame; none if the model is no sum over columns.
+    """
 
     index: str
     score: float
@@ -59,14 +68,18 @@ def surprising_rows(
 
     Args:
         model: The model.
-        table: The rows.
+        table: The rows, with the names of the schema, perhaps with keys.
         scores: Their log-likelihoods.
         by_column: What each column adds to them; None if the model does not say.
         rows: How many to return.
     """
-    chosen = np.argsort(scores, kind="stable")[:rows]
+    schema, chosen = model.schema_, np.argsort(scores, kind="stable")[:rows]
     few = table.iloc[chosen]
-    values = pd.DataFrame(model.schema_.decode(model.schema_.encode(few)))
+    shown = shown_names(schema, few)
+    unseen = model.find_unseen(few).reindex(columns=shown, fill_value=False)
+    words = {
+        name: [_word(value, unseen=new) for value, new in zip(few[name], unseen[name], strict=True)] for name in shown
+    }
     blamed: list[list[tuple[int, float]]] = [[] for _ in chosen]
     expected: dict[int, list[str]] = {}
     if by_column is not None:
@@ -77,10 +90,21 @@ def surprising_rows(
         expected = {n: _expected(model, few, n) for n in sorted({n for pairs in blamed for n, _ in pairs})}
     found = []
     for row, place in enumerate(chosen):
-        words = [shorten(show(values.iat[row, n]), _LETTERS) for n in range(values.shape[1])]
-        why = [Surprise(model.schema_.names[n], words[n], nats, expected[n][row]) for n, nats in blamed[row]]
-        found.append(SurprisingRow(show(table.index[place]), float(scores[place]), words, why))
+        why = [
+            Surprise(schema.names[n], words[schema.names[n]][row], nats, expected[n][row]) for n, nats in blamed[row]
+        ]
+        values = [words[name][row] for name in shown]
+        found.append(SurprisingRow(show(table.index[place]), float(scores[place]), values, why))
     return found
+
+
+def shown_names(schema: TableSchema, table: pd.DataFrame) -> list[str | int]:
+    """Return what columns of rows are shown: keys that they have, then all that are modelled."""
+    return [*(key.name for key in schema.keys if key.name in table), *schema.names]
+
+
+def _word(value: Any, *, unseen: bool) -> str:
+    return shorten(show(value), _LETTERS) + " (not seen in training)" * unseen
 
 
 def _expected(model: TabularFlow, table: pd.DataFrame, n: int) -> list[str]:
@@ -89,21 +113,20 @@ def _expected(model: TabularFlow, table: pd.DataFrame, n: int) -> list[str]:
     if not model.model_.any_order or n in model.model_.conditionals.uncelled:
         return [""] * len(table)
     conditional = model.conditional(table, column.name)
-    chances, labels = conditional.probabilities().to_numpy(), class_labels(column)
-    between = [""] * len(table)
-    if isinstance(column, NumericColumn):
-        quantiles = conditional.quantiles()
-        between = [_between(*quantiles.iloc[row]) for row in range(len(table))]
-    words = []
-    for row, chance in enumerate(chances):
-        likely = np.argsort(-chance, kind="stable")[:_CLASSES]
-        parts = []
-        for k in likely:
-            what = between[row] if between[row] and k == 0 else shorten(labels[k], _LETTERS)
-            if chance[k] >= 0.01 or k == likely[0]:
-                parts.append(what if chance[k] > 0.995 and between[row] else f"{what} ({chance[k]:.0%})")
-        words.append("; ".join(parts))
-    return words
+    chances = conditional.probabilities().to_numpy().copy()
+    labels = [[shorten(label, _LETTERS) for label in class_labels(column)] for _ in chances]
+    if column.numeric:
+        for row, quantiles in enumerate(conditional.quantiles().itertuples(index=False)):
+            if chances[row, 0] >= _LIKELY:  # else a few single numbers are all there is
+                numbers = chances[row, list(column.fillable)]
+                chances[row, list(column.fillable)] = [numbers.sum(), *(numbers[1:] * (numbers[1:] >= _OFTEN))]
+                labels[row][0] = _between(*quantiles)
+    return [_most_likely(*row, numeric=column.numeric) for row in zip(chances, labels, strict=True)]
+
+
+def _most_likely(chance: NDArray[np.float64], labels: list[str], *, numeric: bool) -> str:
+    likely = [k for k in np.argsort(-chance, kind="stable")[:_CLASSES] if chance[k] >= _LIKELY or k == chance.argmax()]
+    return "; ".join(labels[k] if numeric and chance[k] > _SURE else f"{labels[k]} ({chance[k]:.0%})" for k in likely)
 
 
 def _between(low: Any, middle: Any, high: Any) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from tessflow.tables import NumericColumn
+from tessflow.viz.report.rows import value_of
 
 __all__ = ["Scale", "element", "figure", "shorten", "text", "ticks", "time_ticks"]
 
@@ -81,14 +83,21 @@ def ticks(low: float, high: float, count: int = 4, *, whole: bool = False) -> li
     found = MaxNLocator(count, integer=whole).tick_values(low, high)
     places = [float(place) for place in found if low <= place <= high]
     if len(places) < 2:
-        return [(place, f"{place:.4g}") for place in places]
+        return [(place, _digits(place, 4)) for place in places]
     step = places[1] - places[0]
     places = [place if abs(place) > 1e-9 * step else 0.0 for place in places]
     for digits in range(3, 18):
-        words = [f"{place:.{digits}g}" for place in places]
+        words = [_digits(place, digits) for place in places]
         if np.allclose([float(word) for word in words], places, rtol=0, atol=step / 100):
             break
     return list(zip(places, words, strict=True))
+
+
+def _digits(number: float, digits: int) -> str:
+    """Write a number with so many digits, without a power of ten if it is of common size."""
+    if number and not 1e-4 <= abs(number) < 1e7:
+        return f"{number:.{digits}g}"
+    return np.format_float_positional(number, precision=digits, fractional=False, trim="-")
 
 
 def time_ticks(column: NumericColumn, low: float, high: float) -> tuple[list[tuple[float, str]], str]:
@@ -100,7 +109,7 @@ def time_ticks(column: NumericColumn, low: float, high: float) -> tuple[list[tup
     if column.kind == "datetime":
         by_day = high - low > 2 * 86400
         places = [low + (high - low) * share for share in (1 / 6, 1 / 2, 5 / 6)]
-        words = [str(np.datetime64(round(place), "s")) for place in places]
-        short = [word[:-9] if by_day else word[-8:] for word in words]
-        return list(zip(places, short, strict=True)), "" if by_day else words[1][:-9]
+        days, clocks = zip(*(pd.Timestamp(value_of(column, x)).isoformat().split("T") for x in places), strict=True)
+        short = days if by_day else [clock[:8] for clock in clocks]
+        return list(zip(places, short, strict=True)), "" if by_day else days[1]
     return ticks(low, high, whole=column.whole and column.resolution.is_integer()), ""
