@@ -50,8 +50,9 @@ def small():
     rng = np.random.default_rng(0)
     a, b, c = rng.integers(0, 3, 8000), rng.integers(0, 2, 8000), rng.integers(0, 3, 8000)
     table = pd.DataFrame({"a": a, "b": b, "c": np.where(rng.random(8000) < 0.5, a * b, c)})
+    kinds = {name: pd.CategoricalDtype(range(5), ordered=True) for name in "abc"}
     model = TabularFlow(max_steps=900, hidden_features=(64, 64), dropout=0.0, patience=None, random_state=0)
-    model.fit(table)
+    model.fit(table.astype(kinds))
     # Four is something not seen: whatever it is.
     every = pd.DataFrame(itertools.product([*range(3), 4], [0, 1, 4], [*range(3), 4]), columns=["a", "b", "c"])
     every = every.astype(kinds)

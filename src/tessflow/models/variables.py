@@ -108,7 +108,7 @@ class Variable:
         """The first logit of the last class, beside 0 of all others."""
         if not self.reserve:
             return 0.0
-        share = min(max(self.reserve if self.expected is None else self.expected, 1e-9), 0.5)
+        share = min(max(self.reserve if self.expected is None else self.expected, 1e-9), 0.999)
         return math.log(share * max(self.classes - 1, 1) / (1 - share))
 
     @property
