@@ -40,7 +40,7 @@ class Grid:
         """Return the nearest whole number of steps, none beyond float64; the values themselves with resolution 0."""
         if not self.resolution:
             return values
-        steps = np.rint(self.steps(values))
+        steps = np.rint(self.steps(values)) + 0.0  # which turns -0 into 0
         most = np.finfo(np.float64).max
         return np.where(np.isinf(values), steps, np.clip(steps, -most, most))
 

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["quantile_scale", "standard_scale"]
+__all__ = ["gathered", "quantile_scale", "score_of", "standard_scale"]
 
 INTERIOR = 64
 """Most evenly spaced quantiles."""
@@ -20,6 +20,17 @@ TAIL = 5
 
 LARGEST, SMALLEST = 1e300, 1e-300
 """What knots are clipped to, and how far apart they are at least: within, no slope overflows."""
+
+
+def gathered(numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return distinct numbers, ascending, and how often each comes.
+
+    Example:
+        >>> gathered(np.array([3.0, 1.0, 3.0]), np.array([2, 5, 1]))
+        (array([1., 3.]), array([5, 3]))
+    """
+    distinct, place = np.unique(numbers, return_inverse=True)
+    return distinct, np.bincount(place, weights=counts, minlength=len(distinct)).astype(np.int64)
 
 
 def quantile_scale(
@@ -106,3 +117,16 @@ def standard_scale(
     if high - low < SMALLEST:
         low, high = sorted((low * (1 - 1e-9), high * (1 + 1e-9)))
     return (low, high), (-1.0, 1.0)
+
+
+def score_of(value: float, knots: tuple[float, ...], scores: tuple[float, ...]) -> float:
+    """Return the score of a value, beyond the outermost knots in a straight line.
+
+    Example:
+        >>> score_of(5.0, (1.0, 3.0), (-1.0, 1.0)), score_of(0.0, (1.0, 3.0), (-1.0, 1.0))
+        (3.0, -2.0)
+    """
+    if knots[0] <= value <= knots[-1]:
+        return float(np.interp(value, knots, scores))
+    end, inner = (0, 1) if value < knots[0] else (-1, -2)
+    return scores[end] + (value - knots[end]) * (scores[inner] - scores[end]) / (knots[inner] - knots[end])

@@ -50,8 +50,10 @@ class Tally:
         self._random = np.random.default_rng(0)
         self._sample = np.empty((2, 0))  # random keys and their numbers
         self.counted = 0  # finite numbers
-        # Of each resolution, from coarse to fine: rows that are no multiples, and those too large to tell.
-        self._off = np.zeros((2, DECIMALS + 1), np.int64)
+        self._nonzero = 0
+        # Of each resolution, from coarse to fine: rows that are no multiples, those too large to tell, and those that
+        # are taken for 0, but are not.
+        self._off = np.zeros((3, DECIMALS + 1), np.int64)
 
     def add(self, series: pd.Series) -> None:
         """Take in the rows of a batch.
@@ -126,8 +128,8 @@ class Tally:
         Returns:
             In the units of `numbers`: of times, a number of microseconds.
         """
-        for resolution, off, undecided in zip(self._resolutions, *self._off, strict=False):
-            if off <= allowed * self.counted and 2 * undecided <= self.counted:
+        for resolution, off, undecided, lost in zip(self._resolutions, *self._off, strict=False):
+            if off <= allowed * self.counted and 2 * undecided <= self.counted and 2 * lost <= self._nonzero:
                 return float(resolution)
         return 0.0
 
@@ -213,6 +215,7 @@ class Tally:
         finite, times = floats[is_finite], counts.to_numpy()[is_finite]
         self.infinities.update(floats[~is_finite].tolist())
         self.counted += int(times.sum())
+        self._nonzero += int(times[finite != 0].sum())
         if len(finite):
             self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
         whole = cells.dtype.kind != "f"
@@ -223,7 +226,8 @@ class Tally:
             grid = Grid(resolution)
             undecided = grid.is_undecided(finite, epsilon)
             off = grid.is_off(finite, epsilon / 2) & ~undecided
-            self._off[:, place] += times[off].sum(), times[undecided].sum()
+            lost = (finite != 0) & (grid.count(finite) == 0) & ~off
+            self._off[:, place] += times[off].sum(), times[undecided].sum(), times[lost].sum()
         keys = self._random.random(len(cells))
         sample = np.concatenate([self._sample, [keys, cells.astype(np.float64)]], axis=1)
         if sample.shape[1] > SAMPLE:
