@@ -130,19 +130,21 @@ def _order(pair: tuple[Any, Any], names: Sequence[Any]) -> str:
     return _flow(words if _pairs(words, names) == [pair] else pair)
 
 
-def sentence(error: ValidationError, columns: list[dict[str, Any]]) -> str:
-    """Say the first thing that is wrong: in which column and field, and what came."""
+def sentence(error: ValidationError, content: dict[str, Any]) -> str:
+    """Say the first thing that is wrong with fields of a schema: in which column and field, and what came."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
-    if first["loc"][:1] != ("columns",):
+    part = first["loc"][0] if first["loc"] else None
+    if part not in ("columns", "keys"):
         return f": {message}"
+    columns = content[part]
     location = [part for part in first["loc"][1:] if isinstance(part, (int, str))]
     name = "" if not location else f", column {columns[int(location[0])].get('name', location[0])!r}"
     kind = columns[int(location[0])].get("kind") if location else None
     if first["type"].startswith("union_tag"):
         return f"{name}: kind: must be {KINDS}, got {kind!r}"
-    # Beyond the position is the kind, a class of the union; then the field, and places inside it.
-    field = "".join(f": {part}" for part in location[2:3])
+    # Beyond the position is the kind, but of keys, a class of the union; then the field, and places inside it.
+    field = "".join(f": {place}" for place in (location[1:2] if part == "keys" else location[2:3]))
     if not field:
         return f": {message}"
     if first["type"] == "missing":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 
 import numpy as np
@@ -112,7 +113,7 @@ def standard_scale(
     scale = 2 * (float(np.sqrt(weights @ (halves - half) ** 2)) * size)
     if scale == 0:
         scale = 1.0 if whole else abs(mean) or 1.0
-    scale = max(scale, float(np.spacing(abs(mean))), SMALLEST, 0.5 if whole else 0)
+    scale = max(scale, math.ulp(mean), SMALLEST, 0.5 if whole else 0)
     low, high = (float(np.clip(mean + side * scale, -LARGEST, LARGEST)) for side in (-1, 1))
     if high - low < SMALLEST:
         low, high = sorted((low * (1 - 1e-9), high * (1 + 1e-9)))

@@ -230,7 +230,7 @@ class TableSchema(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise ValueError(f"{where}{declared.sentence(error, content['columns'])}") from error
+            raise ValueError(f"{where}{declared.sentence(error, content)}") from error
 
     def position(self, name: str | int) -> int:
         """Return the place of a column among the columns, and so among the codes.
