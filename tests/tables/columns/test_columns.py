@@ -1,12 +1,13 @@
 """What holds of columns of every kind: they come back, survive files, and what was not seen is one event."""
 
+import math
 from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from column_cases import COLUMNS, Case
+from column_cases import COLUMNS, DAY, Case
 from pandas.testing import assert_frame_equal
 
 from tessflow.tables import TableSchema
@@ -27,6 +28,45 @@ def test_every_kind_has_cases():
         assert any(None in case.unseen for case in cases), kind
         assert any(case.alien for case in cases), kind
         assert any(case.rows.isna().any() for case in cases), kind
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "resolution"),
+    [
+        (range(3), "number", 1),
+        (range(1000), "number", 1),
+        ([*map(float, range(65)), math.nan], "number", 1),
+        ([0.5, 1, 1.5] * 20, "number", 0.1),
+        ([1 / 7, 2 / 7] * 20, "number", 0),
+        ([k / 100 for k in range(100)], "number", 0.01),
+        ([k / 100 for k in range(100)] * 20 + [0.995], "number", 0.01),  # one in 2001 has more decimals
+        ([k / 100 for k in range(100)] * 3 + [0.995], "number", 0.001),
+        ([k / 10**6 for k in range(100)], "number", 1e-6),
+        ([k / 10**7 for k in range(100)], "number", 0),
+        ([1.5, None, 1.5], "number", 0.1),
+        ([math.inf, math.inf], "number", 1),
+        ([1e300, -1e300], "number", 0),
+        (range(2**60, 2**60 + 99), "number", 1),
+        (pd.Series(range(2**64 - 9, 2**64), dtype="uint64"), "number", 1),
+        ([DAY] * 3, "datetime", 86400),
+        (pd.Series([DAY, pd.NaT]).dt.tz_localize("Europe/Berlin"), "datetime", 3600),
+        (pd.to_timedelta([90, 90], unit="s"), "timedelta", 1),
+        ([DAY, DAY + pd.Timedelta("1h")], "datetime", 3600),
+        (pd.to_timedelta([1500, 90000], unit="ms"), "timedelta", 0.001),
+        ([True, False], "boolean", None),
+        ([pd.NaT, pd.NaT], "categorical", None),
+        ([math.nan], "categorical", None),
+        ([str(n) for n in range(200)], "categorical", None),
+        (pd.Categorical([1, 2]), "categorical", None),
+        (pd.Categorical([1, 2], ordered=True), "ordinal", None),
+        (pd.cut([1, 2], 2), "ordinal", None),
+    ],
+)
+def test_rules(values, kind, resolution):
+    column = TableSchema.infer(pd.DataFrame({"x": values})).columns[0]
+    assert column.kind == kind
+    assert isinstance(column, NumericColumn) == (resolution is not None)
+    assert getattr(column, "resolution", None) == resolution
 
 
 @CASES

@@ -102,7 +102,7 @@ class ClassColumn(BaseColumn):
     @property
     def measure(self) -> str:
         """What log-likelihoods of the column are."""
-        return f"probabilities of {len(self.values)} classes"
+        return f"probabilities of {len(self.values)} class{'es' * (len(self.values) != 1)}"
 
     @property
     def labels(self) -> tuple[object, ...]:
