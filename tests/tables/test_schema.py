@@ -167,6 +167,8 @@ def test_a_table_becomes_codes_then_numbers_in_the_order_of_the_columns():
         np.array([["a", "bc"], ["def", "bc"]]),
         np.array([["a", 1, None], ["b", 2, True]], dtype=object),
         np.array([[1.0, np.nan], [2.0, 3.0]]),
+        np.array([[2**60, 2**60 + 1], [2**60 + 1, 5]] * 10),
+        np.array([[2**64 - 1], [2**63 + 1]] * 10, dtype=np.uint64),
         *((RNG.normal(size=(100, 2)) * 1000).astype(dtype) for dtype in ("float64", "float32", "int64", "object")),
     ],
 )

@@ -15,6 +15,7 @@ from tessflow.tables.tally import Tally
 
 DAY = pd.Timestamp("2024-02-29")
 BIG = 2**60
+RNG = np.random.default_rng(0)
 
 CELLS = {
     "int64": st.integers(-(2**40), 2**40),
@@ -169,3 +170,11 @@ def test_beyond_the_caps_a_sample_stands_for_the_rows():
     assert np.array(real.knots) == pytest.approx(real.scores, abs=0.35)
     assert np.interp(5000, count.knots, count.scores) == pytest.approx(0, abs=0.1)
     assert_frame_equal(schema.decode(schema.encode(frame)), frame, check_exact=True)
+
+
+@pytest.mark.usefixtures("small_caps")
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "Int64", "object"])
+def test_frequent_ids_of_a_sample_are_exact(dtype):
+    ids = RNG.permutation([*([BIG + 1] * 500), *([BIG + 2] * 400), *(BIG + 10**9 * np.arange(1, 9_101))])
+    batches = [pd.DataFrame({"x": pd.Series(ids[start : start + 999], dtype=dtype)}) for start in range(0, 10_000, 999)]
+    assert TableSchema.infer(batches).columns[0].atoms == (BIG + 1, BIG + 2)

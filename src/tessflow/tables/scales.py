@@ -60,7 +60,7 @@ def quantile_scale(
     total = int(counts.sum())
     below = np.cumsum(counts) - counts
     if whole:
-        places = np.floor((values[:-1] + values[1:]) / 2) + 0.5
+        places = np.floor(values[:-1] / 2 + values[1:] / 2) + 0.5
         ranks = below[1:] / total
     else:
         places, ranks = values, (below + counts / 2) / total

@@ -45,6 +45,14 @@ def test_the_resolution_is_the_coarsest_unit_whatever_rows_are_drawn(unit, step,
             assert column(values.sample(60, random_state=seed)).resolution == step
 
 
+def test_the_first_microseconds_of_a_day_are_off_it():
+    column_of = column(pd.Timestamp("2024-01-01") + pd.Series(pd.to_timedelta(np.arange(200) * 17, unit="us")))
+    assert column_of.resolution == 1e-6
+    bounded = declared("kind: timedelta, resolution: 86400, minimum: P1D", [pd.Timedelta(days=1)] * 2)
+    with pytest.raises(ValueError, match="below its minimum P1DT0H0M0S"):
+        bounded.encode(pd.DataFrame({"x": [pd.Timedelta(days=1) - pd.Timedelta(1, "us")]}))
+
+
 def test_one_in_a_thousand_may_be_off():
     days = pd.Series([DAY + pd.Timedelta(n, "D") for n in range(2000)])
     days[::1000] += pd.Timedelta(10, "h")

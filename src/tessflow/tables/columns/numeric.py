@@ -344,7 +344,7 @@ class NumericColumn(BaseColumn):
 
     def _is_beyond(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which values, as they are read, are beyond a bound by more than rounding, or in a cell that is."""
-        (least, most), (low, high), noise = self._ends, self.bounds, NOISE * self._grid.resolution
+        (least, most), (low, high), noise = self._ends, self.bounds, NOISE * self.resolution
         counts = self._grid.count(values)
         return (values < least - noise) | (values > most + noise) | (counts < low) | (counts > high)
 
