@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from tessflow.tables import Column, NumberColumn, TableSchema
+from tessflow.tables import ClassColumn, NumberColumn, NumericColumn, TableSchema
 
 FRAME = pd.DataFrame(
     {
@@ -20,6 +20,7 @@ FRAME = pd.DataFrame(
         "size": pd.Categorical(["S", "L"] * 100, categories=["S", "M", "L"], ordered=True),
         "day": pd.Timestamp("2024-01-01") + pd.to_timedelta(np.maximum(0, np.arange(-40, 160)), unit="D"),
         "wait": pd.to_timedelta(np.arange(200), unit="min"),
+        "id": np.arange(200) % 2 + 2**60,
         7: [True, False] * 100,
     }
 )
@@ -29,14 +30,15 @@ def test_what_is_written_is_read_and_completed_to_the_same():
     schema = TableSchema.infer(FRAME)
     text = schema.to_yaml()
     declared = TableSchema.from_yaml(text)
-    assert not any(column.is_fitted for column in declared.columns if isinstance(column, NumberColumn))
+    assert not any(column.is_fitted for column in declared.columns if isinstance(column, NumericColumn))
     assert declared.fitted(FRAME) == schema
     assert declared.fitted(iter([FRAME[:70], FRAME[70:]])) == schema
-    assert "knots" not in text
+    assert all(field not in text for field in ("knots", "scores", "rows:", "once"))
     assert text.startswith("# Edit ")
-    assert (
-        "- name: price\n  kind: number\n  dtype: float64\n  resolution: 0.01\n  atoms: [0.0]\n- name: height\n" in text
-    )
+    price = "- name: price\n  kind: number\n  dtype: float64\n  resolution: 0.01\n  atoms: [0]\n  minimum: 0.0\n"
+    assert price + "  beyond: unseen\n- name: height\n" in text
+    assert "  atoms: [1152921504606846976, 1152921504606846977]\n" in text
+    assert "  minimum: P0DT0H0M0S\n" in text
     assert "  atoms: ['2024-01-01T00:00:00']\n" in text
     assert "  values: [owl, wren, 'yes']\n" in text
 
@@ -58,12 +60,12 @@ def test_a_file_is_read(tmp_path):
         st.lists(st.integers(), min_size=1, unique=True),
         st.lists(st.floats(allow_nan=False), min_size=1, unique=True),
     ),
-    st.lists(st.floats(allow_nan=False), unique=True),
+    st.lists(st.one_of(st.floats(allow_nan=False), st.integers(-(2**70), 2**70)), unique=True),
 )
 def test_any_names_values_and_atoms_survive(name, values, atoms):
     columns = (
-        Column(name=name, kind="ordinal", dtype="object", values=tuple(values), missing="None"),
-        NumberColumn(name=f"{name}+", kind="number", dtype="float64", atoms=tuple(atoms), scaling="standard"),
+        ClassColumn(name=name, kind="ordinal", dtype="object", values=tuple(values), missing="None"),
+        NumberColumn(name=f"{name}+", dtype="float64", atoms=tuple(atoms), scaling="standard"),
     )
     schema = TableSchema(columns=columns)
     assert TableSchema.from_yaml(schema.to_yaml()) == schema
@@ -85,14 +87,15 @@ columns:
     )
     schema = TableSchema.from_yaml(text).fitted(frame)
     assert schema.names == ("day", "eggs", "price")
-    assert schema.columns[1] == Column(name="eggs", kind="categorical", dtype="int64", values=(1, 3))
+    eggs = ClassColumn(name="eggs", kind="categorical", dtype="int64", values=(1, 3), rows=3, once=1)
+    assert schema.columns[1] == eggs
     rows = schema.encode(frame)
     assert rows.tolist() == [[1, 1, 0, 0, 1], [0, 0, 0, 474792, 50], [0, 1, 0, 474864, 20]]
     assert_frame_equal(schema.decode(rows), frame[["day", "eggs", "price"]])
 
 
 def test_a_declared_schema_must_be_completed_first():
-    schema = TableSchema.from_yaml("columns:\n- {name: a, kind: integer}\n- {name: x, kind: number}\n")
+    schema = TableSchema.from_yaml("columns:\n- {name: a, kind: categorical}\n- {name: x, kind: number}\n")
     for use in (lambda: schema.variables, lambda: schema.encode([[1, 2]]), lambda: schema.decode([[0, 0, 1.0]])):
         with pytest.raises(ValueError, match=r"column 'a' is declared only: complete the schema with fitted\(table\)"):
             use()
@@ -104,19 +107,25 @@ def test_a_declared_schema_must_be_completed_first():
         ("kind: number", ["a"], "is declared as number, but holds strings"),
         ("kind: number", [1.5, None], "missing values, which the schema does not declare: add 'missing: nan'"),
         ("kind: number", [1.5, math.inf], "has the value inf, which is not among the atoms"),
-        ("kind: number, resolution: 0.5", [1.5, 1.25], "has the value 1.25, no multiple of its resolution 0.5"),
         ("kind: datetime, resolution: 86400", [1.5], "is declared as datetime, but holds numbers"),
-        ("kind: integer", ["a"], "is declared as integer, but holds strings"),
+        ("kind: number", pd.Categorical([1, 2]), "is declared as number, but holds categories"),
+        ("kind: timedelta, resolution: 1", pd.to_datetime(["2024-01-01"]), "as timedelta, but holds datetimes"),
         ("kind: boolean", [1, 0], "is declared as boolean, but holds numbers"),
-        ("kind: integer, values: [1, 2]", [1, 3], "has the value 3, which is not among the values of the schema"),
+        ("kind: categorical, values: [1, 2]", [1, 3], "has the value 3, which is not among the values of the schema"),
         ("kind: categorical, values: [1, 2]", ["1"], "holds strings, but the schema lists numbers"),
-        ("kind: integer, values: [1, 2]", [1, None], "missing values, which the schema does not declare"),
+        ("kind: ordinal, values: [1, 2]", [1, None], "missing values, which the schema does not declare"),
     ],
 )
 def test_rows_that_contradict_the_declaration_are_refused(column, values, message):
     schema = TableSchema.from_yaml(f"columns:\n- {{name: x, {column}}}\n")
     with pytest.raises(ValueError, match=f"column 'x' .*{message}"):
         schema.fitted(pd.DataFrame({"x": values}))
+
+
+def test_values_off_a_declared_grid_are_in_its_cells():
+    schema = TableSchema.from_yaml("columns:\n- {name: x, kind: number, resolution: 0.5}\n")
+    frame = pd.DataFrame({"x": [1.5, 1.3]})
+    assert schema.fitted(frame).encode(frame)[:, 1].tolist() == [3, 3]
 
 
 def test_columns_must_be_those_of_the_table():
@@ -132,8 +141,9 @@ def test_columns_must_be_those_of_the_table():
         ("- 1\n- 2\n", "needs a list 'columns'"),
         ("columns: {}\n", "needs a list 'columns'"),
         ("columns:\n- a\n", "needs a list 'columns'"),
-        ("columns:\n- {name: a, kind: integer}\nrows: 3\n", "has the field 'rows'"),
+        ("columns:\n- {name: a, kind: number}\nrows: 3\n", "has the field 'rows'"),
         ("columns:\n- {name: a, kind: complex}\n", "column 'a': kind: must be categorical, .*, got 'complex'"),
+        ("columns:\n- {name: a, kind: integer}\n", "column 'a': kind: must be categorical, .*, got 'integer'"),
         ("columns:\n- {name: a}\n", "column 'a': kind: must be .*, got None"),
         ("columns:\n- {kind: number}\n", "column 0: name: is missing"),
         (
@@ -148,12 +158,21 @@ def test_columns_must_be_those_of_the_table():
         ("columns:\n- {name: a, kind: number, missing: 0}\n", "column 'a': missing: .*'None', 'nan' or 'NA', got 0"),
         ("columns:\n- {name: a, kind: number, atoms: [b]}\n", "column 'a': atoms: .*, got 'b'"),
         ("columns:\n- {name: a, kind: number, knots: [0, 1]}\n", "column 'a': knots are read off the rows"),
-        ("columns:\n- {name: a, kind: integer, values: [1, 1]}\n", ": column 'a' needs distinct values"),
+        ("columns:\n- {name: a, kind: number, rows: 7}\n", "column 'a': rows are read off the rows"),
+        ("columns:\n- {name: a, kind: number, minimum: low}\n", "column 'a': minimum: .*, got 'low'"),
+        ("columns:\n- {name: a, kind: number, minimum: 1, maximum: 0}\n", "column 'a' has no number between"),
+        ("columns:\n- {name: a, kind: number, beyond: no}\n", "column 'a': beyond: .*'error' or 'unseen', got False"),
+        ("columns:\n- {name: a, kind: ordinal, values: [1, 1]}\n", ": column 'a' needs distinct values"),
         (
             "columns:\n- {name: a, kind: datetime, resolution: 1, atoms: [soon]}\n",
             "column 'a': atoms: 'soon' is no datetime",
         ),
-        ("columns:\n- {name: a, kind: integer}\n- {name: a, kind: number}\n", "distinct names"),
+        (
+            "columns:\n- {name: a, kind: datetime, resolution: 1, minimum: 13/02/2024}\n",
+            "column 'a': minimum: '13/02/2024' is no datetime",
+        ),
+        ("columns:\n- {name: a, kind: datetime}\n", "column 'a' holds times, whose resolution is whole microseconds"),
+        ("columns:\n- {name: a, kind: ordinal}\n- {name: a, kind: number}\n", "distinct names"),
         ("columns:\n- !!python/object/apply:os.system [ls]\n", "is no YAML in line 2"),
     ],
 )

@@ -158,9 +158,9 @@ def test_a_word_that_does_not_fit_is_named(tmp_path, text, words, message):
     [
         ('kind: number, decimal: ",", thousands: ","', "has ',' both as its decimal mark and between thousands"),
         ('kind: number, decimal: ";"', "decimal: .* got ';'"),
-        ("kind: number, format: '%Y'", "is declared as number, but 'format' is for datetimes"),
-        ("kind: datetime, resolution: 1, percent: true", "is declared as datetime, but 'percent' is for numbers"),
-        ("kind: timedelta, resolution: 1, format: '%H'", "is declared as timedelta, but 'format'"),
+        ("kind: number, format: '%Y'", "column 'a': format: is no field of a column of kind number"),
+        ("kind: datetime, resolution: 1, percent: true", "percent: is no field of a column of kind datetime"),
+        ("kind: timedelta, resolution: 1, format: '%H'", "format: is no field of a column of kind timedelta"),
         ("kind: number, currency: '5'", "has the currency '5': give a sign or a word without digits"),
         ("kind: number, currency: ''", "has the currency ''"),
         ("kind: number, currency: €, percent: true", "both a currency and percent"),

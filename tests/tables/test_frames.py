@@ -46,7 +46,9 @@ def test_an_array_of_which_nothing_is_masked_is_an_array():
 def test_masked_cells_in_rows_and_in_a_schema():
     assert as_frame([np.ma.array([1, 2], mask=[True, False]), [3, 4]])[0].isna().to_numpy().tolist()[0] == [True, False]
     array = np.ma.array([[BIG, 1], [2, 3], [BIG, 1]], mask=[[False, True], [False, False], [False, False]])
-    schema = TableSchema.infer(array)
-    assert schema.columns[0].values == (2, BIG)
+    schema = TableSchema.infer(np.ma.concatenate([array] * 10))
+    assert schema.columns[0].atoms == (2, BIG)
     assert schema.columns[1].missing == "NA"
-    assert schema.encode(array).tolist() == [[1, 2], [0, 1], [1, 0]]
+    assert schema.encode(array)[:, :2].tolist() == [[2, 3], [1, 2], [2, 1]]
+    with pytest.raises(ValueError, match=r"column 0 has in row 0 .* a missing value, but none was seen"):
+        schema.encode(np.ma.array(array, mask=[[True, False]] * 3), unseen="error")

@@ -47,11 +47,12 @@ def to_yaml(
                     fields[field] = words if field == "atoms" else words[0]
         for mark, (field, value) in zip(["- ", *["  "] * len(fields)], fields.items(), strict=False):
             lines.append(f"{mark}{field}: {_flow(value)}")
+    names = [column.name for column in columns]
     if order:
-        lines += ["order:", *(f"- {_flow(ORDER.join(map(str, pair)))}" for pair in order)]
+        lines += ["order:", *(f"- {_order(pair, names)}" for pair in order)]
     elif suggested:
         lines.append("# It holds in all rows that (take the # away to make it a rule):")
-        lines += ["# order:", *(f"# - {_flow(ORDER.join(map(str, pair)))}" for pair in suggested)]
+        lines += ["# order:", *(f"# - {_order(pair, names)}" for pair in suggested)]
     return "\n".join(lines) + "\n"
 
 
@@ -86,8 +87,11 @@ def read(source: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
             _read_times(place, column)
     keys = [column for column in columns if column.get("kind") == "key"]
     modelled = [column for column in columns if column.get("kind") != "key"]
-    order = [_pair(where, text, [column.get("name") for column in modelled]) for text in content.get("order") or ()]
-    return where, {"columns": modelled, "keys": keys, "order": order}
+    order = content.get("order") or []
+    if not isinstance(order, list):
+        raise ValueError(f"{where} needs a list 'order', such as [start <= end], got {order!r}")
+    names = [column.get("name") for column in modelled]
+    return where, {"columns": modelled, "keys": keys, "order": [_pair(where, pair, names) for pair in order]}
 
 
 def _read_times(place: str, column: dict[str, Any]) -> None:
@@ -104,30 +108,43 @@ def _read_times(place: str, column: dict[str, Any]) -> None:
             raise ValueError(f"{place}: {field}: {error}") from error
 
 
-def _pair(where: str, text: object, names: list[Any]) -> tuple[Any, Any]:
+def _pair(where: str, order: object, names: Sequence[Any]) -> tuple[Any, Any]:
     """Read an order of two columns."""
-    parts = str(text).split(ORDER)
-    for cut in range(1, len(parts)):  # a name may hold the mark
-        pair = [ORDER.join(parts[:cut]).strip(), ORDER.join(parts[cut:]).strip()]
-        known = [[name for name in names if str(name) == part] for part in pair]
-        if all(known):
-            return known[0][0], known[1][0]
-    raise ValueError(f"{where}: an order is written 'start <= end', with the names of two columns, got {text!r}")
+    if isinstance(order, list) and len(order) == 2 and all(name in names for name in order):
+        return order[0], order[1]
+    if pairs := _pairs(order, names):
+        return pairs[0]
+    raise ValueError(f"{where}: an order is written 'start <= end', with the names of two columns, got {order!r}")
 
 
-def sentence(error: ValidationError, columns: list[dict[str, Any]]) -> str:
-    """Say the first thing that is wrong: in which column and field, and what came."""
+def _pairs(order: object, names: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Return all pairs of columns that the words for an order may mean: a name may hold the mark, or be a number."""
+    parts = str(order).split(ORDER)
+    cuts = [[ORDER.join(side).strip() for side in (parts[:cut], parts[cut:])] for cut in range(1, len(parts))]
+    return [(one, other) for cut in cuts for one in names for other in names if [str(one), str(other)] == cut]
+
+
+def _order(pair: tuple[Any, Any], names: Sequence[Any]) -> str:
+    """Write an order of two columns: as a list, where words would not tell which."""
+    words = ORDER.join(map(str, pair))
+    return _flow(words if _pairs(words, names) == [pair] else pair)
+
+
+def sentence(error: ValidationError, content: dict[str, Any]) -> str:
+    """Say the first thing that is wrong with fields of a schema: in which column and field, and what came."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
-    if first["loc"][:1] != ("columns",):
+    part = first["loc"][0] if first["loc"] else None
+    if part not in ("columns", "keys"):
         return f": {message}"
+    columns = content[part]
     location = [part for part in first["loc"][1:] if isinstance(part, (int, str))]
     name = "" if not location else f", column {columns[int(location[0])].get('name', location[0])!r}"
     kind = columns[int(location[0])].get("kind") if location else None
     if first["type"].startswith("union_tag"):
         return f"{name}: kind: must be {KINDS}, got {kind!r}"
-    # Beyond the position is the kind, a class of the union; then the field, and places inside it.
-    field = "".join(f": {part}" for part in location[2:3])
+    # Beyond the position is the kind, but of keys, a class of the union; then the field, and places inside it.
+    field = "".join(f": {place}" for place in (location[1:2] if part == "keys" else location[2:3]))
     if not field:
         return f": {message}"
     if first["type"] == "missing":

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 __all__ = ["EXACT_STEPS", "Grid"]
 
-NOISE = 1e-6
-"""How far off the grid a number may lie, in steps; beside four units of its last place."""
+NOISE = 5e-7
+"""How far off the grid a number may lie, in steps, beside four units of its last place; 3.000001 is off that of 1."""
 
 EXACT_STEPS = 2.0**53
 """Whole numbers below it are told apart by a float64."""
@@ -40,7 +40,7 @@ class Grid:
         """Return the nearest whole number of steps, none beyond float64; the values themselves with resolution 0."""
         if not self.resolution:
             return values
-        steps = np.rint(self.steps(values))
+        steps = np.rint(self.steps(values)) + 0.0  # which turns -0 into 0
         most = np.finfo(np.float64).max
         return np.where(np.isinf(values), steps, np.clip(steps, -most, most))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tessflow.tables.columns import BaseColumn, ClassColumn
+from tessflow.tables.columns import BaseColumn, ClassColumn, KeyColumn
 from tessflow.tables.dtypes import dtype_from_name
 from tessflow.tables.formats import WordFormat
 from tessflow.tables.names import place_of
@@ -86,8 +86,8 @@ def readings(
     return {name: _reading(column_named(schema, name), given) for name in names}
 
 
-def column_named(schema: TableSchema | None, name: object) -> BaseColumn | None:
-    """Return the column of a name; one that has the name as a number only if none has it as a word.
+def column_named(schema: TableSchema | None, name: object) -> BaseColumn | KeyColumn | None:
+    """Return the column of a name, or the key; one that has the name as a number only if none has it as a word.
 
     Example:
         >>> from tessflow.tables import TableSchema
@@ -95,7 +95,7 @@ def column_named(schema: TableSchema | None, name: object) -> BaseColumn | None:
         >>> column_named(schema, "1").kind, column_named(schema, 1).kind
         ('boolean', 'categorical')
     """
-    columns = schema.columns if schema else ()
+    columns = (*schema.columns, *schema.keys) if schema else ()
     place = place_of(name, [column.name for column in columns])
     return None if place is None else columns[place]
 
@@ -116,9 +116,11 @@ def without(words: pd.Series, missing: frozenset[str]) -> pd.Series:
     return words.where(~gone, None) if gone.any() else words
 
 
-def _reading(column: BaseColumn | None, given: frozenset[str]) -> Reading:
+def _reading(column: BaseColumn | KeyColumn | None, given: frozenset[str]) -> Reading:
     if column is None:
         return Reading(missing=given)
+    if isinstance(column, KeyColumn):  # which is carried along, word by word
+        return Reading((), perhaps=frozenset(), is_declared=True)
     tried = _tried(column)
     if isinstance(column, ClassColumn) and tried == ():
         known = {*column.values, *(column.categories.values if column.categories else ())}

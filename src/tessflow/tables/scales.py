@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["quantile_scale", "standard_scale"]
+__all__ = ["gathered", "quantile_scale", "score_of", "standard_scale"]
 
 INTERIOR = 64
 """Most evenly spaced quantiles."""
@@ -20,6 +21,17 @@ TAIL = 5
 
 LARGEST, SMALLEST = 1e300, 1e-300
 """What knots are clipped to, and how far apart they are at least: within, no slope overflows."""
+
+
+def gathered(numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return distinct numbers, ascending, and how often each comes.
+
+    Example:
+        >>> gathered(np.array([3.0, 1.0, 3.0]), np.array([2, 5, 1]))
+        (array([1., 3.]), array([5, 3]))
+    """
+    distinct, place = np.unique(numbers, return_inverse=True)
+    return distinct, np.bincount(place, weights=counts, minlength=len(distinct)).astype(np.int64)
 
 
 def quantile_scale(
@@ -48,7 +60,7 @@ def quantile_scale(
     total = int(counts.sum())
     below = np.cumsum(counts) - counts
     if whole:
-        places = np.floor((values[:-1] + values[1:]) / 2) + 0.5
+        places = np.floor(values[:-1] / 2 + values[1:] / 2) + 0.5
         ranks = below[1:] / total
     else:
         places, ranks = values, (below + counts / 2) / total
@@ -101,8 +113,21 @@ def standard_scale(
     scale = 2 * (float(np.sqrt(weights @ (halves - half) ** 2)) * size)
     if scale == 0:
         scale = 1.0 if whole else abs(mean) or 1.0
-    scale = max(scale, float(np.spacing(abs(mean))), SMALLEST, 0.5 if whole else 0)
+    scale = max(scale, math.ulp(mean), SMALLEST, 0.5 if whole else 0)
     low, high = (float(np.clip(mean + side * scale, -LARGEST, LARGEST)) for side in (-1, 1))
     if high - low < SMALLEST:
         low, high = sorted((low * (1 - 1e-9), high * (1 + 1e-9)))
     return (low, high), (-1.0, 1.0)
+
+
+def score_of(value: float, knots: tuple[float, ...], scores: tuple[float, ...]) -> float:
+    """Return the score of a value, beyond the outermost knots in a straight line.
+
+    Example:
+        >>> score_of(5.0, (1.0, 3.0), (-1.0, 1.0)), score_of(0.0, (1.0, 3.0), (-1.0, 1.0))
+        (3.0, -2.0)
+    """
+    if knots[0] <= value <= knots[-1]:
+        return float(np.interp(value, knots, scores))
+    end, inner = (0, 1) if value < knots[0] else (-1, -2)
+    return scores[end] + (value - knots[end]) * (scores[inner] - scores[end]) / (knots[inner] - knots[end])

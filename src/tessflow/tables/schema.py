@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ from typing_extensions import Self
 
 from tessflow.models.variables import Ascent, Variable
 from tessflow.tables import declared
-from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumericColumn, TimeColumn, infer
+from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumericColumn, infer
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named, place_of
 from tessflow.tables.tally import Tally
@@ -69,6 +70,14 @@ class TableSchema(BaseModel):
         if not self.columns or len(set(names)) < len(names):
             raise ValueError("a schema needs at least one column that is modelled, and distinct names")
         _ = self.ascents
+        sorter: TopologicalSorter[str | int] = TopologicalSorter()
+        for first, second in self.order:
+            sorter.add(second, first)
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            circle = " <= ".join(map(str, error.args[1]))
+            raise ValueError(f"the order goes round in a circle, {circle}: leave one of these out") from error
         return self
 
     @property
@@ -94,9 +103,9 @@ class TableSchema(BaseModel):
         one, other = (self.position(name) for name in pair)
         first, second = self.columns[one], self.columns[other]
         where = f"order {pair[0]} <= {pair[1]}"
-        if not isinstance(first, NumericColumn) or not isinstance(second, NumericColumn):
+        if not isinstance(first, NumericColumn) or not isinstance(second, NumericColumn) or one == other:
             raise ValueError(f"{where} needs two columns of numbers or times")
-        if first.kind != second.kind or one == other:
+        if first.kind != second.kind:
             raise ValueError(f"{where} needs two columns of one kind, not {first.kind} and {second.kind}")
         return Ascent(one, other, ratio=first.unit / second.unit)
 
@@ -221,7 +230,7 @@ class TableSchema(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise ValueError(f"{where}{declared.sentence(error, content['columns'])}") from error
+            raise ValueError(f"{where}{declared.sentence(error, content)}") from error
 
     def position(self, name: str | int) -> int:
         """Return the place of a column among the columns, and so among the codes.
@@ -245,7 +254,7 @@ class TableSchema(BaseModel):
             coat   categorical  probabilities of 2 classes
         """
         self._require_fitted()
-        width = max(len(str(column.name)) for column in self.columns)
+        width = max(len(str(column.name)) for column in (*self.columns, *self.keys))
         kinds = max(len(column.kind) for column in self.columns)
         lines = []
         for column in self.columns:
@@ -253,8 +262,7 @@ class TableSchema(BaseModel):
             parts = [column.measure]
             if atoms:
                 parts.append(f"{atoms} atom{'s' * (atoms > 1)}")
-            if isinstance(column, NumericColumn) and column.minimum is not None:
-                parts.append(f"at least {column.minimum:g}{' s' * isinstance(column, TimeColumn)}")
+            parts += column.shown_bounds if isinstance(column, NumericColumn) else []
             if column.missing is not None:
                 parts.append("missing")
             lines.append(f"{column.name!s:{width}}  {column.kind:{kinds}}  {'; '.join(parts)}")
@@ -418,6 +426,7 @@ def _tally(table: object, schema: TableSchema | None = None) -> tuple[dict[str |
         else:
             frame, array_dtype = as_frame(batch)
         frame = frame.rename(columns=_plain_name)
+        frame = frame if schema is None else frame[list(schema.names)]  # without keys
         if tallies and set(tallies) != set(frame.columns):
             raise ValueError(f"batches differ in their columns: {list(tallies)} and {list(frame.columns)}")
         for name, series in frame.items():

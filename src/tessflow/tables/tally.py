@@ -48,10 +48,13 @@ class Tally:
         self._head: pd.Series | None = None  # one row a dtype
         self._counts: pd.Series | None = pd.Series(dtype=np.int64)
         self._random = np.random.default_rng(0)
-        self._sample = np.empty((2, 0))  # random keys and their numbers
+        self._keys = np.empty(0)  # of the sample, at random
+        self._sample: NDArray[Any] | None = None
         self.counted = 0  # finite numbers
-        # Of each resolution, from coarse to fine: rows that are no multiples, and those too large to tell.
-        self._off = np.zeros((2, DECIMALS + 1), np.int64)
+        self._nonzero = 0
+        # Of each resolution, from coarse to fine: rows that are no multiples, those too large to tell, and those that
+        # are taken for 0, but are not.
+        self._off = np.zeros((3, DECIMALS + 1), np.int64)
 
     def add(self, series: pd.Series) -> None:
         """Take in the rows of a batch.
@@ -104,10 +107,8 @@ class Tally:
     @cached_property
     def numbers(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Distinct finite numbers, ascending, and their counts, of all rows or of the sample."""
-        if self._counts is not None:
-            values, counts = self._counts.index.to_numpy().astype(np.float64), self._counts.to_numpy()
-        else:
-            values, counts = np.unique(self._sample[1], return_counts=True)
+        native, counts = self._distinct()
+        values = native.astype(np.float64)
         order = np.argsort(values, kind="stable")
         order = order[np.isfinite(values[order])]
         return values[order], counts[order].astype(np.int64)
@@ -115,7 +116,7 @@ class Tally:
     @property
     def share(self) -> float:
         """Share of the rows with a value that are behind `numbers`: less than 1 if they are a sample."""
-        return 1.0 if self.is_exact else self._sample.shape[1] / self.present
+        return 1.0 if self.is_exact else len(self._keys) / self.present
 
     def resolution(self, allowed: float) -> float:
         """Return the coarsest resolution of which all numbers but a few are multiples; 0 if there is none.
@@ -126,8 +127,8 @@ class Tally:
         Returns:
             In the units of `numbers`: of times, a number of microseconds.
         """
-        for resolution, off, undecided in zip(self._resolutions, *self._off, strict=False):
-            if off <= allowed * self.counted and 2 * undecided <= self.counted:
+        for resolution, off, undecided, lost in zip(self._resolutions, *self._off, strict=False):
+            if off <= allowed * self.counted and 2 * undecided <= self.counted and 2 * lost <= self._nonzero:
                 return float(resolution)
         return 0.0
 
@@ -136,10 +137,8 @@ class Tally:
 
         Of several that have the same float64, all are returned.
         """
-        if self._counts is None or not len(values):
-            return [_number(value) for value in values.tolist()]
-        native, counts = self._counts.index.to_numpy(), self._counts.to_numpy()
-        if native.dtype.kind == "f":
+        native, counts = self._distinct()
+        if native.dtype.kind == "f" or not len(values):
             return [_number(value) for value in values.tolist()]
         floats = native.astype(np.float64)
         found: list[int | float] = []
@@ -184,6 +183,13 @@ class Tally:
     def _resolutions(self) -> tuple[float, ...]:
         return tuple(10.0**-d for d in range(DECIMALS + 1)) if self.family == "numbers" else UNITS
 
+    def _distinct(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return distinct numbers as they came, and their counts, of all rows or of the sample."""
+        if self._counts is not None:
+            return self._counts.index.to_numpy(), self._counts.to_numpy()
+        assert self._sample is not None
+        return np.unique(self._sample, return_counts=True)
+
     def _join(self, series: pd.Series) -> None:
         """Find the dtype that pandas would give all batches together."""
         head = series.iloc[[int(np.argmax(series.notna()))]]
@@ -213,6 +219,7 @@ class Tally:
         finite, times = floats[is_finite], counts.to_numpy()[is_finite]
         self.infinities.update(floats[~is_finite].tolist())
         self.counted += int(times.sum())
+        self._nonzero += int(times[finite != 0].sum())
         if len(finite):
             self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
         whole = cells.dtype.kind != "f"
@@ -220,25 +227,35 @@ class Tally:
         for place, resolution in enumerate(self._resolutions):
             if whole and resolution <= 1:
                 break
+            if whole:  # times, which have no rounding errors
+                self._off[0, place] += times[counts.index.to_numpy() % round(resolution) != 0].sum()
+                continue
             grid = Grid(resolution)
             undecided = grid.is_undecided(finite, epsilon)
             off = grid.is_off(finite, epsilon / 2) & ~undecided
-            self._off[:, place] += times[off].sum(), times[undecided].sum()
-        keys = self._random.random(len(cells))
-        sample = np.concatenate([self._sample, [keys, cells.astype(np.float64)]], axis=1)
-        if sample.shape[1] > SAMPLE:
-            sample = sample[:, np.argpartition(sample[0], SAMPLE)[:SAMPLE]]
-        self._sample = sample
+            lost = (finite != 0) & (grid.count(finite) == 0) & ~off
+            self._off[:, place] += times[off].sum(), times[undecided].sum(), times[lost].sum()
+        keys = np.concatenate([self._keys, self._random.random(len(cells))])
+        if self._sample is not None:
+            dtype = _joint(self._sample.dtype, cells.dtype)
+            cells = np.concatenate([self._sample.astype(dtype), cells.astype(dtype)])
+        kept = np.argpartition(keys, SAMPLE)[:SAMPLE] if len(keys) > SAMPLE else slice(None)
+        self._keys, self._sample = keys[kept], cells[kept]
         if self._counts is not None:
             if len(self._counts) and self._counts.index.dtype != counts.index.dtype:
-                both = (self._counts.index.to_numpy().dtype, counts.index.to_numpy().dtype)
-                joint = np.result_type(*both)
-                if joint.kind == "f" and "f" not in (both[0].kind, both[1].kind):
-                    joint = np.dtype(object)  # of int64 and uint64 neither holds the other
+                joint = _joint(*(c.index.to_numpy().dtype for c in (self._counts, counts)))
                 self._counts.index, counts.index = (c.index.astype(joint) for c in (self._counts, counts))
             self._counts = self._counts.add(counts, fill_value=0).astype(np.int64) if len(self._counts) else counts
             if len(self._counts) > DISTINCT:
                 self._counts = None
+
+
+def _joint(one: np.dtype[Any], other: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype that holds numbers of two others, integers as such."""
+    joint = np.result_type(one, other)
+    if joint.kind == "f" and "f" not in (one.kind, other.kind):
+        return np.dtype(object)  # of int64 and uint64 neither holds the other
+    return joint
 
 
 def _number(value: float) -> int | float:

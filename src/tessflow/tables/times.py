@@ -69,6 +69,8 @@ def to_microseconds(
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise ValueError(f"{where} mixes times that cannot be compared: convert it with pandas.to_datetime") from error
     missing = times.is_null().to_numpy(zero_copy_only=False)
+    if series.dtype == object and len({getattr(time, "tzinfo", None) is None for time in series[~missing]}) > 1:
+        raise ValueError(f"{where} mixes times with and without a time zone: convert it with pandas.to_datetime")
     if pa.types.is_null(times.type):
         return np.zeros(len(missing), np.int64), missing
     zone = getattr(times.type, "tz", None)

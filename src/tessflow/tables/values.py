@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from tessflow.tables.times import to_microseconds, word
 
 __all__ = [
-    "EXACT", "Interval", "Missing", "TableWarning", "Value", "factorize", "family", "is_missing", "missing_name",
-    "natives", "plain", "show", "to_floats", "value_type",
+    "EXACT", "Interval", "Missing", "TableWarning", "Value", "equals", "factorize", "family", "is_missing",
+    "missing_name", "natives", "plain", "show", "to_floats", "uncategorized", "value_type",
 ]  # fmt: skip
 
 EXACT = 2**53
@@ -239,3 +239,29 @@ def natives(series: pd.Series) -> NDArray[np.generic]:
             array = np.array(cells)
             return array if array.dtype.kind in "iu" else np.array([int(cell) for cell in cells], dtype=object)
     return to_floats(series) if numpy_dtype != np.float32 else series.to_numpy(dtype=np.float32, na_value=np.nan)
+
+
+def equals(natives: NDArray[np.generic], value: int | float) -> NDArray[np.bool_]:
+    """Return which of some numbers, as `natives` returns them, are a value exactly, where a float64 would not tell.
+
+    Example:
+        >>> equals(np.array([2**60, 2**60 + 1]), 2**60 + 1), equals(np.array([2.0**60]), 2**60 + 1)
+        (array([False,  True]), array([False]))
+    """
+    if natives.dtype.kind == "f":
+        nearest = float(value)
+        return (natives == nearest) & (int(nearest) == value)
+    return np.asarray(natives == value, bool)
+
+
+def uncategorized(series: pd.Series) -> pd.Series:
+    """Return a categorical column in the dtype of its categories, of integers beside missing values as objects.
+
+    Example:
+        >>> uncategorized(pd.Series(pd.Categorical([2**60 + 1, None]))).tolist()
+        [1152921504606846977, nan]
+    """
+    if not isinstance(series.dtype, pd.CategoricalDtype):
+        return series
+    dtype = series.cat.categories.dtype
+    return series.astype(object if series.hasnans and dtype.kind in "iub" else dtype)

@@ -15,7 +15,7 @@ from tessflow.tables.columns.base import MANY, MISSING, BaseColumn, Encoded, Inf
 from tessflow.tables.dtypes import dtype_from_name, dtype_name
 from tessflow.tables.tally import Tally
 from tessflow.tables.times import from_microseconds, microseconds, time_zone, word
-from tessflow.tables.values import Interval, Value, factorize, is_missing, plain, show, value_type
+from tessflow.tables.values import Interval, Value, factorize, family, is_missing, plain, show, value_type
 
 __all__ = ["Categories", "ClassColumn", "ClassKind"]
 
@@ -104,7 +104,7 @@ class ClassColumn(BaseColumn):
     @property
     def measure(self) -> str:
         """What log-likelihoods of the column are."""
-        return f"probabilities of {len(self.values)} classes"
+        return f"probabilities of {len(self.values)} class{'es' * (len(self.values) != 1)}"
 
     @property
     def labels(self) -> tuple[object, ...]:
@@ -176,11 +176,19 @@ class ClassColumn(BaseColumn):
         """See the base class."""
         positions, distinct = factorize(series, self.name)
         known = {(value_type(value), value): code for code, value in enumerate(self.values)}
+        self._require_times(series)
         self._require_type(series, positions, distinct)
         codes = [known.get((value_type(value), value), self.unseen) for value in distinct]
         codes.append(self.unseen if self.missing is None else len(self.values))
         encoded = np.array(codes)[positions]  # position -1, a missing value, is the last
         return Encoded(encoded, np.zeros(len(encoded)))
+
+    def _require_times(self, series: pd.Series) -> None:
+        """Raise a ValueError if there are times, which are words here, and the values are strings, or the reverse."""
+        found, wanted = family(series, self.name), f"{self._time}s" if self._time else "strings"
+        has_times = found in ("datetimes", "timedeltas")
+        if self.value_type == "strings" and (has_times or self._time) and found not in (wanted, "nothing"):
+            raise ValueError(f"column {self.name!r} holds {found}, but the training data held {wanted}")
 
     def _require_type(self, series: pd.Series, positions: NDArray[np.int64], distinct: list[Value]) -> None:
         """Raise a ValueError if there are values of another type than the column's."""
@@ -220,8 +228,9 @@ class ClassColumn(BaseColumn):
             return (self.unseen if self.missing is None else len(self.values)), 0.0
         if self._time and isinstance(value, str):
             value = word(microseconds(value, self._time, zone=time_zone(self.dtype))[0], self._time)
-        _, distinct = factorize(pd.Series([value], dtype=object).infer_objects(), self.name)
-        (found,) = distinct
+        else:
+            self._require_times(pd.Series([value], dtype=object).infer_objects())
+        _, (found,) = factorize(pd.Series([value], dtype=object).infer_objects(), self.name)
         if self.values and value_type(found) != self.value_type:
             self._refuse_type(found, "was given")
         for code, known in enumerate(self.values):

@@ -21,3 +21,7 @@ class KeyColumn(BaseModel):
 
     name: str | int
     kind: Literal["key"] = "key"
+
+    @property
+    def words(self) -> None:
+        """Its words in a file have no format: they stay as they are."""

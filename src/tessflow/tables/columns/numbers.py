@@ -63,18 +63,25 @@ class NumberColumn(NumericColumn):
 
     def _read(self, series: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         values = to_floats(series)
-        values = values.astype(np.float32).astype(np.float64) if _is_single(self.dtype) else values
+        values = _singles(values) if _is_single(self.dtype) else values
         return values, np.isnan(values)
 
     def _raw(self, value: object) -> float:
         """Return one value, which is not missing, as values are read."""
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
             raise ValueError(f"column {self.name!r} was given {show(value)}, but holds numbers")
-        return float(np.float32(value)) if _is_single(self.dtype) else float(value)
+        return float(_singles(np.array(float(value)))) if _is_single(self.dtype) else float(value)
 
 
 def _is_single(dtype: str) -> bool:
     return dtype in ("float32", "Float32", "arrow[float]", "float[pyarrow]")
+
+
+def _singles(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round values to float32, but for those beyond its range."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float32).astype(np.float64)
+    return np.where(np.isinf(rounded), values, rounded)
 
 
 def _from_floats(

@@ -17,9 +17,9 @@ from tessflow.models.variables import Number, Restriction, Variable
 from tessflow.tables.atoms import frequent
 from tessflow.tables.columns.base import MANY, BaseColumn, Encoded, Inference
 from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
-from tessflow.tables.scales import quantile_scale, standard_scale
+from tessflow.tables.scales import gathered, quantile_scale, score_of, standard_scale
 from tessflow.tables.tally import Tally
-from tessflow.tables.values import family, is_missing, natives, plain, show
+from tessflow.tables.values import equals, family, is_missing, natives, plain, show, uncategorized
 
 __all__ = ["BACKGROUND", "NumericColumn", "Scaling"]
 
@@ -162,11 +162,13 @@ class NumericColumn(BaseColumn):
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and the largest encoded number, halves on a grid; infinite where there is no bound."""
-        ends = [
-            side * math.inf if bound is None else float(bound) * self.UNIT
-            for side, bound in ((-1, self.minimum), (1, self.maximum))
-        ]
-        return self._covered(*ends)
+        return self._covered(*self._ends)
+
+    @property
+    def shown_bounds(self) -> list[str]:
+        """The bounds in words, such as "at least 0"."""
+        words = zip(("at least", "at most"), self._ends, strict=True)
+        return [f"{word} {self._shown(end)}" for word, end in words if math.isfinite(end)]
 
     @classmethod
     def infer(cls, tally: Tally, options: Inference) -> Self | None:
@@ -175,7 +177,7 @@ class NumericColumn(BaseColumn):
             return None
         resolution = tally.resolution(ALLOWED_OFF)
         grid = Grid(resolution)
-        steps, counts = _gathered(grid.count(tally.numbers[0]), tally.numbers[1])
+        steps, counts = gathered(grid.count(tally.numbers[0]), tally.numbers[1])
         found = frequent(steps, counts, tally.rows * tally.share, whole=resolution > 0, most=options.max_levels)
         exact = tally.exactly(grid.value(steps[found]))
         column = cls(  # type: ignore[call-arg]
@@ -198,7 +200,7 @@ class NumericColumn(BaseColumn):
         if tally.counted < ENOUGH or tally.low < 0 or -math.inf in tally.infinities:
             return self
         floor = self._covered(0.0, math.inf)[0]
-        if NormalDist().cdf(_extended(floor, self.knots, self.scores)) <= BELOW:
+        if NormalDist().cdf(score_of(floor, self.knots, self.scores)) <= BELOW:
             return self
         return self.model_copy(update={"minimum": 0.0, "beyond": "unseen"})
 
@@ -212,14 +214,15 @@ class NumericColumn(BaseColumn):
         if strange := tally.infinities.difference(self.atoms):
             raise ValueError(f"{where} has the value {min(strange)}, which is not among the atoms of the schema")
         values, counts = tally.numbers
-        numbers, counts = _gathered(self._grid.count(values), counts)
-        low, high = self.bounds
-        beyond = (numbers < low) | (numbers > high)
+        beyond = self._is_beyond(values)
         if beyond.any() and self.beyond == "error":
-            raise ValueError(self._beyond(self._grid.value(numbers[beyond])[0], "has"))
-        is_number = ~np.isin(numbers, self.encoded_atoms) & ~beyond
-        some = is_number if is_number.sum() > 1 else ~beyond  # of atoms alone these give the size
-        numbers, counts = (numbers[some], counts[some]) if some.any() else (np.array([0.0]), np.array([1]))
+            raise ValueError(self._beyond(values[beyond][0], "has"))
+        numbers, counts = gathered(self._grid.count(values[~beyond]), counts[~beyond])
+        is_number = ~np.isin(numbers, self.encoded_atoms)
+        if is_number.sum() > 1:  # else atoms give the size
+            numbers, counts = numbers[is_number], counts[is_number]
+        if not len(numbers):
+            numbers, counts = np.array([0.0]), np.array([1])
         make = quantile_scale if self.scaling == "quantile" else standard_scale
         knots, scores = make(numbers, counts, whole=self.whole)
         closed = bool(len(self.atoms)) and not is_number.any()
@@ -247,11 +250,10 @@ class NumericColumn(BaseColumn):
         for code, (atom, encoded) in enumerate(zip(self.atoms, self.encoded_atoms, strict=True), 1):
             hit = numbers == encoded
             if EXACT_STEPS <= abs(encoded) < math.inf and hit.any():
-                exact = natives(series) if exact is None else exact
-                hit &= _equal(exact, atom)
+                exact = natives(uncategorized(series)) if exact is None else exact
+                hit &= equals(exact, atom)
             codes[hit] = code
-        low, high = self.bounds
-        beyond = ~missing & ((numbers < low) | (numbers > high))
+        beyond = ~missing & self._is_beyond(values)
         if beyond.any() and self.beyond == "error":
             row = int(np.argmax(beyond))
             raise ValueError(self._beyond(values[row], f"has in row {row} (counted from 0)"))
@@ -263,7 +265,7 @@ class NumericColumn(BaseColumn):
         """See the base class."""
         codes, numbers = encoded
         missing = codes > len(self.atoms)
-        counts = np.rint(numbers) if self.whole else numbers
+        counts = np.rint(numbers) + 0.0 if self.whole else numbers  # 0, not -0
         rest = np.zeros(self.cardinality - 1 - len(self.atoms))
         counts = np.where(codes > 0, np.concatenate([[0.0], self.encoded_atoms, rest])[codes], counts)
         return self._decoded(counts, codes, missing)
@@ -338,6 +340,18 @@ class NumericColumn(BaseColumn):
         """The atoms as values are read."""
         return np.array([float(atom) for atom in self.atoms], np.float64)
 
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """The minimum and the maximum as values are read."""
+        low, high = self.minimum, self.maximum
+        return -math.inf if low is None else low * self.UNIT, math.inf if high is None else high * self.UNIT
+
+    def _is_beyond(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which values, as they are read, are beyond a bound by more than rounding, or in a cell that is."""
+        (least, most), (low, high), noise = self._ends, self.bounds, NOISE * self.resolution
+        counts = self._grid.count(values)
+        return (values < least - noise) | (values > most + noise) | (counts < low) | (counts > high)
+
     def _covered(self, least: float, most: float) -> tuple[float, float]:
         """Return a range of values, as they are read, as one of encoded numbers, of halves on a grid."""
         if not self.whole:
@@ -347,9 +361,7 @@ class NumericColumn(BaseColumn):
 
     def _values(self, series: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return a column's values in the units in which they are read, and which are missing."""
-        if isinstance(series.dtype, pd.CategoricalDtype):
-            dtype = series.cat.categories.dtype
-            series = series.astype("float64" if series.hasnans and dtype.kind in "iub" else dtype)
+        series = uncategorized(series)
         found = family(series, self.name)
         if found not in (self.FAMILY, "nothing") and not series.isna().all():
             raise ValueError(
@@ -384,30 +396,10 @@ class NumericColumn(BaseColumn):
 
     def _beyond(self, value: float, where: str) -> str:
         what = f"column {self.name!r} {where} the value {self._shown(value)}"
-        if value < (-math.inf if self.minimum is None else self.minimum * self.UNIT):
-            return f"{what}, below its minimum {self._shown((self.minimum or 0.0) * self.UNIT)}"
-        return f"{what}, above its maximum {self._shown((self.maximum or 0.0) * self.UNIT)}"
+        low, high = self._ends
+        if low > -math.inf and value <= low:
+            return f"{what}, below its minimum {self._shown(low)}"
+        return f"{what}, above its maximum {self._shown(high)}"
 
     def _shown(self, value: float) -> str:
         return repr(plain(float(value)))
-
-
-def _gathered(numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return distinct numbers, ascending, and how often each comes."""
-    distinct, place = np.unique(numbers, return_inverse=True)
-    return distinct, np.bincount(place, weights=counts, minlength=len(distinct)).astype(np.int64)
-
-
-def _extended(value: float, knots: tuple[float, ...], scores: tuple[float, ...]) -> float:
-    """Return the score of a value, beyond the outermost knots in a straight line."""
-    if value < knots[0]:
-        return scores[0] + (value - knots[0]) * (scores[1] - scores[0]) / (knots[1] - knots[0])
-    return float(np.interp(value, knots, scores))
-
-
-def _equal(natives: NDArray[Any], atom: int | float) -> NDArray[np.bool_]:
-    """Return which numbers are an atom exactly, where a float64 would not tell."""
-    if natives.dtype.kind == "f":
-        nearest = float(atom)
-        return (natives == nearest) & (int(nearest) == atom)
-    return np.asarray(natives == atom, bool)

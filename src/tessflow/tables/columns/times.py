@@ -32,7 +32,9 @@ class TimeColumn(NumericColumn):
     def _are_times(self) -> Self:
         where = f"column {self.name!r}"
         if not math.isclose(self.resolution * SECOND, round(self.resolution * SECOND)) or self.resolution < 1e-6:
-            raise ValueError(f"{where} holds times, whose resolution is whole microseconds, in seconds")
+            raise ValueError(
+                f"{where} holds times, whose resolution is whole microseconds, in seconds: give 86400 for days"
+            )
         if any(math.isinf(atom) for atom in self.atoms):
             raise ValueError(f"{where} holds times, which are never infinite")
         return self
@@ -110,6 +112,11 @@ class DatetimeColumn(TimeColumn):
     kind: Literal["datetime"] = "datetime"
     format: str | None = None
     FAMILY: ClassVar[str] = "datetimes"
+
+    @model_validator(mode="after")
+    def _is_written(self) -> Self:
+        _ = self.words  # which refuses a format by which no date is told
+        return self
 
     @property
     def words(self) -> WordFormat | None:

@@ -1,0 +1,205 @@
+"""An order of two columns: written in YAML, kept in JSON, and a row that breaks it is refused with both its values."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tessflow.models.variables import Ascent
+from tessflow.tables import NumberColumn, TableSchema
+
+TIMES = """
+columns:
+- {name: start, kind: datetime, resolution: 86400, missing: nan}
+- {name: end, kind: datetime, resolution: 3600, missing: nan}
+- {name: bird, kind: categorical}
+order: [start <= end]
+"""
+
+
+def days(*words):
+    return pd.Series(pd.to_datetime(list(words), format="ISO8601"))
+
+
+@pytest.fixture
+def schema():
+    frame = pd.DataFrame(
+        {
+            "start": days("2024-01-01", "2024-02-01", None),
+            "end": days("2024-01-01", "2024-02-03 10:00", "2024-01-01"),
+            "bird": ["owl", "wren", "owl"],
+        }
+    )
+    return TableSchema.from_yaml(TIMES).fitted(frame)
+
+
+def numbers(text, **columns):
+    """A schema of real numbers, or of what is declared, with an order; fitted to rows."""
+    lines = [f"- {{name: {name}, kind: number, resolution: {step}, missing: nan}}" for name, step in columns.items()]
+    schema = TableSchema.from_yaml("\n".join(["columns:", *lines, f"order: {text}"]))
+    return schema.fitted(pd.DataFrame({name: [0.0, 1.0, 2.0] for name in columns}))
+
+
+def test_an_order_is_read_and_written(schema):
+    assert schema.order == (("start", "end"),)
+    assert schema.to_yaml().endswith("order:\n- start <= end\n")
+    assert TableSchema.from_yaml(schema.to_yaml()).order == schema.order
+    assert TableSchema.model_validate_json(schema.model_dump_json()) == schema
+
+
+def test_columns_of_different_resolutions_are_compared_in_one_unit(schema):
+    assert schema.ascents == (Ascent(0, 1, ratio=24.0),)
+    assert numbers("[a <= b]", a=0.1, b=1).ascents[0].ratio == pytest.approx(0.1)
+    assert numbers("[b <= a]", a=0, b=0.01).ascents == (Ascent(1, 0, ratio=0.01),)
+
+
+def test_a_row_that_breaks_the_order_is_refused_with_both_values(schema):
+    frame = pd.DataFrame(
+        {"start": days("2024-01-01", "2024-01-05"), "end": days("2024-01-02", "2024-01-04 23:00"), "bird": "owl"}
+    )
+    for unseen in ("other", "error"):
+        with pytest.raises(ValueError, match="the order start <= end is broken") as caught:
+            schema.encode(frame, unseen=unseen)
+        assert str(caught.value) == (
+            "the order start <= end is broken in row 1 (counted from 0), where 'start' is 2024-01-05 00:00:00 and "
+            "'end' is 2024-01-04 23:00:00: mend the row, or leave the order out of the schema"
+        )
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("2024-01-01", "2024-01-01"),
+        (None, "2024-01-01"),
+        ("2024-01-01", None),
+        (None, None),
+        ("0500-01-01", "2999-01-01"),
+    ],
+)
+def test_equal_and_missing_values_break_no_order(schema, start, end):
+    frame = pd.DataFrame({"start": days(start), "end": days(end), "bird": ["kite"]})
+    assert schema.encode(frame).shape == (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("steps", "first", "second", "is_broken"),
+    [
+        ((1, 0.1), 9, 8.9, True),
+        ((1, 0.1), 9, 9.0, False),
+        ((0.1, 1), 8.9, 9, False),
+        ((0, 0), 1 / 3, 1 / 3, False),
+        ((0, 0), 1 / 3, 0.333, True),
+        ((1, 1), math.inf, 5, True),
+        ((1, 1), -math.inf, 5, False),
+        ((1, 1), math.nan, 5, False),
+        ((1, 1), 1e300, math.inf, False),
+        ((1, 1), 2.0**60, 2.0**60, False),
+    ],
+)
+def test_numbers_are_compared_as_they_are(steps, first, second, is_broken):
+    schema = numbers("[a <= b]", a=steps[0], b=steps[1])
+    frame = pd.DataFrame({"a": [0.0, first], "b": [1.0, second]})
+    if not is_broken:
+        assert schema.encode(frame).shape == (2, 4)
+        return
+    with pytest.raises(ValueError, match=r"the order a <= b is broken in row 1 \(counted from 0\), where 'a' is "):
+        schema.encode(frame)
+
+
+def test_several_orders_share_columns():
+    schema = numbers("[a <= b, b <= c, a <= c]", a=1, b=1, c=1)
+    assert [(ascent.first, ascent.second) for ascent in schema.ascents] == [(0, 1), (1, 2), (0, 2)]
+    with pytest.raises(ValueError, match=r"the order b <= c is broken in row 0 .* 'b' is 3 and 'c' is 2"):
+        schema.encode(pd.DataFrame({"a": [1], "b": [3], "c": [2]}))
+
+
+NAMES = [
+    ("start", "end"),
+    ("a <= b", "c"),
+    ("a", "b <= c"),
+    ("a <= b", "b"),
+    ("<=", "b"),
+    (" <= ", "x"),
+    (" a", "b "),
+    ("", "a"),
+    ("a: b", "c # d"),
+    ("x", "y\n"),
+    ("'q'", '"w"'),
+    (1, "1"),
+    ("1", 1),
+    (-1, 2),
+    ("true", "~"),
+]
+
+
+@pytest.mark.parametrize("pair", NAMES)
+def test_any_names_can_be_in_order(pair):
+    schema = TableSchema(columns=tuple(NumberColumn(name=name, dtype="float64") for name in pair), order=(pair,))
+    assert TableSchema.from_yaml(schema.to_yaml()) == schema
+    assert TableSchema.model_validate_json(schema.model_dump_json()) == schema
+    fitted = schema.fitted(pd.DataFrame([[0.25, 1 / 3], [0.5, 2 / 3]], columns=pd.Index(pair)))
+    with pytest.raises(ValueError, match="is broken in row 0"):
+        fitted.encode(pd.DataFrame([[2.0, 1.0]], columns=pd.Index(pair)))
+
+
+def test_words_that_may_mean_two_orders_are_written_as_lists():
+    names = ("a", "b <= c", "a <= b", "c")
+    columns = tuple(NumberColumn(name=name, dtype="float64") for name in names)
+    for order in ((("a <= b", "c"),), (("a", "b <= c"),), (("a", "c"),)):
+        schema = TableSchema(columns=columns, order=order)
+        assert TableSchema.from_yaml(schema.to_yaml()) == schema
+    assert "- [a <= b, c]\n" in TableSchema(columns=columns, order=(("a <= b", "c"),)).to_yaml()
+
+
+def test_what_is_suggested_is_a_comment(schema):
+    free = schema.model_copy(update={"order": ()})
+    text = free.to_yaml(suggested=[("start", "end")])
+    assert text.endswith(
+        "# It holds in all rows that (take the # away to make it a rule):\n# order:\n# - start <= end\n"
+    )
+    assert TableSchema.from_yaml(text).order == ()
+    assert TableSchema.from_yaml(text.replace("# order", "order").replace("# - ", "- ")).order == schema.order
+    assert "suggested" not in schema.to_yaml(suggested=[("start", "end")])
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ("[a < b]", "an order is written 'start <= end', with the names of two columns, got 'a < b'"),
+        ("[a]", "an order is written 'start <= end', with the names of two columns, got 'a'"),
+        ("[a <= nothing]", "with the names of two columns, got 'a <= nothing'"),
+        ("[a <= 7]", "with the names of two columns, got 'a <= 7'"),
+        ("[id <= a]", "with the names of two columns, got 'id <= a'"),
+        ("[[a, b, c]]", "with the names of two columns, got ['a', 'b', 'c']"),
+        ("[[a, nothing]]", "with the names of two columns, got ['a', 'nothing']"),
+        ("a <= b", "needs a list 'order', such as [start <= end], got 'a <= b'"),
+        ("3", "needs a list 'order', such as [start <= end], got 3"),
+        ("{a: b}", "needs a list 'order', such as [start <= end], got {'a': 'b'}"),
+        ("[a <= a]", "order a <= a needs two columns of numbers or times"),
+        ("[a <= coat]", "order a <= coat needs two columns of numbers or times"),
+        ("[a <= day]", "order a <= day needs two columns of one kind, not number and datetime"),
+        ("[a <= b, b <= a]", "the order goes round in a circle, b <= a <= b: leave one of these out"),
+        ("[a <= b, b <= c, c <= a]", "the order goes round in a circle"),
+    ],
+)
+def test_an_order_that_is_none_is_one_sentence(order, message):
+    text = "columns:\n" + "".join(f"- {{name: {name}, kind: number}}\n" for name in "abc")
+    text += "- {name: coat, kind: categorical}\n- {name: day, kind: datetime, resolution: 1}\n- {name: id, kind: key}\n"
+    with pytest.raises(ValueError, match=r"^the schema") as caught:
+        TableSchema.from_yaml(f"{text}order: {order}\n")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("order", ["", "order:\n", "order: []\n"])
+def test_no_order_is_none(order):
+    assert TableSchema.from_yaml("columns:\n- {name: a, kind: number}\n" + order).order == ()
+
+
+def test_arrays_have_an_order_by_their_numbers():
+    text = "columns:\n- {name: 0, kind: number}\n- {name: 1, kind: number}\norder: [0 <= 1]\n"
+    schema = TableSchema.from_yaml(text).fitted(np.array([[0.25, 1 / 3], [0.5, 1.5]]))
+    assert schema.order == ((0, 1),)
+    with pytest.raises(ValueError, match=r"the order 0 <= 1 is broken in row 1 .*, where 0 is 2.5 and 1 is 1.5"):
+        schema.encode([[0.5, 1.5], [2.5, 1.5]])
