@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from tessflow.models.variables import Ascent, Variable
 from tessflow.tables import declared
-from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumericColumn, TimeColumn, infer
+from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumericColumn, infer
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named, place_of
 from tessflow.tables.tally import Tally
@@ -253,8 +253,8 @@ class TableSchema(BaseModel):
             parts = [column.measure]
             if atoms:
                 parts.append(f"{atoms} atom{'s' * (atoms > 1)}")
-            if isinstance(column, NumericColumn) and column.minimum is not None:
-                parts.append(f"at least {column.minimum:g}{' s' * isinstance(column, TimeColumn)}")
+            if isinstance(column, NumericColumn):
+                parts += column.shown_bounds
             if column.missing is not None:
                 parts.append("missing")
             lines.append(f"{column.name!s:{width}}  {column.kind:{kinds}}  {'; '.join(parts)}")
