@@ -93,7 +93,7 @@ def test_help_does_not_wait_for_torch():
 
 def test_a_closed_pipe_is_quiet(run, model):
     process = start("sample", "model", "-n", 20_000)
-    assert process.stdout.readline() == "colour,eggs\n"
+    assert process.stdout.readline() == "colour,eggs\n", process.stderr.read()
     process.stdout.close()
     assert process.stderr.read() == ""
     process.wait(timeout=60)

@@ -62,7 +62,7 @@ def _condition(column: ClassColumn | NumericColumn, text: str, missing: frozense
         return words[text]
     low, between, high = text.partition("..")
     if between:
-        return tuple(_value(column, words, end, missing) if end else None for end in (low, high))
+        return tuple(_end(column, words, end, missing) for end in (low, high))
     if "|" in text:
         return [_value(column, words, part, missing) for part in text.split("|")]
     return _value(column, words, text, missing)
@@ -70,14 +70,23 @@ def _condition(column: ClassColumn | NumericColumn, text: str, missing: frozense
 
 def _words(column: ClassColumn | NumericColumn) -> dict[str, Any]:
     """Return the words for the values of a column of classes."""
-    from tessflow.tables import ClassColumn
+    from tessflow.tables import ClassColumn, Interval
 
     if not isinstance(column, ClassColumn):
         return {}
     if column.kind == "boolean":
         return {word: value for value in (True, False) for word in (str(value), str(value).lower())}
     values = (*(column.categories.values if column.categories else ()), *column.values)
-    return {str(value): value for value in values}
+    plain = [value.to_pandas() if isinstance(value, Interval) else value for value in values]
+    return {str(value): value for value in plain}
+
+
+def _end(column: ClassColumn | NumericColumn, words: dict[str, Any], text: str, missing: frozenset[str]) -> Any:
+    """Return an end of a range, None if there is none."""
+    value = _value(column, words, text, missing)
+    if text and value is None:
+        raise ValueError(f"column {column.name!r} was given a range with the missing end {text!r}: leave it out")
+    return value
 
 
 def _value(column: ClassColumn | NumericColumn, words: dict[str, Any], text: str, missing: frozenset[str]) -> Any:
