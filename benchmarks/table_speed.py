@@ -27,7 +27,8 @@ import torch
 from provenance import provenance
 
 from tessflow import TabularFlow
-from tessflow.cli_models import score_batches
+from tessflow.cli.score import score_table
+from tessflow.tables import TableSource
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 256
@@ -134,7 +135,7 @@ def stream(rows: int, steps: int) -> dict[str, Any]:
         fitted = time.perf_counter() - started
         training = flow.result_.seconds if flow.result_ is not None else 0.0
         started = time.perf_counter()
-        scores = score_batches(flow, few, delimiter=None)
+        scores = score_table(flow, TableSource(few)).scores
         scoring = time.perf_counter() - started
         return {
             "stream_rows": rows,

@@ -281,14 +281,15 @@ class TabularFlow(FlowEstimator):
             raise ValueError("X has no rows to score: give at least one.")
         return float(scores.mean())
 
-    def find_unseen(self, X: Any) -> pd.DataFrame:
+    def find_unseen(self, X: Any, *, columns: Sequence[Any] | None = None) -> pd.DataFrame:
         """Return which values of rows were not seen in training.
 
         Args:
-            X: Rows with the columns of the training data.
+            X: Rows with the columns of the training data; of a DataFrame, those that are named suffice.
+            columns: Look at these columns only; at all by default.
 
         Returns:
-            A boolean DataFrame of ``X``'s rows and the model's columns. The likelihood of such a value is that of the
+            A boolean DataFrame of ``X``'s rows and those columns. The likelihood of such a value is that of the
             event "something not seen", which is easier to predict than any of its members: report rows without one, all
             rows, and the share of rows with one.
 
@@ -296,7 +297,11 @@ class TabularFlow(FlowEstimator):
             ValueError: As :meth:`score_samples`.
         """
         check_is_fitted(self)
-        return self._unseen_values(X, self.schema_.encode(X))
+        places = range(len(self.schema_.columns)) if columns is None else [self.schema_.position(c) for c in columns]
+        rows = self.schema_.encode(X) if columns is None else encode_known(self.schema_, X, places, missing=True).rows
+        found = {n: (rows[:, n] == self.schema_.columns[n].unseen).numpy() for n in places}
+        names = pd.Index([self.schema_.names[n] for n in places], dtype=object)
+        return pd.DataFrame(found, index=X.index if isinstance(X, pd.DataFrame) else None).set_axis(names, axis=1)
 
     def score_columns(self, X: Any, *, samples: int | None = None, unseen: Unseen | None = None) -> pd.DataFrame:
         """Return what each column adds to the log-likelihood of each row, given the columns before it, in nats.
@@ -502,12 +507,6 @@ class TabularFlow(FlowEstimator):
             raise ValueError(f"unseen must be 'other' or 'error', got {unseen!r}.")
         return unseen
 
-    def _unseen_values(self, X: Any, rows: Tensor) -> pd.DataFrame:
-        last = torch.tensor(self.schema_.cardinalities) - 1
-        found = (rows[:, : len(last)] == last).numpy()
-        index = X.index if isinstance(X, pd.DataFrame) else None
-        return pd.DataFrame(found, columns=pd.Index(self.schema_.names, dtype=object), index=index)
-
     def _warn_of_unseen(self, rows: Tensor, columns: Sequence[int]) -> None:
         if len(rows) < _FEW:
             return
@@ -517,7 +516,7 @@ class TabularFlow(FlowEstimator):
             if share > _MANY_UNSEEN and share > 5 * column.expected_unseen:
                 warnings.warn(
                     f"column {column.name!r} holds something not seen in training in {share:.0%} of the rows, and "
-                    f"{column.expected_unseen:.2g} was to be expected: are these the same data?",
+                    f"{100 * column.expected_unseen:.2g}% was to be expected: are these the same data?",
                     TableWarning,
                     stacklevel=4,
                 )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tessflow.tables.columns import BaseColumn, ClassColumn, KeyColumn
+from tessflow.tables.columns import BaseColumn, ClassColumn, KeyColumn, NumberColumn
 from tessflow.tables.dtypes import dtype_from_name
 from tessflow.tables.formats import WordFormat
 from tessflow.tables.names import place_of
@@ -132,8 +132,9 @@ def _reading(column: BaseColumn | KeyColumn | None, given: frozenset[str]) -> Re
 def _tried(column: BaseColumn) -> tuple[str, ...] | None:
     """Return the types that the words of a column are tried as first; none for strings."""
     kind = _kind(column.dtype)
-    if column.kind == "number":
-        return ("integer", "real") if kind in ("i", "u") else ("real",)
+    if isinstance(column, NumberColumn):
+        is_whole = kind in ("i", "u") or (not kind and 0 < column.resolution == round(column.resolution))
+        return ("integer", "real") if is_whole else ("real",)
     if column.kind == "timedelta" or kind == "m":
         return ("timedelta",)
     if column.kind == "datetime" or kind == "M":

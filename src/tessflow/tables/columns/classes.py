@@ -294,6 +294,6 @@ class ClassColumn(BaseColumn):
 
     def _place(self, bound: object) -> int:
         assert self.categories is not None
-        if bound not in self.categories.values:
+        if plain(bound) not in self.categories.values:
             raise ValueError(f"column {self.name!r} has no category {bound!r}")
-        return self.categories.values.index(bound)  # type: ignore[arg-type]
+        return self.categories.values.index(plain(bound))

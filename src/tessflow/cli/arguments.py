@@ -1,0 +1,78 @@
+"""Arguments that several commands take, and table files as they say.
+
+Like the commands, it imports torch and pandas inside functions only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tessflow.tables import TableSchema, TableSource
+
+__all__ = [
+    "Delimiter", "MissingWords", "ModelDirectory", "Seed", "TableFile", "UnseenValues", "listed", "table_source",
+    "write_rows",
+]  # fmt: skip
+
+MOST_SEED = 2**63 - 1
+
+TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
+ModelDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fitted model.")]
+Delimiter = Annotated[str | None, typer.Option(help="What separates the fields of a CSV file; tab is '\\t'.")]
+MissingWords = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--na", metavar="WORD", help="A word for missing values in every column of a CSV file; may be repeated."
+    ),
+]
+Seed = Annotated[int | None, typer.Option(min=0, max=MOST_SEED, help="Seed of the draw; by default that of the fit.")]
+UnseenValues = Annotated[
+    str | None,
+    typer.Option(
+        "--unseen",
+        metavar="other|error",
+        help="Values not seen in training count as 'something not seen' (other), or are refused (error); by default "
+        "as the model was fitted.",
+    ),
+]
+
+
+def table_source(path: Path, delimiter: str | None, missing: list[str] | None) -> TableSource:
+    """Return a table file and how it is read: what the options of every command that reads one say."""
+    from tessflow.tables import TableSource
+
+    # A shell hardly lets a tabulator through.
+    return TableSource(path, "\t" if delimiter == "\\t" else delimiter, tuple(missing or ()))
+
+
+def write_rows(frame: pd.DataFrame, path: Path, schema: TableSchema | None = None) -> None:
+    """Write rows of a table file, with the index that they had there.
+
+    An index of numbers without a name is left out of a CSV file (`write_table`): one that does not count the rows from
+    0 is called "index", so that it is kept.
+    """
+    import pandas as pd
+
+    from tessflow.tables import write_table
+
+    index = frame.index
+    if index.nlevels == 1 and index.name is None and not index.equals(pd.RangeIndex(len(index))):
+        is_parquet = path.name.lower().endswith(".parquet")  # which holds it without a name
+        frame = frame if is_parquet else frame.rename_axis("index")
+    write_table(frame, path, schema)
+
+
+def listed(names: str | None) -> list[str] | None:
+    """Split names at commas.
+
+    Example:
+        >>> listed("age, income")
+        ['age', 'income']
+    """
+    return None if names is None else [name.strip() for name in names.split(",")]

@@ -1,0 +1,57 @@
+"""The command `tessflow sample`.
+
+Like the other commands, it imports torch and pandas inside functions only.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tessflow.cli.arguments import ModelDirectory, Seed
+from tessflow.cli.given import conditions
+from tessflow.cli.models import is_mixture, load_model, word_schema
+
+__all__ = ["sample"]
+
+
+def sample(
+    directory: ModelDirectory,
+    *,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Number of rows.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Table to write, instead of CSV on standard output.")
+    ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE",
+            help="What is given: a=1, a=1..5, a=1.., a=red|blue, a= (missing), day=2024-01-31; may be repeated.",
+        ),
+    ] = None,
+    seed: Seed = None,
+) -> None:
+    """Draw rows from the model in DIR, perhaps of which something is given.
+
+    A value that was not seen in training may be given: the rest of the row is drawn as for "something not seen".
+    """
+    import pandas as pd
+
+    from tessflow.tables import write_table
+    from tessflow.tables.files import in_words
+
+    model = load_model(directory)
+    options: dict[str, Any] = {}
+    if given:
+        if is_mixture(model):
+            raise ValueError("--given is for models of tables, and this one is a mixture")
+        options["given"] = conditions(model.schema_, given)
+    drawn = pd.DataFrame(model.sample(rows, random_state=seed, **options))  # of an array, if it was fitted to one
+    if out is not None:
+        write_table(drawn, out, word_schema(model))
+    else:
+        in_words(drawn, word_schema(model)).to_csv(sys.stdout, index=False)
+        sys.stdout.flush()  # here a closed pipe is still noticed

@@ -1,0 +1,171 @@
+"""The command `tessflow score`.
+
+Like the other commands, it imports torch and pandas inside functions only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tessflow.cli.arguments import (
+    Delimiter,
+    MissingWords,
+    ModelDirectory,
+    TableFile,
+    UnseenValues,
+    listed,
+    table_source,
+    write_rows,
+)
+from tessflow.cli.models import is_mixture, load_model
+from tessflow.cli.phrases import by_column, counted, exactness, mean_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from tessflow import MixtureFlow, TabularFlow
+    from tessflow.tables import TableSource
+
+__all__ = ["Scored", "score", "score_mixture", "score_table"]
+
+SCORES = "log_likelihood"
+
+
+def score(
+    directory: ModelDirectory,
+    table: TableFile,
+    *,
+    columns: Annotated[str | None, typer.Option(help="Score these columns only: names with commas between.")] = None,
+    given: Annotated[str | None, typer.Option(help="Score given these columns: names with commas between.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Importance samples a row, if it is a bound.")] = None,
+    unseen: UnseenValues = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Table for the log-likelihood of each row, in order.")
+    ] = None,
+    delimiter: Delimiter = None,
+    na: MissingWords = None,
+) -> None:
+    """Print the mean log-likelihood of the rows of TABLE.
+
+    If some rows hold values that were not seen in training, it is printed for the rows without any, and for all rows.
+
+    With --out, each row has its value, in nats, in the column `log_likelihood` of that file, after the keys and the
+    index of TABLE.
+    """
+    model, source = load_model(directory), table_source(table, delimiter, na)
+    if is_mixture(model):
+        if columns is not None or given is not None or unseen is not None:
+            raise ValueError("--columns, --given and --unseen are for models of tables, and this one is a mixture")
+        scored = score_mixture(model, source)
+    else:
+        scored = score_table(
+            model, source, columns=listed(columns), given=listed(given), samples=samples, unseen=unseen
+        )
+    if out is not None:
+        write_rows(scored.table(), out)
+    for line in scored.lines(exactness(model, samples or 100)):
+        typer.echo(line)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows that were scored.
+
+    Args:
+        scores: Log-likelihoods, in nats, ``(rows,)``.
+        strange: Which rows hold something not seen, ``(rows,)``.
+        counts: How many rows do, by column.
+        labels: What names the rows: their keys, and their index.
+    """
+
+    scores: NDArray[np.float64]
+    strange: NDArray[np.bool_]
+    counts: dict[Any, int]
+    labels: pd.DataFrame
+
+    def table(self) -> pd.DataFrame:
+        """Return what names the rows, with their log-likelihoods."""
+        table = self.labels.copy()
+        table.insert(table.shape[1], SCORES, self.scores, allow_duplicates=True)  # which `write_table` refuses
+        return table
+
+    def lines(self, exactness: str) -> Iterator[str]:
+        """Say the mean; with something not seen, that of rows without, that of all rows, and how many rows there are.
+
+        Args:
+            exactness: What the log-likelihoods are.
+        """
+        rows, strange = len(self.scores), int(self.strange.sum())
+        if not strange:
+            yield f"mean log-likelihood: {mean_of(self.scores)}, {counted(rows, 'row')}, {exactness}"
+            return
+        if strange < rows:
+            seen = self.scores[~self.strange]
+            what = f"{counted(len(seen), 'row')} with nothing unseen"
+            yield f"mean log-likelihood of {what}: {mean_of(seen)}, {exactness}"
+        which = f"all {rows:,} rows" if rows > 1 else "the one row"
+        yield f"mean log-likelihood of {which}: {mean_of(self.scores)}, {exactness}"
+        share = f"{counted(strange, 'row')} ({strange / rows:.1%})"
+        yield f"something unseen in {share}, by column: {by_column(self.counts)}"
+
+
+def score_mixture(model: MixtureFlow, source: TableSource) -> Scored:
+    """Score the rows of a table of numbers."""
+    import numpy as np
+
+    frame = source.read()
+    return Scored(model.score_samples(frame), np.zeros(len(frame), bool), {}, frame.iloc[:, :0])
+
+
+def score_table(
+    model: TabularFlow,
+    source: TableSource,
+    *,
+    columns: Sequence[str] | None = None,
+    given: Sequence[str] | None = None,
+    samples: int | None = None,
+    unseen: Any = None,
+) -> Scored:
+    """Score the rows of a table file, which need not fit into memory.
+
+    Args:
+        model: The model.
+        source: The file.
+        columns: See `TabularFlow.score_samples` for this and what follows.
+        given: What is given.
+        samples: Importance samples.
+        unseen: What is done with values not seen in training; of the first batch, a warning says if they are many.
+    """
+    import numpy as np
+    import pandas as pd
+
+    looked_at = None if columns is None else [*columns, *(given or ())]
+    keys = {str(key.name) for key in model.schema_.keys}
+    scores, strange, labels = [], [], []
+    counts: dict[Any, int] = {}
+    rows = 0
+    for batch in source.batches(model.schema_):
+        try:
+            with warnings.catch_warnings():
+                if rows:
+                    warnings.simplefilter("ignore")
+                scores.append(model.score_samples(batch, columns=columns, given=given, samples=samples, unseen=unseen))
+        except (ValueError, TypeError) as error:
+            if not rows:
+                raise
+            raise type(error)(f"in the rows from number {rows} on, which count from 0 here: {error}") from error
+        found = model.find_unseen(batch, columns=looked_at)
+        for name, count in found.sum().items():
+            counts[name] = counts.get(name, 0) + int(count)
+        strange.append(found.any(axis=1).to_numpy())
+        labels.append(batch.loc[:, [str(name) in keys for name in batch.columns]])
+        rows += len(batch)
+    return Scored(np.concatenate(scores), np.concatenate(strange), counts, pd.concat(labels))
