@@ -337,3 +337,17 @@ def test_log_likelihoods_are_those_of_before():
     rows = [[0, 0, 0, 0, 0, 1, 0.3, 4, 25.0], [1, 0, 0, 0, 0, 3, -7.0, 12, 8.0], [2, 0, 0, 2, 1, 0, 90.0, 0, 0.0]]
     log_prob = parts.log_prob(output, *parts.split(torch.tensor(rows, dtype=torch.float64)))
     assert_close(log_prob, torch.tensor(BEFORE, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("most_logits", [100, 5], ids=["logits", "anchors"])
+def test_something_not_seen_starts_as_likely_as_rows_let_expect(most_logits):
+    parts = Conditionals((Variable(31, reserve=1e-3),), 2, most_logits=most_logits)
+    unseen = torch.tensor([[30]])
+
+    def share(codes):
+        output = parts.started(torch.tensor(codes)[:, None])
+        return parts.log_prob(output[None], unseen, torch.zeros(1, 0)).exp().item()
+
+    assert share([*range(30)]) == pytest.approx(30 / 31, abs=2e-3)
+    assert share([*range(10)] + [20] * 90) == pytest.approx(10 / 100 * 11 / 12, abs=2e-3)
+    assert share([3] * 50 + [4] * 50) < 0.012

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tessflow.models import MatchedFlow
+from tessflow.models.kinds.base import discount
 from tessflow.models.variables import Variable
 
 __all__ = ["Hiding"]
@@ -39,9 +40,7 @@ class Hiding:
             if variable.unseen is None or variable.number is not None:
                 continue
             counts = torch.bincount(rows[:, n].long(), minlength=most).double()
-            seen = int((counts > 0).sum())
-            discount = float((counts == 1).sum()) / (seen + 1)
-            self.chances[n] = (discount / counts.clamp_min(1)).float()
+            self.chances[n] = (discount(counts) / counts.clamp_min(1)).float()
             self.chances[n, variable.unseen] = 0
 
     def __call__(self, model: Any, rows: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tessflow.models.variables import Restriction, Variable
 
-__all__ = ["ALL", "Kind", "Values", "draw_class", "frequencies"]
+__all__ = ["ALL", "Kind", "Values", "counted", "discount", "draw_class", "frequencies"]
 
 ALL = slice(None)
 
@@ -154,8 +154,31 @@ def draw_class(log_probs: Tensor) -> Tensor:
     return torch.distributions.Categorical(logits=log_probs, validate_args=False).sample()
 
 
-def frequencies(codes: Tensor, classes: int) -> Tensor:
-    """Return how often each class comes among codes, with a half more each: ``(B, V)`` to ``(V, K)``, float64."""
+def counted(codes: Tensor, classes: int) -> Tensor:
+    """Return how often each class comes among codes: ``(B, V)`` to ``(V, K)``, float64."""
     counts = torch.zeros(codes.shape[-1], classes, dtype=torch.float64, device=codes.device)
-    counts.scatter_add_(-1, codes.mT, torch.ones_like(codes.mT, dtype=torch.float64))
-    return (counts + 0.5) / (len(codes) + 0.5 * classes)
+    return counts.scatter_add_(-1, codes.mT, torch.ones_like(codes.mT, dtype=torch.float64))
+
+
+def frequencies(codes: Tensor, classes: int) -> Tensor:
+    """Return the shares of classes among codes, each with a half more: ``(B, V)`` to ``(V, K)``, float64."""
+    return (counted(codes, classes) + 0.5) / (len(codes) + 0.5 * classes)
+
+
+def discount(counts: Tensor) -> Tensor:
+    r"""Return how many rows of each class are put down to classes not seen yet, :math:`n_1 / (V + 1)`.
+
+    V classes were seen, :math:`n_1` of them once. Of n rows about :math:`n_1 / n` are so put down: as many as new rows
+    may be expected to hold that were not seen (Good, 1953).
+
+    Args:
+        counts: How often each class came, ``(..., K)``.
+
+    Returns:
+        Shape ``(...)``, from 0 to below 1.
+
+    Example:
+        >>> discount(torch.tensor([8.0, 1.0, 1.0]))
+        tensor(0.5000)
+    """
+    return (counts == 1).sum(-1) / ((counts > 0).sum(-1) + 1)

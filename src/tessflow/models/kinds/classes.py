@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tessflow.models.kinds.base import ALL, Kind, Values, draw_class, frequencies
+from tessflow.models.kinds.base import ALL, Kind, Values, counted, discount, draw_class, frequencies
 from tessflow.models.variables import Restriction, Variable
 
 __all__ = ["Classes"]
@@ -40,8 +40,12 @@ class Classes(Kind):
         return torch.zeros(len(self.members), self.size)
 
     def started(self, values: Values) -> Tensor:
-        """Return the logarithms of smoothed frequencies."""
-        return frequencies(values.codes, self.size).log().float()
+        """Return the logarithms of smoothed frequencies; what was not seen has the share that may be expected."""
+        shares, counts = frequencies(values.codes, self.size), counted(values.codes, self.size)
+        expected = discount(counts) * (counts > 0).sum(-1) / len(values.codes)
+        last = torch.maximum(expected, shares[:, -1]).where(self._reserve > 0, shares[:, -1])
+        seen = shares[:, :-1] * ((1 - last) / (1 - shares[:, -1]))[:, None]
+        return torch.cat([seen, last[:, None]], -1).log().float()
 
     def class_log_probs(self, blocks: Tensor, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:
         """See the base class."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tessflow.dequantization import StandardNoise, VoronoiDequantizer
 from tessflow.flows import coupling_flow
 from tessflow.models.dequantized import DequantizedFlow, importance_bound
-from tessflow.models.kinds.base import ALL, Kind, Values
+from tessflow.models.kinds.base import ALL, Kind, Values, counted, discount
 from tessflow.models.variables import Restriction, Variable
 
 __all__ = ["ManyClasses"]
@@ -59,8 +59,10 @@ class ManyClasses(Kind):
         """Return a block of zeros, with the log-odds of what was not seen."""
         block = self.start()
         if self.size > CONTEXT:
-            share = ((values.codes == self._unseen).sum() + 0.5) / (len(values.codes) + 1)
-            block[0, -1] = share.logit()
+            counts, rows = counted(values.codes, self.classes + 1), len(values.codes)
+            expected = discount(counts) * (counts > 0).sum(-1) / rows
+            share = torch.maximum(expected, (counts[:, -1] + 0.5) / (rows + 1)).clamp_max(1 - 0.5 / rows)
+            block[:, -1] = share.logit()
         return block
 
     def see(self, anchors: Tensor, values: Values, of: slice = ALL) -> Tensor:
