@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-__all__ = ["TABLES", "Source", "Split", "classes", "load", "matrix", "split"]
+__all__ = ["TABLES", "Source", "Split", "classes", "file_of", "load", "matrix", "split"]
 
 
 @dataclass(frozen=True)
@@ -127,15 +127,18 @@ TABLES = {
 }
 
 
+def file_of(package: str, path: str) -> Path:
+    """Return the path of a file inside of a package; ModuleNotFoundError says that the package is absent."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"{path} is a file of the package {package!r}: pip install --no-deps {package}")
+    return Path(found.origin).parent / path
+
+
 def load(name: str) -> pd.DataFrame:
     """Read a table of `TABLES`; ModuleNotFoundError says which package is absent."""
     source = TABLES[name]
-    package = find_spec(source.package)
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError(
-            f"the table {name!r} is a file of the package {source.package!r}: pip install --no-deps {source.package}"
-        )
-    path = Path(package.origin).parent / source.path
+    path = file_of(source.package, source.path)
     frame = pd.read_stata(path) if path.suffix == ".dta" else pd.read_csv(path)
     return source.prepare(frame).reset_index(drop=True)
 

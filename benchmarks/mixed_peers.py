@@ -1,35 +1,27 @@
-"""What the tabular flow is measured beside on mixed tables: factorised densities, a Gaussian copula, other packages.
+"""What the tabular flow is measured beside on mixed tables: a Gaussian copula, imputers, and other packages.
 
-Densities see a table as the schema encodes it, so that all have one measure: numbers of a grid have probabilities,
-others densities in their column's unit. All else sees a table as `mixed_data.matrix` writes it.
+They see a table as `mixed_data.matrix` writes it; densities are in `independent.py`.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from mixed_data import Split, matrix
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, logsumexp, ndtr, ndtri  # type: ignore[import-untyped]
+from scipy.special import ndtr, ndtri  # type: ignore[import-untyped]
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (makes the next but one importable)
 from sklearn.impute import IterativeImputer, SimpleImputer
-from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
-
-from tessflow.models.variables import Number, Variable
-from tessflow.tables import TableSchema
 
 __all__ = [
     "argn",
-    "factorised",
     "gaussian_copula",
     "has_argn",
     "impute_by_regression",
@@ -39,112 +31,6 @@ __all__ = [
 ]
 
 Rows = NDArray[np.float64]
-
-
-# Log-likelihoods of rows under independent columns.
-
-
-class Encoded(NamedTuple):
-    """A column: its variable, the codes of its rows, and their numbers; only where the code is 0 there is one."""
-
-    variable: Variable
-    codes: NDArray[np.int64]
-    numbers: Rows
-
-
-def encoded(schema: TableSchema, frame: pd.DataFrame) -> Iterator[Encoded]:
-    """Yield the columns of a table as its schema encodes them."""
-    rows = schema.encode(frame).numpy()
-    place = len(schema.columns)
-    for index, variable in enumerate(schema.variables):
-        numbers = np.empty(0)
-        if variable.number is not None:
-            numbers = rows[:, place]
-            place += 1
-        yield Encoded(variable, rows[:, index].astype("int64"), numbers)
-
-
-def factorised(schema: TableSchema, data: Split, *, mixture: bool, seed: int) -> Rows:
-    """Return log-likelihoods of the test rows, in nats, if each column is on its own.
-
-    Classes have add-half frequencies. Numbers have the density that the schema's scale makes standard normal (between
-    its knots close to a histogram), or a mixture of 1 to 10 Gaussians, as many as the validation rows choose.
-    """
-    total = np.zeros(len(data.test))
-    parts = (encoded(schema, part) for part in (data.train, data.validation, data.test))
-    for train, validation, test in zip(*parts, strict=True):
-        counts = np.bincount(train.codes, minlength=train.variable.classes) + 0.5
-        total += np.log(counts / counts.sum())[test.codes]
-        number = train.variable.number
-        if number is None:
-            continue
-        fitted, chosen, scored = (column.numbers[column.codes == 0] for column in (train, validation, test))
-        density = _best_mixture(fitted, chosen, whole=number.whole, seed=seed) if mixture else _Scaled(number)
-        total[test.codes == 0] += density.log_prob(scored)
-    return total
-
-
-class _Scaled:
-    """The density of a number whose score is standard normal."""
-
-    def __init__(self, number: Number) -> None:
-        self.knots, self.scores, self.whole = np.array(number.knots), np.array(number.scores), number.whole
-
-    def score(self, x: Rows) -> tuple[Rows, Rows]:
-        """Return the scores, and the logarithms of the slope."""
-        piece = np.clip(np.searchsorted(self.knots, x, side="right") - 1, 0, len(self.knots) - 2)
-        slope = (np.diff(self.scores) / np.diff(self.knots))[piece]
-        return self.scores[piece] + slope * (x - self.knots[piece]), np.log(slope)
-
-    def log_prob(self, x: Rows) -> Rows:
-        if self.whole:
-            return _log_mass(self.score(x - 0.5)[0], self.score(x + 0.5)[0])
-        score, log_slope = self.score(x)
-        return _log_normal(score) + log_slope
-
-
-class _Mixture(NamedTuple):
-    """A mixture of Gaussians; the parameters have shape (components,)."""
-
-    log_weights: Rows
-    means: Rows
-    deviations: Rows
-    whole: bool
-
-    def log_prob(self, x: Rows) -> Rows:
-        def standard(x: Rows) -> Rows:
-            return (x[:, None] - self.means) / self.deviations
-
-        if self.whole:
-            terms = _log_mass(standard(x - 0.5), standard(x + 0.5))
-        else:
-            terms = _log_normal(standard(x)) - np.log(self.deviations)
-        return logsumexp(self.log_weights + terms, axis=1)
-
-
-def _best_mixture(train: Rows, validation: Rows, *, whole: bool, seed: int) -> _Mixture:
-    """Fit mixtures of 1 to 10 components; whole numbers are spread over their cells first."""
-    spread = np.random.default_rng(seed).uniform(-0.5, 0.5, len(train)) if whole else 0.0
-    mean, deviation = train.mean(), train.std() or 1.0
-    rows = ((train + spread - mean) / deviation)[:, None]
-    fits = []
-    for components in range(1, min(10, len(rows)) + 1):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            fit = GaussianMixture(components, reg_covar=1e-6, random_state=seed).fit(rows)
-        means, deviations = mean + deviation * fit.means_[:, 0], deviation * np.sqrt(fit.covariances_[:, 0, 0])
-        fits.append(_Mixture(np.log(fit.weights_), means, deviations, whole))
-    return max(fits, key=lambda fit: fit.log_prob(validation).sum())
-
-
-def _log_normal(z: Rows) -> Rows:
-    return -0.5 * (z**2 + math.log(2 * math.pi))
-
-
-def _log_mass(low: Rows, high: Rows) -> Rows:
-    """Return the logarithm of a standard normal number's probability between two bounds."""
-    low, high = np.where(low > 0, -high, low), np.where(low > 0, -low, high)  # to the side where both are told apart
-    return log_ndtr(high) + np.log(-np.expm1(log_ndtr(low) - log_ndtr(high)))
 
 
 # Samples.

@@ -17,6 +17,8 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGE, RESULTS = HERE / "README.md", HERE / "results"
 GALLERY_PAGE = HERE.parent / "docs" / "gallery.md"
+# The models of ``held_out.py``.
+MODELS = ("flow", "independent")
 
 
 def main() -> None:
@@ -41,6 +43,7 @@ def render(text: str) -> str:
         ("mixture", mixture()),
         ("profiles", profiles()),
         ("density", density()),
+        ("held_out", held_out_tables()),
         ("mixed_tables", mixed_tables()),
         ("speed", speed()),
         ("steps", steps()),
@@ -244,7 +247,13 @@ def _mixed_tables(result: dict[str, Any]) -> str:
     header = ("data", "package", "training / validation / test rows", "columns (of classes)", "missing")
     text = _table(header, data, left=2)
     measures = {
-        "likelihood": {"test_nats": "nats a row", "worst_row_nats": "worst row", "seconds": "seconds"},
+        "likelihood": {
+            "seen_nats": "nats a row, nothing unseen",
+            "test_nats": "nats a row, all rows",
+            "unseen_share": "rows with something unseen",
+            "worst_row_nats": "worst row",
+            "seconds": "seconds",
+        },
         "samples": {
             "shapes": "column shapes",
             "trends": "pair trends",
@@ -262,10 +271,68 @@ def _mixed_tables(result: dict[str, Any]) -> str:
             groups.setdefault((row["data"], row["method"]), []).append(row)
         rows = []
         for key, runs in groups.items():
-            values = ([run[column] for run in runs if run[column] is not None] for column in columns)
+            values = ([run[column] for run in runs if run.get(column) is not None] for column in columns)
             rows.append((*key, *(_mean_and_spread(some) if some else "-" for some in values)))
         text += "\n" + _table(("data", "method", *columns.values()), rows, left=2)
     return text + _made_by(result)
+
+
+def held_out_tables() -> str:
+    """Tables of the run of ``held_out.py``, if there is one."""
+    path = RESULTS / "held_out.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text())
+    return held_out(result) + _made_by(result)
+
+
+def held_out(result: dict[str, Any]) -> str:
+    """Render a row a table, means over its splits, and say what was scored and which measures differ."""
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for run in result["runs"]:
+        tables.setdefault(run["table"], []).append(run)
+    rows, differing = [], []
+    for name, runs in tables.items():
+        scored = [run for run in runs if run["scored"]]
+        cells = ["-"] * 8
+        if scored:
+            gains = [_mean_of(scored, "gain", "seen"), _mean_of(scored, "gain", "all")]
+            ways = [_mean_of(scored, model, way) for way in ("seen_nats", "test_nats") for model in MODELS]
+            cells = [
+                f"{sum(scored[0]['rows']):,} × {scored[0]['columns']}",
+                f"{_mean_of(scored, 'flow', 'unseen_share')[0]:.1%}",
+                *(_or_dash(value, 2) for value, _ in ways),
+                *(f"{_or_dash(gain, 2)} ± {_or_dash(error, 2)}" for gain, error in gains),
+            ]
+            differing += [(name, column, texts) for column, texts in _measures(scored) if len(texts) > 1]
+        rows.append((name.replace("_", " "), f"{len(scored)} of {len(runs)}", *cells))
+    header = ("data", "scored", "rows × columns", "rows with something unseen", "flow, nothing unseen",
+              "independent, nothing unseen", "flow, all rows", "independent, all rows", "gain, nothing unseen",
+              "gain, all rows")  # fmt: skip
+    text = _table(header, rows, left=1)
+    scored_splits = sum(run["scored"] for run in result["runs"])
+    text += f"\n{scored_splits} of {len(result['runs'])} splits are scored, each with a finite number for each row.\n"
+    if folds := result["cross_validation"]:
+        scores = [(name, *(f"{score:.2f}" for score in values)) for name, values in folds.items()]
+        titles = ("`cross_val_score(TabularFlow(), penguins, cv=5)`", *(f"fold {fold + 1}" for fold in range(5)))
+        text += "\n" + _table(titles, scores, left=1)
+    if differing:
+        lines = [(name.replace("_", " "), column, "; ".join(texts)) for name, column, texts in differing]
+        text += "\n" + _table(("data", "column with another measure in some splits", "measures"), lines, left=3)
+    return text
+
+
+def _mean_of(runs: list[dict[str, Any]], *keys: str) -> tuple[float | None, float | None]:
+    """Return the means over runs of a value, or of a value and its standard error."""
+    values = [run[keys[0]][keys[1]] for run in runs]
+    pairs = [value if isinstance(value, list) else [value, None] for value in values]
+    firsts, seconds = ([pair[place] for pair in pairs if pair[place] is not None] for place in (0, 1))
+    return statistics.mean(firsts) if firsts else None, statistics.mean(seconds) if seconds else None
+
+
+def _measures(runs: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Return the measures that each column has in some runs."""
+    return [(name, sorted({run["measures"][name] for run in runs})) for name in runs[0]["measures"]]
 
 
 def speed() -> str:

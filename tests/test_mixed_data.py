@@ -8,11 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tessflow.tables import TableSchema
-
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from mixed_data import TABLES, Split, classes, load, matrix, split
-from mixed_peers import factorised, gaussian_copula, impute_by_regression, impute_by_trees, impute_most_frequent
+from mixed_data import TABLES, classes, load, matrix, split
+from mixed_peers import gaussian_copula, impute_by_regression, impute_by_trees, impute_most_frequent
 from mixed_quality import copies, quality
 
 
@@ -83,27 +81,6 @@ def test_shapes_and_trends_are_as_defined():
 def test_copies_are_the_same_in_all_columns():
     train = np.array([[1.0, np.nan], [0.0, 2.0]])
     assert copies(np.array([[1.0, np.nan], [-0.0, 2.0], [1.0, 2.0], [np.nan, 1.0]]), train) == 0.5
-
-
-@pytest.mark.parametrize("mixture", [False, True])
-def test_factorised_probabilities_sum_to_one(mixture):
-    generator = np.random.default_rng(0)
-    count = np.where(generator.random(2000) < 0.3, 0, np.rint(generator.normal(500, 60, 2000)))
-    train = pd.DataFrame({"count": np.where(generator.random(2000) < 0.1, np.nan, count)})
-    schema = TableSchema.infer(train)
-    support = pd.DataFrame({"count": [np.nan, *range(-200, 1400)]})
-    scores = factorised(schema, Split(train, train[:500], support), mixture=mixture, seed=0)
-    assert np.exp(scores).sum() == pytest.approx(1, abs=1e-3)
-    assert np.exp(scores[:1]) == pytest.approx(0.1, abs=0.02)
-
-
-@pytest.mark.parametrize("mixture", [False, True])
-def test_a_factorised_density_integrates_to_one_in_the_columns_unit(mixture):
-    train = pd.DataFrame({"x": np.random.default_rng(0).exponential(1e-3, 2000)})
-    grid = np.linspace(-0.02, 0.05, 70_001)
-    data = Split(train, train[:500], pd.DataFrame({"x": grid}))
-    density = np.exp(factorised(TableSchema.infer(train), data, mixture=mixture, seed=0))
-    assert density.sum() * (grid[1] - grid[0]) == pytest.approx(1, abs=0.01)
 
 
 def test_the_copula_keeps_values_missing_ones_and_dependence(rows):

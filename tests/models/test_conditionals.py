@@ -337,3 +337,11 @@ def test_log_likelihoods_are_those_of_before():
     rows = [[0, 0, 0, 0, 0, 1, 0.3, 4, 25.0], [1, 0, 0, 0, 0, 3, -7.0, 12, 8.0], [2, 0, 0, 2, 1, 0, 90.0, 0, 0.0]]
     log_prob = parts.log_prob(output, *parts.split(torch.tensor(rows, dtype=torch.float64)))
     assert_close(log_prob, torch.tensor(BEFORE, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("most_logits", [100, 5], ids=["logits", "anchors"])
+def test_something_not_seen_starts_as_likely_as_is_expected(most_logits):
+    for expected in (1e-3, 0.2, 0.9):
+        parts = Conditionals((Variable(31, reserve=1e-4, expected=expected),), 2, most_logits=most_logits)
+        found = parts.log_prob(parts.start()[None], torch.tensor([[30]]), torch.zeros(1, 0)).exp()
+        assert found.item() == pytest.approx(expected, rel=2e-3, abs=2e-4)

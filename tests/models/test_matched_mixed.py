@@ -80,7 +80,6 @@ def test_numbers_drawn_have_the_distribution_of_their_cdf(order):
     model, n = perturbed(order=order), 4000
     y = model.sample(n)
     y = y[y[:, 1] == 0]
-    parts = model.conditionals
     u = model.conditional(y, 1).cdf(y[:, 3]).sort().values
     # The statistic of Kolmogorov and Smirnov.
     assert (u - torch.arange(1, len(u) + 1) / len(u)).abs().max() < 1.7 / math.sqrt(len(u))

@@ -160,12 +160,6 @@ class NumericColumn(BaseColumn):
         return self.atoms
 
     @property
-    def shown_bounds(self) -> list[str]:
-        """The minimum and the maximum in words, if there are any."""
-        bounds = (("at least", self.minimum), ("at most", self.maximum))
-        return [f"{word} {self._shown(bound * self.UNIT)}" for word, bound in bounds if bound is not None]
-
-    @property
     def bounds(self) -> tuple[float, float]:
         """The least and the largest encoded number, halves on a grid; infinite where there is no bound."""
         return self._covered(*self._ends)
