@@ -21,6 +21,9 @@ from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["score_independent"]
 
+# Added to the count of each class (Krichevsky and Trofimov, 1981).
+_SMOOTHING = 0.5
+
 # Most components of a mixture, and rows that each needs.
 _COMPONENTS, _BACKING = 8, 10
 
@@ -55,7 +58,7 @@ def score_independent(schema: TableSchema, train: Tensor, test: Tensor, *, mixtu
         (kind,) = kinds_of((column.variable,), 1, most_logits=column.cardinality, limited=False)
         numbers = place if column.numeric else None
         seen, values = _values(train, n, numbers), _values(test, n, numbers)
-        block = kind.started(seen).double()
+        block = _frequencies(kind.start().double(), seen.codes, column.variable)
         if isinstance(kind, Numbers):
             law = _law(kind, column.variable, block, seen, mixtures=mixtures)
             found = law.log_prob(values.codes, kind.locate(values))
@@ -64,6 +67,16 @@ def score_independent(schema: TableSchema, train: Tensor, test: Tensor, *, mixtu
             found = kind.log_prob(block, values)
         scores[:, n] = found[:, 0].numpy()
     return scores
+
+
+def _frequencies(block: Tensor, codes: Tensor, variable: Variable) -> Tensor:
+    """Return a block whose classes are as frequent as codes ``(B, 1)``, smoothed, and as what was not seen may be."""
+    counts = torch.bincount(codes[:, 0], minlength=variable.classes).double() + _SMOOTHING
+    unseen = max(variable.reserve, variable.expected or 0.0)
+    shares = counts / counts[:-1].sum() * (1 - unseen)
+    shares[-1] = max(unseen, float(shares[-1]))
+    block[:, : variable.classes] = (shares / shares.sum()).log()
+    return block
 
 
 def _values(rows: Tensor, n: int, place: int | None) -> Values:
