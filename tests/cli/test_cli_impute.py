@@ -2,11 +2,12 @@
 
 import csv
 import gzip
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from commands import Commands
 from pandas.testing import assert_frame_equal
 
 from tessflow import TabularFlow
@@ -81,9 +82,10 @@ STRANGE = {
 """Known values that a float64, nanoseconds or a guess would change; empty words are missing."""
 
 
-@pytest.fixture
-def strange(run):
-    """Commands in a directory with a model of such columns."""
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A directory with a model of such columns."""
+    place = tmp_path_factory.mktemp("strange")
     rng = np.random.default_rng(0)
     days = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 90, 60), unit="D")
     frame = pd.DataFrame(
@@ -97,11 +99,19 @@ def strange(run):
             "size": rng.choice(["1.10", "1.1", "NA"], 60),
         }
     )
-    for place, name in enumerate(list(frame)[1:]):
-        frame.loc[place::9, name] = None
-    Path("schema.yaml").write_text(SCHEMA)
-    write_table(frame, "train.parquet")
-    run("fit", "train.parquet", "--schema", "schema.yaml", "--out", "model", *TINY)
+    for first, name in enumerate(list(frame)[1:]):
+        frame.loc[first::9, name] = None
+    (place / "schema.yaml").write_text(SCHEMA)
+    write_table(frame, place / "train.parquet")
+    arguments = ("fit", place / "train.parquet", "--schema", place / "schema.yaml", "--out", place / "model")
+    Commands()(*arguments, *TINY)
+    return place
+
+
+@pytest.fixture
+def strange(run, model):
+    """Commands beside such a model."""
+    shutil.copytree(model, ".", dirs_exist_ok=True)
     return run
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from commands import Commands
 
 from tessflow import MixtureFlow
 from tessflow.tables import write_table
@@ -16,9 +17,23 @@ NO_MODEL = "nowhere holds no complete model"
 A_MIXTURE = "mixture holds a mixture; this command is for models of tables"
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A directory of files and models of many kinds."""
+    place, run = tmp_path_factory.mktemp("refusals"), Commands()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        fill(run)
+    return place
+
+
 @pytest.fixture
-def run(run):
-    """Commands beside files and models of many kinds."""
+def run(place, monkeypatch):
+    monkeypatch.chdir(place)
+    return Commands()
+
+
+def fill(run):
     table = pd.DataFrame({"colour": ["red", "blue"] * 20, "eggs": [1, 2, 2, 2] * 10})
     write_table(table.assign(id=range(40)), "keyed.csv")
     write_table(table, "table.csv")
@@ -42,7 +57,6 @@ def run(run):
     Path("new.csv").write_text("colour,eggs\nred,1\ngreen,2\n")
     Path("table.txt").write_text("colour,eggs\nred,1\n")
     Path("broken.parquet").write_bytes(b"PAR1 and no more")
-    return run
 
 
 @pytest.mark.parametrize(
