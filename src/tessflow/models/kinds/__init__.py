@@ -42,7 +42,7 @@ def kinds_of(variables: Sequence[Variable], dim: int, *, most_logits: int, limit
         if variable.number is not None:
             key = ("whole" if variable.number.whole else "real", 0)
         else:
-            key = ("many", n) if variable.classes > most_logits else ("classes", variable.classes)
+            key = ("many", n) if len(variable.seen) > most_logits else ("classes", variable.classes)
         groups.setdefault(key, []).append(n)
     kinds: list[Kind] = []
     for (name, _), members in groups.items():
