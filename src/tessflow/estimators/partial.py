@@ -15,7 +15,7 @@ from tessflow.models import Restriction
 from tessflow.tables import TableSchema
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named
-from tessflow.tables.schema import Unseen, require_seen
+from tessflow.tables.schema import Unseen
 
 __all__ = ["Conditions", "Known", "encode_known"]
 
@@ -65,7 +65,7 @@ def encode_known(
         encoded = column.encode(series)
         here = np.ones(len(series), bool) if missing else series.notna().to_numpy()
         if unseen == "error":
-            require_seen(column, series, encoded._replace(codes=np.where(here, encoded.codes, -1)))
+            column.require_seen(series, encoded._replace(codes=np.where(here, encoded.codes, -1)))
         known[:, n] = here
         rows[:, n] = np.where(here, encoded.codes, 0)
         if column.numeric:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import pandas as pd
-import torch
 from numpy.typing import NDArray
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
@@ -18,20 +16,16 @@ from torch import Tensor, nn
 
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.estimators.architecture import build, dimension_of, kind_of, learning_rate_of
-from tessflow.estimators.base import FlowEstimator, split_places, take_rows
-from tessflow.estimators.conditional import Conditional, impute_rows
+from tessflow.estimators.base import split_places, take_rows
 from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
-from tessflow.estimators.partial import Conditions, Known, encode_known
+from tessflow.estimators.queries import TableQueries
 from tessflow.estimators.storage import TabularConfig
 from tessflow.estimators.stream import encoded_file
 from tessflow.models import MatchedFlow
 from tessflow.tables import TableSchema, TableSource, TableWarning
-from tessflow.tables.filling import fill
 from tessflow.tables.frames import as_frame
-from tessflow.tables.names import named
 from tessflow.tables.schema import Unseen
-from tessflow.training.evaluation import seeded
 
 __all__ = ["TabularFlow"]
 
@@ -40,11 +34,8 @@ Self = TypeVar("Self", bound="TabularFlow")
 # Numbers that a scoring or sampling pass holds at once.
 _CHUNK = 1 << 24
 
-# The share of rows with something not seen that is worth a warning, and the fewest rows it is taken of.
-_MANY_UNSEEN, _FEW = 0.1, 10
 
-
-class TabularFlow(FlowEstimator):
+class TabularFlow(TableQueries):
     """The joint distribution of the columns of a table: categories, booleans, numbers, dates and times.
 
     Missing values are modelled: they are a class of their own, beside the categories or the numbers. So are numbers
@@ -280,259 +271,6 @@ class TabularFlow(FlowEstimator):
         if len(scores) == 0:
             raise ValueError("X has no rows to score: give at least one.")
         return float(scores.mean())
-
-    def find_unseen(self, X: Any, *, columns: Sequence[Any] | None = None) -> pd.DataFrame:
-        """Return which values of rows were not seen in training.
-
-        Args:
-            X: Rows with the columns of the training data; of a DataFrame, those that are named suffice.
-            columns: Look at these columns only; at all by default.
-
-        Returns:
-            A boolean DataFrame of ``X``'s rows and those columns. The likelihood of such a value is that of the
-            event "something not seen", which is easier to predict than any of its members: report rows without one, all
-            rows, and the share of rows with one.
-
-        Raises:
-            ValueError: As :meth:`score_samples`.
-        """
-        check_is_fitted(self)
-        places = range(len(self.schema_.columns)) if columns is None else [self.schema_.position(c) for c in columns]
-        rows = self.schema_.encode(X) if columns is None else encode_known(self.schema_, X, places, missing=True).rows
-        found = {n: (rows[:, n] == self.schema_.columns[n].unseen).numpy() for n in places}
-        names = pd.Index([self.schema_.names[n] for n in places], dtype=object)
-        return pd.DataFrame(found, index=X.index if isinstance(X, pd.DataFrame) else None).set_axis(names, axis=1)
-
-    def score_columns(self, X: Any, *, samples: int | None = None, unseen: Unseen | None = None) -> pd.DataFrame:
-        """Return what each column adds to the log-likelihood of each row, given the columns before it, in nats.
-
-        Args:
-            X: Rows with the columns of the training data.
-            samples: Importance samples where it is a bound, 100 by default.
-            unseen: As in :meth:`score_samples`.
-
-        Returns:
-            A DataFrame of ``X``'s rows and columns, whose rows sum to :meth:`score_samples`.
-
-        Raises:
-            ValueError: If the model's likelihood is no sum over columns (``backbone="coupling"`` or
-                ``condition_on="point"``), or as in :meth:`score_samples`.
-        """
-        check_is_fitted(self)
-        scores = self._scores_by_column(X, None, None, 100 if samples is None else samples, unseen)
-        index = X.index if isinstance(X, pd.DataFrame) else None
-        return pd.DataFrame(scores, columns=pd.Index(self.schema_.names, dtype=object), index=index)
-
-    def sample(
-        self,
-        n_samples: int = 1,
-        *,
-        given: Mapping[Any, Any] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> Any:
-        """Draw rows, perhaps of which something is given.
-
-        Args:
-            n_samples: How many.
-            given: By column: a value; a tuple ``(low, high)``, with None for no bound, for a range of numbers, times,
-                or ordered categories; or a list of values, one of which it is. With one range or list nothing is
-                rejected; with several, rows are drawn until enough are in all: exact, and slow if that is rare. A
-                value that was not seen counts as "something not seen", and is in the rows as it was given.
-            random_state: Seed of the draw; by default that of the estimator, so that the same call gives the same rows.
-
-        Returns:
-            A DataFrame with the columns of the training data; an array if that was one.
-
-        Raises:
-            TypeError: If what is given is of another type than the column.
-            ValueError: If ``n_samples`` is no integer of at least 1, what is given hardly ever comes true, was not seen
-                and is refused, or the model has no such conditional (it was not fitted with ``order="any"``).
-
-        Example:
-            >>> import pandas as pd
-            >>> table = pd.DataFrame({"size": range(100), "big": [False] * 50 + [True] * 50})
-            >>> flow = TabularFlow(max_steps=100, hidden_features=(16,), random_state=0).fit(table)
-            >>> rows = flow.sample(5, given={"size": (60, 70)})
-            >>> bool(rows["size"].between(60, 70).all())
-            True
-        """
-        check_is_fitted(self)
-        if not given:
-            return self._decoded(n_samples, random_state, self.model_.sample)
-        conditions, model = Conditions.of(self.schema_, given, unseen=self.options_.unseen), self._autoregressive()
-        for n in conditions.allowed:
-            if n in model.conditionals.uncelled:
-                raise ValueError(f"column {self.schema_.names[n]!r} has too many values for a range or list: give one.")
-
-        def draw(rows: int) -> Tensor:
-            drawn = model.sample(rows, given=conditions.row, known=conditions.known, allowed=conditions.allowed)
-            for n in conditions.unseen:  # no code of a value
-                drawn[:, n] = 0
-            return drawn
-
-        table = self._decoded(n_samples, random_state, draw)
-        return self._with_values(table, conditions.unseen)
-
-    def _with_values(self, table: Any, values: Mapping[int, Any]) -> Any:
-        """Put single values, which were not seen in training, into columns of a table."""
-        for n, value in values.items():
-            if isinstance(table, pd.DataFrame):
-                table[self.schema_.names[n]] = pd.Series([value] * len(table), index=table.index)
-            else:
-                table = table.astype(object) if table.dtype.kind in "OUS" else table
-                table[:, n] = value
-        return table
-
-    def impute(
-        self,
-        X: Any,
-        *,
-        strategy: Literal["typical", "sample"] = "typical",
-        random_state: int | np.random.RandomState | None = None,
-        unseen: Unseen | None = None,
-    ) -> Any:
-        """Fill the missing values of rows; no other value is changed.
-
-        Args:
-            X: Rows with the columns of the training data, some values missing, whether or not any were in training.
-            strategy: ``"typical"`` fills in the most probable class, or the median of numbers and of ordered classes,
-                given what the row holds. ``"sample"`` draws a value, jointly for all that are missing in a row: for
-                multiple imputation.
-            random_state: Seed of the draws.
-            unseen: As in :meth:`score_samples`. A known value that was not seen stays as it is.
-
-        Returns:
-            As ``X``: a DataFrame with its index and all of its columns, or an array. A column that was filled has the
-            dtype of training, where that holds all of its values exactly, or else its own, or is one of objects. A
-            column of which nothing but missing values were seen in training keeps them.
-
-        Raises:
-            ValueError: If ``strategy`` is none of the two, a value was not seen in training and is refused, or the
-                model was not fitted with ``order="any"``.
-        """
-        check_is_fitted(self)
-        if strategy not in ("typical", "sample"):
-            raise ValueError(f"strategy must be 'typical' or 'sample', got {strategy!r}.")
-        known = self._known(X, unseen)
-        filled = impute_rows(
-            self._any_order(),
-            self.schema_,
-            known,
-            strategy=strategy,
-            seed=self._seed_of(random_state),
-            chunk=self._chunk(),
-        )
-        last = torch.tensor(self.schema_.cardinalities) - 1
-        codes = filled[:, : len(last)]
-        filled[:, : len(last)] = torch.where(codes == last, 0, codes)  # of known values, which stay as they are
-        decoded = pd.DataFrame(self.schema_.decode(filled))
-        frame = as_frame(X)[0]
-        whole = frame.copy()
-        if not isinstance(X, pd.DataFrame):
-            whole.columns = pd.Index(self.schema_.names)
-        places = named(whole, self.schema_.names)  # names that are written alike, in the same places
-        for n, name in enumerate(self.schema_.names):
-            place = places.columns.get_loc(name)
-            values = decoded.iloc[:, n].set_axis(whole.index)
-            whole[whole.columns[place]] = fill(whole.iloc[:, place], ~known.where[:, n].numpy(), values)
-        if isinstance(X, pd.DataFrame):
-            return whole
-        dtype = getattr(X, "dtype", None) if getattr(getattr(X, "dtype", None), "kind", "O") == "f" else None
-        return whole.to_numpy(dtype=dtype)
-
-    def conditional(self, X: Any, column: Any, *, unseen: Unseen | None = None) -> Conditional:
-        """Return the distribution of one column in each row, given what is known of the other columns.
-
-        Args:
-            X: Rows with the columns of the training data; values may be missing, and so may the column itself.
-            column: The name of the column.
-            unseen: As in :meth:`score_samples`.
-
-        Raises:
-            ValueError: If there is no such column, a value was not seen in training and is refused, or the model was
-                not fitted with ``order="any"``.
-        """
-        check_is_fitted(self)
-        n = self.schema_.position(column)
-        absent = isinstance(X, pd.DataFrame) and not {column, str(column)} & set(X.columns)
-        others = [m for m in range(len(self.schema_.columns)) if m != n] if absent else None
-        known = self._known(X, unseen, others)
-        index = X.index if isinstance(X, pd.DataFrame) else None
-        return Conditional(self._any_order(), self.schema_, known, n, self._chunk(), index)
-
-    def _scores_by_column(
-        self, X: Any, columns: Any, given: Any, samples: int, unseen: Unseen | None
-    ) -> NDArray[np.float64]:
-        model = self._autoregressive()
-        for name, value in (("columns", columns), ("given", given)):
-            if isinstance(value, str):
-                raise ValueError(f"{name} is a list of columns, got the string {value!r}: write [{value!r}].")
-            if value is not None and len(set(value)) < len(value):
-                raise ValueError(f"{name} names a column twice: {list(value)}.")
-        behind = [self.schema_.position(name) for name in (given or ())]
-        others = [n for n in range(len(self.schema_.columns)) if n not in behind]
-        wanted = others if columns is None else [self.schema_.position(name) for name in columns]
-        if both := [self.schema_.names[n] for n in wanted if n in behind]:
-            raise ValueError(f"column {both[0]!r} is to be scored and is given: name it once.")
-        if columns is None and given is None:
-            rows = self._encode(X, unseen)
-        else:
-            rows = self._known(X, unseen, [*behind, *wanted], missing=True).rows
-        model.order_of(behind, wanted)  # raises, if there are no such conditionals
-        device = model.bias.device
-        with seeded(self.options_.random_state, device):
-            parts = [
-                model.log_prob_of(part.to(device), wanted, behind, samples=samples).cpu().double()
-                for part in rows.split(self._chunk())
-            ]
-        return torch.cat(parts).numpy()
-
-    def _encode(self, X: Any, unseen: Unseen | None) -> Tensor:
-        """Encode rows, and warn if too many of their values were not seen."""
-        rows = self.schema_.encode(X, unseen=self._of_unseen(unseen))
-        self._warn_of_unseen(rows[:, : len(self.schema_.columns)], range(len(self.schema_.columns)))
-        return rows
-
-    def _known(
-        self, X: Any, unseen: Unseen | None, columns: Sequence[int] | None = None, *, missing: bool = False
-    ) -> Known:
-        """Encode what is known of rows, and warn if too much of it was not seen; perhaps missing values are known."""
-        known = encode_known(self.schema_, X, columns, unseen=self._of_unseen(unseen), missing=missing)
-        self._warn_of_unseen(known.rows, range(len(self.schema_.columns)) if columns is None else columns)
-        return known
-
-    def _of_unseen(self, unseen: Unseen | None) -> Unseen:
-        unseen = self.options_.unseen if unseen is None else unseen
-        if unseen not in ("other", "error"):
-            raise ValueError(f"unseen must be 'other' or 'error', got {unseen!r}.")
-        return unseen
-
-    def _warn_of_unseen(self, rows: Tensor, columns: Sequence[int]) -> None:
-        if len(rows) < _FEW:
-            return
-        for n in columns:
-            column = self.schema_.columns[n]
-            share = float((rows[:, n] == column.unseen).double().mean())
-            if share > _MANY_UNSEEN and share > 5 * column.expected_unseen:
-                warnings.warn(
-                    f"column {column.name!r} holds something not seen in training in {share:.0%} of the rows, and "
-                    f"{100 * column.expected_unseen:.2g}% was to be expected: are these the same data?",
-                    TableWarning,
-                    stacklevel=4,
-                )
-
-    def _autoregressive(self) -> MatchedFlow:
-        if not isinstance(self.model_, MatchedFlow):
-            raise ValueError("backbone='coupling' has no conditionals of columns: fit a TabularFlow with order='any'.")
-        if self.options_.condition_on == "point":
-            raise ValueError("condition_on='point' has no conditionals that are exact: fit with condition_on='cell'.")
-        return self.model_
-
-    def _any_order(self) -> MatchedFlow:
-        model = self._autoregressive()
-        if not model.any_order:
-            raise ValueError("a model of one order has no such conditionals: fit a TabularFlow with order='any'.")
-        return model
 
     def _adopt(self, schema: TableSchema, model: nn.Module, options: TabularOptions, validation_score: float) -> None:
         super()._adopt(schema, model, options, validation_score)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,9 @@ from tessflow.tables import declared
 from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumericColumn, infer
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named, place_of
-from tessflow.tables.tally import Tally
+from tessflow.tables.tally import tally
 
-__all__ = ["TableSchema", "Unseen", "require_seen"]
+__all__ = ["TableSchema", "Unseen"]
 
 Unseen: TypeAlias = Literal["other", "error"]
 """What is done with a value that was not seen: it counts as "something not seen", or is refused."""
@@ -156,7 +156,7 @@ class TableSchema(BaseModel):
             >>> [column.measure for column in schema.columns]
             ['probabilities of steps of 0.01', 'probabilities of 2 classes']
         """
-        tallies, array_dtype = _tally(table)
+        tallies, array_dtype = tally(table)
         options = Inference(max_levels, scaling)
         columns = tuple(infer(tally, options) for tally in tallies.values())
         return cls(columns=columns, array_dtype=array_dtype)  # type: ignore[arg-type]
@@ -194,7 +194,7 @@ class TableSchema(BaseModel):
             >>> column.dtype, column.knots
             ('float64', (998.0, 1002.0))
         """
-        tallies, array_dtype = _tally(table, self)
+        tallies, array_dtype = tally(table, self.align, self.names)
         columns = tuple(column.complete(tallies[column.name]) for column in self.columns)
         return self.model_copy(update={"columns": columns, "array_dtype": array_dtype})
 
@@ -319,7 +319,7 @@ class TableSchema(BaseModel):
     def _encoded(self, column: AnyColumn, series: pd.Series, unseen: Unseen) -> Encoded:
         encoded = column.encode(series)
         if unseen == "error":
-            require_seen(column, series, encoded)
+            column.require_seen(series, encoded)
         return encoded
 
     def _require_order(self, frame: pd.DataFrame) -> None:
@@ -407,45 +407,3 @@ class TableSchema(BaseModel):
             ]
             raise ValueError(f"the table must have the columns of the training data ({'; '.join(faults)})")
         return frame
-
-
-def require_seen(column: AnyColumn, series: pd.Series, encoded: Encoded) -> None:
-    """Raise a ValueError if rows hold something not seen."""
-    unseen = encoded.codes == column.unseen
-    if unseen.any():
-        raise ValueError(column.refusal(series, int(np.argmax(unseen))))
-
-
-def _tally(table: object, schema: TableSchema | None = None) -> tuple[dict[str | int, Tally], str | None]:
-    """Read a table once; with a schema, its columns must be those of the schema."""
-    tallies: dict[str | int, Tally] = {}
-    array_dtype = None
-    for batch in _batches(table):
-        if schema is not None:
-            frame, array_dtype = schema.align(batch), as_frame(batch)[1]
-        else:
-            frame, array_dtype = as_frame(batch)
-        frame = frame.rename(columns=_plain_name)
-        frame = frame if schema is None else frame[list(schema.names)]  # without keys
-        if tallies and set(tallies) != set(frame.columns):
-            raise ValueError(f"batches differ in their columns: {list(tallies)} and {list(frame.columns)}")
-        for name, series in frame.items():
-            if name not in tallies:
-                tallies[name] = Tally(name)  # type: ignore[index, arg-type]
-            if len(frame):
-                tallies[name].add(series)  # type: ignore[index]
-    if not tallies or not next(iter(tallies.values())).rows:
-        raise ValueError(f"0 sample(s) (shape=(0, {len(tallies)})) while a minimum of 1 is required.")
-    return tallies, array_dtype
-
-
-def _batches(table: object) -> Iterable[object]:
-    if isinstance(table, Iterator):
-        return table
-    if isinstance(table, (list, tuple)) and table and all(isinstance(batch, pd.DataFrame) for batch in table):
-        return table
-    return (table,)
-
-
-def _plain_name(name: Any) -> str | int:
-    return name if isinstance(name, str) else int(name)

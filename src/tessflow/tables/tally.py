@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,11 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tessflow.tables.dtypes import dtype_name
+from tessflow.tables.frames import as_frame
 from tessflow.tables.grid import Grid
 from tessflow.tables.times import UNITS, to_microseconds, word
 from tessflow.tables.values import Missing, Value, factorize, family, missing_name, natives, plain
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "tally"]
 
 DISTINCT, SAMPLE = 100_000, 200_000
 """Distinct numbers that are counted; beyond, a random sample of so many rows takes their place."""
@@ -260,3 +262,52 @@ def _joint(one: np.dtype[Any], other: np.dtype[Any]) -> np.dtype[Any]:
 
 def _number(value: float) -> int | float:
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def tally(
+    table: object,
+    align: Callable[[object], pd.DataFrame] | None = None,
+    names: Sequence[str | int] | None = None,
+) -> tuple[dict[str | int, Tally], str | None]:
+    """Read the rows of a table, or of batches of it, once.
+
+    Args:
+        table: See `TableSchema.infer`.
+        align: Makes a batch a DataFrame with the columns that a schema declares; by default it is taken as it is.
+        names: The columns to read; all by default.
+
+    Returns:
+        What was found of each column, by name; and the dtype of the array, if it is one.
+
+    Raises:
+        TypeError: If it is no table, or a column holds what no schema takes.
+        ValueError: If there are no rows, or batches differ in their columns.
+    """
+    tallies: dict[str | int, Tally] = {}
+    array_dtype = None
+    for batch in _batches(table):
+        frame, array_dtype = as_frame(batch)
+        frame = (frame if align is None else align(batch)).rename(columns=_plain_name)
+        frame = frame if names is None else frame[list(names)]  # without keys
+        if tallies and set(tallies) != set(frame.columns):
+            raise ValueError(f"batches differ in their columns: {list(tallies)} and {list(frame.columns)}")
+        for name, series in frame.items():
+            if name not in tallies:
+                tallies[name] = Tally(name)  # type: ignore[index, arg-type]
+            if len(frame):
+                tallies[name].add(series)  # type: ignore[index]
+    if not tallies or not next(iter(tallies.values())).rows:
+        raise ValueError(f"0 sample(s) (shape=(0, {len(tallies)})) while a minimum of 1 is required.")
+    return tallies, array_dtype
+
+
+def _batches(table: object) -> Iterable[object]:
+    if isinstance(table, Iterator):
+        return table
+    if isinstance(table, (list, tuple)) and table and all(isinstance(batch, pd.DataFrame) for batch in table):
+        return table
+    return (table,)
+
+
+def _plain_name(name: Any) -> str | int:
+    return name if isinstance(name, str) else int(name)

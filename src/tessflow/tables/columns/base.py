@@ -174,6 +174,12 @@ class BaseColumn(BaseModel):
             ValueError: If a value was not seen, or stands for no event that has a probability.
         """
 
+    def require_seen(self, series: pd.Series, encoded: Encoded) -> None:
+        """Raise a ValueError if encoded rows hold something not seen."""
+        unseen = encoded.codes == self.unseen
+        if unseen.any():
+            raise ValueError(self.refusal(series, int(np.argmax(unseen))))
+
     @abstractmethod
     def refusal(self, series: pd.Series, row: int) -> str:
         """Say what was not seen about the value of a row."""

@@ -142,12 +142,9 @@ class NumericColumn(BaseColumn):
         """What log-likelihoods of the column are."""
         if not self.whole:
             return "densities of real numbers"
-        text = (
-            "probabilities of whole numbers"
-            if self.resolution == 1
-            else f"probabilities of steps of {self.resolution:g}"
-        )
-        return text if self.is_exact else f"{text}, above 2^53 drawn to the nearest float64"
+        steps = "whole numbers" if self.resolution == 1 else f"steps of {self.resolution:g}"
+        drawn = "" if self.is_exact else ", above 2^53 drawn to the nearest float64"
+        return f"probabilities of {steps}{drawn}"
 
     @property
     def labels(self) -> tuple[object, ...]:
