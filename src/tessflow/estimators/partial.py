@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tessflow.models import Restriction
-from tessflow.tables import TableSchema
+from tessflow.tables import NumericColumn, TableSchema
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named
 from tessflow.tables.schema import Unseen
@@ -45,7 +45,8 @@ def encode_known(
         missing: Whether a missing value is known, too: as a missing value, or as something not seen.
 
     Raises:
-        ValueError: If a column is absent, holds values of another type, or one that was not seen and is refused.
+        ValueError: If a column is absent, holds values of another type or one that was not seen and is refused, or a
+            row breaks the order of two columns.
     """
     frame, array_dtype = as_frame(table)
     if array_dtype is not None:
@@ -57,11 +58,14 @@ def encode_known(
     width = len(schema.columns)
     rows = np.zeros((len(frame), width + len(numeric)), dtype=np.float64 if numeric else np.int64)
     known = np.zeros((len(frame), width), dtype=bool)
-    for n in range(width) if columns is None else columns:
+    places = range(width) if columns is None else columns
+    for name in (schema.columns[n].name for n in places):
+        if name not in frame.columns:
+            raise ValueError(f"the table has no column {name!r}.")
+    schema.require_order(frame[[schema.columns[n].name for n in places]])
+    for n in places:
         column = schema.columns[n]
-        series = frame.get(column.name)
-        if series is None:
-            raise ValueError(f"the table has no column {column.name!r}.")
+        series = frame[column.name]
         encoded = column.encode(series)
         here = np.ones(len(series), bool) if missing else series.notna().to_numpy()
         if unseen == "error":
@@ -105,12 +109,13 @@ class Conditions:
 
         Raises:
             TypeError: If a value is of another type than the column's.
-            ValueError: If there is no such column, a value was not seen and is refused, or a range is empty.
+            ValueError: If there is no such column, a value was not seen and is refused, a range is empty, or the values
+                break the order of two columns.
         """
         numeric = [n for n, column in enumerate(schema.columns) if column.numeric]
         width = len(schema.columns)
         row = torch.zeros(width + len(numeric), dtype=torch.float64 if numeric else torch.int64)
-        known, allowed, strange = [], {}, {}
+        known, allowed, strange, points = [], {}, {}, []
         for name, condition in given.items():
             n = schema.position(name)
             column = schema.columns[n]
@@ -136,4 +141,7 @@ class Conditions:
                 if n in numeric:
                     row[width + numeric.index(n)] = number
                 known.append(n)
+                points.append((column.name, column, condition))
+        both = {name: column.series_of(value) for name, column, value in points if isinstance(column, NumericColumn)}
+        schema.require_order(pd.DataFrame(both))
         return cls(row, tuple(known), allowed, strange)

@@ -308,7 +308,7 @@ class TableSchema(BaseModel):
         """
         self._require_fitted()
         frame = self.align(table)
-        self._require_order(frame)
+        self.require_order(frame)
         encoded = [self._encoded(column, frame[column.name], unseen) for column in self.columns]
         codes = [column.codes for column in encoded]
         numbers = [part.numbers for part, column in zip(encoded, self.columns, strict=True) if column.numeric]
@@ -322,10 +322,12 @@ class TableSchema(BaseModel):
             column.require_seen(series, encoded)
         return encoded
 
-    def _require_order(self, frame: pd.DataFrame) -> None:
-        """Raise a ValueError if a row breaks the order of two columns."""
+    def require_order(self, frame: pd.DataFrame) -> None:
+        """Raise a ValueError if a row breaks the order of two columns, where the frame has both."""
         for pair, ascent in zip(self.order, self.ascents, strict=True):
             columns = (self.columns[ascent.first], self.columns[ascent.second])
+            if not {column.name for column in columns}.issubset(frame.columns):
+                continue
             first, second = (column.raw(frame[column.name]) for column in columns if isinstance(column, NumericColumn))
             wrong = first > second  # False where one is missing
             if wrong.any():

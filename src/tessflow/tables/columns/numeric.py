@@ -269,7 +269,7 @@ class NumericColumn(BaseColumn):
 
     def encode_value(self, value: object) -> tuple[int, float]:
         """See the base class."""
-        encoded = self.encode(self._series_of(value))
+        encoded = self.encode(self.series_of(value))
         return int(encoded.codes[0]), float(encoded.numbers[0])
 
     def between(self, low: object, high: object) -> Restriction:
@@ -372,7 +372,7 @@ class NumericColumn(BaseColumn):
     def _hint(self, found: str) -> str:
         return ""
 
-    def _series_of(self, value: object) -> pd.Series:
+    def series_of(self, value: object) -> pd.Series:
         """Return one value as a column."""
         if is_missing(value):
             return pd.Series([None], dtype=object)

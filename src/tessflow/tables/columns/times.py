@@ -81,7 +81,8 @@ class TimeColumn(NumericColumn):
         counts, missing = to_microseconds(series, self.name, aware=time_zone(self.dtype) is not None)
         return counts.astype(np.float64), missing
 
-    def _series_of(self, value: object) -> pd.Series:
+    def series_of(self, value: object) -> pd.Series:
+        """Return one value as a column; a word of ISO 8601 as the time it is."""
         if pd.isna(value):  # type: ignore[call-overload]
             return pd.Series([None], dtype=object)
         times = pd.Series(np.array([round(self._raw(value))]).view("m8[us]" if self.kind == "timedelta" else "M8[us]"))
