@@ -139,11 +139,7 @@ class NumericColumn(BaseColumn):
         """What log-likelihoods of the column are."""
         if not self.whole:
             return "densities of real numbers"
-        text = (
-            "probabilities of whole numbers"
-            if self.resolution == 1
-            else f"probabilities of steps of {self.resolution:g}"
-        )
+        text = f"probabilities of {'whole numbers' if self.resolution == 1 else f'steps of {self.resolution:g}'}"
         return text if self.is_exact else f"{text}, above 2^53 drawn to the nearest float64"
 
     @property
