@@ -11,7 +11,7 @@ SPIKE, OFTEN = 0.05, 10
 """Share of the rows, and multiple of the median frequency, that make any number an atom."""
 
 FEW, REPEATS = 20, 10
-"""Numbers are all atoms if there are so few, each so often on average."""
+"""Numbers that came twice are all atoms if there are so few, each so often on average."""
 
 HEAP, SHARE, ROWS, AROUND = 5.0, 0.005, 10, 5
 """On a grid, a number is an atom if it comes so many times as often as a step around it: as the steps do between so
@@ -43,7 +43,7 @@ def frequent(
     if not len(values):
         return np.zeros(0, bool)
     if len(values) <= min(FEW, most) and counts.sum() >= REPEATS * len(values):
-        return np.ones(len(values), bool)
+        return counts > 1
     expected = np.full(len(values), np.median(counts), np.float64)
     found = (counts >= SPIKE * rows) & (counts >= OFTEN * np.median(counts))
     if whole and len(values) > 2:
