@@ -78,11 +78,12 @@ class Variable:
         number: Its numbers, if it has any.
         reserve: The least probability of the last class, "something not seen", and of class 0 of a numeric variable.
             0: the last class is one like the others.
-        expected: The probability at which the last class begins, if there is a reserve; the reserve by default.
+        rare: Classes that begin at a probability of their own, with it; all others begin alike.
         ordered: Whether the classes ascend.
 
     Raises:
-        ValueError: If there is no class, there are fewer than atoms need, or the reserve is not in [0, 0.5).
+        ValueError: If there is no class, there are fewer than atoms need, a rare one is none of them, or the reserve is
+            not in [0, 0.5).
 
     Example:
         >>> Variable(classes=2, number=Number((0.0, 1.0), (-1.0, 1.0))).number.whole  # numbers, and one atom
@@ -92,7 +93,7 @@ class Variable:
     classes: int
     number: Number | None = None
     reserve: float = 0.0
-    expected: float | None = None
+    rare: tuple[tuple[int, float], ...] = ()
     ordered: bool = False
 
     def __post_init__(self) -> None:
@@ -100,16 +101,22 @@ class Variable:
             raise ValueError(f"a variable needs at least one class, got {self.classes}.")
         if self.number is not None and self.classes < 1 + len(self.number.atoms) + (self.reserve > 0):
             raise ValueError(f"{self.classes} classes are too few for {len(self.number.atoms)} atoms.")
+        if any(not (0 <= code < self.classes and 0 <= share <= 1) for code, share in self.rare):
+            raise ValueError(f"rare names classes below {self.classes} with their probabilities, got {self.rare}.")
         if not 0 <= self.reserve < 0.5:
             raise ValueError(f"reserve is a probability of at least 0 and below 0.5, got {self.reserve}.")
 
     @property
-    def log_odds(self) -> float:
-        """The first logit of the last class, beside 0 of all others."""
-        if not self.reserve:
-            return 0.0
-        share = min(max(self.reserve if self.expected is None else self.expected, 1e-9), 0.999)
-        return math.log(share * max(self.classes - 1, 1) / (1 - share))
+    def logits(self) -> tuple[float, ...]:
+        """The first logits of the classes, 0 but for the rare ones."""
+        shares = dict(self.rare)
+        if self.reserve:
+            shares.setdefault(self.classes - 1, self.reserve)
+        total = min(sum(shares.values()), 0.999)
+        scale = total / (sum(shares.values()) or 1.0)
+        others = max(self.classes - len(shares), 1)
+        first = {code: math.log(max(scale * share, 1e-9) * others / (1 - total)) for code, share in shares.items()}
+        return tuple(first.get(code, 0.0) for code in range(self.classes))
 
     @property
     def unseen(self) -> int | None:

@@ -52,7 +52,7 @@ class Tally:
         self._random = np.random.default_rng(0)
         self._keys = np.empty(0)  # of the sample, at random
         self._sample: NDArray[Any] | None = None
-        self.counted = 0  # finite numbers
+        self.counted = self.infinite = 0  # finite numbers, and others
         self._nonzero = 0
         # Of each resolution, from coarse to fine: rows that are no multiples, those too large to tell, and those that
         # are taken for 0, but are not.
@@ -221,6 +221,7 @@ class Tally:
         finite, times = floats[is_finite], counts.to_numpy()[is_finite]
         self.infinities.update(floats[~is_finite].tolist())
         self.counted += int(times.sum())
+        self.infinite += int(counts.sum() - times.sum())
         self._nonzero += int(times[finite != 0].sum())
         if len(finite):
             self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))

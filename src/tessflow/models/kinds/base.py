@@ -116,10 +116,10 @@ class Kind(nn.Module, ABC):
         """Return the most probable class allowed, or the median: of classes that ascend, and of numbers."""
 
     def _first_logits(self) -> Tensor:
-        """Return logits of classes that are alike, but for what was not seen, ``(V, K)``."""
+        """Return logits of classes that are alike, but for rare ones, ``(V, K)``."""
         logits = torch.zeros(len(self.variables), self._mask.shape[-1])
         for row, variable in zip(logits, self.variables, strict=True):
-            row[variable.classes - 1] = variable.log_odds
+            row[: variable.classes] = torch.tensor(variable.logits)
         return logits
 
     def _log_softmax(self, logits: Tensor, of: slice) -> Tensor:

@@ -55,7 +55,7 @@ class ManyClasses(Kind):
     def start(self) -> Tensor:
         """Return a block of zeros, but for what was not seen."""
         block = torch.zeros(1, self.size)
-        block[:, CONTEXT:] = self.variables[0].log_odds - math.log(max(self.classes, 1))
+        block[:, CONTEXT:] = self.variables[0].logits[-1] - math.log(max(self.classes, 1))
         return block
 
     def see(self, anchors: Tensor, values: Values, of: slice = ALL) -> Tensor:

@@ -21,6 +21,9 @@ __all__ = ["MISSING", "BaseColumn", "Encoded", "Inference"]
 MANY = 100
 """Rows from which on distinct values look like a key."""
 
+RARE = 0.02
+"""The share of rows below which a missing value, or an infinity, is rare."""
+
 MISSING = {"None": None, "nan": np.nan, "NA": pd.NA}
 
 
@@ -52,6 +55,7 @@ class BaseColumn(BaseModel):
         missing: How a missing value is written ("None", "nan" or "NA"); None: none was seen.
         rows: How many rows the column was read off.
         once: How many of its values came once.
+        gone: How many rows were missing.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -62,8 +66,9 @@ class BaseColumn(BaseModel):
     missing: Missing | None = None
     rows: int = Field(default=0, ge=0)
     once: int = Field(default=0, ge=0)
+    gone: int = Field(default=0, ge=0)
 
-    fitted_fields: ClassVar[tuple[str, ...]] = ("rows", "once")
+    fitted_fields: ClassVar[tuple[str, ...]] = ("rows", "once", "gone")
     """What rows alone give: no schema declares it."""
 
     numeric: ClassVar[bool] = False
@@ -123,6 +128,13 @@ class BaseColumn(BaseModel):
     def expected_unseen(self) -> float:
         """What share of new rows may be expected to hold something not seen (Good, 1953)."""
         return (self.once + 0.5) / (self.rows + 1)
+
+    @property
+    def rare(self) -> tuple[tuple[int, float], ...]:
+        """What is rare, perhaps a missing value, and something not seen, with the shares of rows to be expected."""
+        share = (self.gone + 0.5) / (self.rows + 1)
+        missing = ((self.unseen - 1, share),) if self.missing is not None and share < RARE else ()
+        return (*missing, (self.unseen, self.expected_unseen))
 
     @classmethod
     @abstractmethod

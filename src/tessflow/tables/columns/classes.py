@@ -87,9 +87,7 @@ class ClassColumn(BaseColumn):
     @property
     def variable(self) -> Variable:
         """What the column is to a model."""
-        return Variable(
-            classes=self.cardinality, reserve=self.reserve, expected=self.expected_unseen, ordered=self.is_ordered
-        )
+        return Variable(classes=self.cardinality, reserve=self.reserve, rare=self.rare, ordered=self.is_ordered)
 
     @property
     def is_ordered(self) -> bool:
@@ -146,6 +144,7 @@ class ClassColumn(BaseColumn):
             categories=categories,
             rows=tally.rows,
             once=sum(count == 1 for count in counts.values()),
+            gone=tally.rows - tally.present,
         )
 
     def complete(self, tally: Tally) -> Self:
@@ -169,6 +168,7 @@ class ClassColumn(BaseColumn):
             "categories": self.categories or found.categories,
             "rows": found.rows,
             "once": found.once,
+            "gone": found.gone,
         }
         return type(self).model_validate(self.model_dump() | rest)
 

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from tessflow.models.variables import Number, Restriction, Variable
 from tessflow.tables.atoms import frequent
-from tessflow.tables.columns.base import MANY, BaseColumn, Encoded, Inference
+from tessflow.tables.columns.base import MANY, RARE, BaseColumn, Encoded, Inference
 from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
 from tessflow.tables.scales import gathered, quantile_scale, score_of, standard_scale
 from tessflow.tables.tally import Tally
@@ -53,6 +53,7 @@ class NumericColumn(BaseColumn):
         beyond: What a value beyond these bounds is: an "error", or something not seen ("unseen").
         knots: Encoded numbers, ascending; none before the schema is fitted.
         scores: What the knots are mapped to, ascending.
+        infinite: How many rows were infinite.
         closed: Whether all rows held atoms: other numbers have a likelihood, but are not drawn.
         rows: How many rows it was read off.
         once: As many, if they are numbered through or hold numbers beyond 2^53, each another; 0 otherwise.
@@ -70,7 +71,8 @@ class NumericColumn(BaseColumn):
     knots: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
     closed: bool = False
-    fitted_fields: ClassVar[tuple[str, ...]] = (*BaseColumn.fitted_fields, "knots", "scores", "closed")
+    infinite: int = Field(default=0, ge=0)
+    fitted_fields: ClassVar[tuple[str, ...]] = (*BaseColumn.fitted_fields, "knots", "scores", "closed", "infinite")
     numeric: ClassVar[bool] = True
 
     FAMILY: ClassVar[str]
@@ -135,7 +137,15 @@ class NumericColumn(BaseColumn):
             high=high,
             closed=self.closed,
         )
-        return Variable(classes=self.cardinality, number=number, reserve=self.reserve, expected=self.expected_unseen)
+        return Variable(classes=self.cardinality, number=number, reserve=self.reserve, rare=self.rare)
+
+    @property
+    def rare(self) -> tuple[tuple[int, float], ...]:
+        """What is no finite value, and other numbers than atoms if none came, with the shares to be expected."""
+        ends = [code for code, atom in enumerate(self.atoms, 1) if math.isinf(atom)]
+        share = (self.infinite + 0.5) / (self.rows + 1)
+        infinite = [(code, share / len(ends)) for code in ends if share < RARE]
+        return (*([(0, self.reserve)] if self.closed else []), *infinite, *super().rare)
 
     @property
     def measure(self) -> str:
@@ -224,6 +234,7 @@ class NumericColumn(BaseColumn):
         knots, scores = make(numbers, counts, whole=self.whole)
         closed = bool(len(self.atoms)) and not is_number.any()
         read = {"knots": knots, "scores": scores, "closed": closed, "rows": tally.rows, "once": self._once(tally)}
+        read |= {"gone": tally.rows - tally.present, "infinite": tally.infinite}
         return self.model_copy(update={"dtype": self.dtype or tally.dtype, **read})
 
     def _once(self, tally: Tally) -> int:

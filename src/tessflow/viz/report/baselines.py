@@ -72,7 +72,7 @@ def score_independent(schema: TableSchema, train: Tensor, test: Tensor, *, mixtu
 def _frequencies(block: Tensor, codes: Tensor, variable: Variable) -> Tensor:
     """Return a block whose classes are as frequent as codes ``(B, 1)``, smoothed, and as what was not seen may be."""
     counts = torch.bincount(codes[:, 0], minlength=variable.classes).double() + _SMOOTHING
-    unseen = max(variable.reserve, variable.expected or 0.0)
+    unseen = max(variable.reserve, dict(variable.rare)[variable.classes - 1])
     shares = counts / counts[:-1].sum() * (1 - unseen)
     shares[-1] = max(unseen, float(shares[-1]))
     block[:, : variable.classes] = (shares / shares.sum()).log()
