@@ -9,9 +9,9 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from column_cases import COLUMNS
 from pandas.testing import assert_frame_equal
 
+from column_cases import COLUMNS
 from tessflow import TabularFlow
 from tessflow.estimators.calibration import check
 from tessflow.tables import TableWarning
@@ -145,14 +145,14 @@ def test_the_estimator_may_refuse_it_once_and_for_all():
     flow = TabularFlow(unseen="error", **FAST).fit(table)
     rows = pd.DataFrame({"x": ["a", "c"], "y": [None, True]})
     for call in (flow.score, flow.score_samples, flow.impute, lambda rows: check(flow, rows)):
-        with pytest.raises(ValueError, match="column 'x' has in row 1 .* the value 'c', which was not seen"):
+        with pytest.raises(ValueError, match=r"column 'x' has in row 1 .* the value 'c', which was not seen"):
             call(rows)
     with pytest.raises(ValueError, match="column 'x' was given 'c', which was not seen in training"):
         flow.sample(2, given={"x": "c"})
     assert np.isfinite(flow.score(rows, unseen="other"))
     assert flow.impute(rows, unseen="other")["x"].tolist() == ["a", "c"]
     assert np.isfinite(flow.score(table))
-    with pytest.raises(ValueError, match="^unseen: input should be 'other' or 'error', got 'new'$"):
+    with pytest.raises(ValueError, match=r"^unseen: input should be 'other' or 'error', got 'new'$"):
         TabularFlow(unseen="new", **FAST).fit(table)
 
 
