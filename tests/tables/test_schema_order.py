@@ -155,9 +155,7 @@ def test_words_that_may_mean_two_orders_are_written_as_lists():
 def test_what_is_suggested_is_a_comment(schema):
     free = schema.model_copy(update={"order": ()})
     text = free.to_yaml(suggested=[("start", "end")])
-    assert text.endswith(
-        "# It holds in all rows that (take the # away to make it a rule):\n# order:\n# - start <= end\n"
-    )
+    assert text.endswith("# No row breaks this order; take the # away to make it a rule:\n# order:\n# - start <= end\n")
     assert TableSchema.from_yaml(text).order == ()
     assert TableSchema.from_yaml(text.replace("# order", "order").replace("# - ", "- ")).order == schema.order
     assert "suggested" not in schema.to_yaml(suggested=[("start", "end")])

@@ -102,6 +102,7 @@ class TableQueries(FlowEstimator):
 
         Example:
             >>> import pandas as pd
+            >>> from tessflow import TabularFlow
             >>> table = pd.DataFrame({"size": range(100), "big": [False] * 50 + [True] * 50})
             >>> flow = TabularFlow(max_steps=100, hidden_features=(16,), random_state=0).fit(table)
             >>> rows = flow.sample(5, given={"size": (60, 70)})

@@ -11,7 +11,7 @@ SPIKE, OFTEN = 0.05, 10
 """Share of the rows, and multiple of the median frequency, that make any number an atom."""
 
 FEW, REPEATS = 20, 10
-"""Numbers are all atoms if there are so few, each so often on average."""
+"""Numbers are all atoms if there are so few, each so often on average, but for one far from those that came twice."""
 
 HEAP, SHARE, ROWS, AROUND = 5.0, 0.005, 10, 5
 """On a grid, a number is an atom if it comes so many times as often as a step around it: as the steps do between so
@@ -43,7 +43,7 @@ def frequent(
     if not len(values):
         return np.zeros(0, bool)
     if len(values) <= min(FEW, most) and counts.sum() >= REPEATS * len(values):
-        return np.ones(len(values), bool)
+        return _near(values, counts > 1)
     expected = np.full(len(values), np.median(counts), np.float64)
     found = (counts >= SPIKE * rows) & (counts >= OFTEN * np.median(counts))
     if whole and len(values) > 2:
@@ -56,6 +56,16 @@ def frequent(
         found = np.zeros_like(found)
         found[np.argsort(-evidence, kind="stable")[:most]] = True
     return found
+
+
+def _near(values: NDArray[np.float64], twice: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which numbers came twice, or are no farther from those than they from each other, or a step."""
+    if not twice.any():
+        return twice
+    low, high = values[twice][0], values[twice][-1]
+    with np.errstate(over="ignore"):
+        reach = max(high - low, 1.0)
+        return (values >= low - reach) & (values <= high + reach)
 
 
 def _around(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -51,7 +51,7 @@ def to_yaml(
     if order:
         lines += ["order:", *(f"- {_order(pair, names)}" for pair in order)]
     elif suggested:
-        lines.append("# It holds in all rows that (take the # away to make it a rule):")
+        lines.append("# No row breaks this order; take the # away to make it a rule:")
         lines += ["# order:", *(f"# - {_order(pair, names)}" for pair in suggested)]
     return "\n".join(lines) + "\n"
 

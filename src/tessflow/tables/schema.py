@@ -132,7 +132,7 @@ class TableSchema(BaseModel):
         numbers (`NumberColumn`), whole numbers of steps of 1, 0.1, ... or 0.000001 if all but 1 in 1 000 rows have no
         more decimals, of a day, hour, minute, second, millisecond or microsecond if they are times, and real numbers
         otherwise. Atoms are all numbers, where there are at most 20 that each come 10 times on average; infinities;
-        numbers that 5% of the rows hold, ten times as many as the median number; and on a grid those that come three
+        numbers that 5% of the rows hold, ten times as many as the median number; and on a grid those that come five
         times as often as steps around them. 0 is the minimum of numbers if at least 100 were seen, none is negative,
         and the smooth part of their distribution would put more than 0.1% below. A missing value (None, NaN, NaT, NA)
         is a class of its own where one is seen.

@@ -250,9 +250,8 @@ def test_what_comes_again_and_again_has_a_probability_of_its_own(name):
     assert (encoded.numbers[encoded.codes > 0] == 0).all()
     assert_series_equal(of.decode(encoded), pd.Series(values), check_exact=True)
     number = of.variable.number
-    assert number == Number(
-        of.knots, of.scores, whole=of.whole, atoms=tuple(of.encoded_atoms), background=1e-3, low=of.bounds[0]
-    )
+    options = {"atoms": tuple(of.encoded_atoms), "background": 1e-3, "low": of.bounds[0]}
+    assert number == Number(of.knots, of.scores, whole=of.whole, closed=np.isin(values, atoms).all(), **options)
 
 
 def test_max_levels_is_the_most_atoms():
