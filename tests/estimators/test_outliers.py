@@ -1,4 +1,4 @@
-"""No row far from all others ruins a fit or a mean: held-out scores hardly change, and no likelihood is out of reach."""
+"""No row far from all others ruins a fit or a mean: held-out scores hardly change, all likelihoods are in reach."""
 
 from __future__ import annotations
 

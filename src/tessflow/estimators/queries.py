@@ -151,8 +151,8 @@ class TableQueries(FlowEstimator):
         Args:
             X: Rows with the columns of the training data, some values missing, whether or not any were in training.
             strategy: ``"typical"`` fills in the most probable class, or the median of numbers and of ordered classes,
-                given what the row holds. ``"sample"`` draws a value, jointly for all that are missing in a row: for
-                multiple imputation.
+                given what the row holds (and, of two columns in an order, the second given the first).
+                ``"sample"`` draws a value, jointly for all that are missing in a row: for multiple imputation.
             random_state: Seed of the draws.
             unseen: As in :meth:`score_samples`. A known value that was not seen stays as it is.
 
