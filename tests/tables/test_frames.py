@@ -1,4 +1,4 @@
-"""Masked arrays are tables, in which what is masked is missing."""
+"""Masked arrays are tables, in which what is masked is missing; lists keep the integers that they hold."""
 
 import numpy as np
 import pandas as pd
@@ -52,3 +52,9 @@ def test_masked_cells_in_rows_and_in_a_schema():
     assert schema.encode(array)[:, :2].tolist() == [[2, 3], [1, 2], [2, 1]]
     with pytest.raises(ValueError, match=r"column 0 has in row 0 .* a missing value, but none was seen"):
         schema.encode(np.ma.array(array, mask=[[True, False]] * 3), unseen="error")
+
+
+def test_a_list_keeps_integers_beside_missing_ones():
+    frame, _ = as_frame([[2**60 + 1, 0.5, None], [None, None, 1e300]])
+    assert frame[0].tolist() == [2**60 + 1, None]
+    assert frame.dtypes.astype(str).tolist() == ["object", "float64", "float64"]

@@ -1,5 +1,6 @@
 """An order of two columns: written in YAML, kept in JSON, and a row that breaks it is refused with both its values."""
 
+import itertools
 import math
 
 import numpy as np
@@ -159,6 +160,17 @@ def test_what_is_suggested_is_a_comment(schema):
     assert TableSchema.from_yaml(text).order == ()
     assert TableSchema.from_yaml(text.replace("# order", "order").replace("# - ", "- ")).order == schema.order
     assert "suggested" not in schema.to_yaml(suggested=[("start", "end")])
+
+
+def test_what_follows_from_an_order_holds_too():
+    schema = numbers("[b <= c, a <= b, c <= d]", a=1, b=0.5, c=0, d=1)
+    assert schema.order == (("b", "c"), ("a", "b"), ("c", "d"))
+    assert set(schema.whole_order) == set(itertools.combinations("abcd", 2))
+    assert Ascent(0, 1, ratio=2.0) in schema.ascents
+    assert Ascent(0, 3, ratio=1.0) in schema.ascents
+    frame = pd.DataFrame({"a": [7.0], "b": [None], "c": [None], "d": [6.0]})
+    with pytest.raises(ValueError, match="the order a <= d is broken in row 0"):
+        schema.encode(frame)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -116,8 +117,8 @@ def impute_rows(
         schema: The columns.
         known: What is known of encoded rows.
         strategy: ``"typical"``: each value for itself, the most probable class, or the median of numbers and of
-            ordered classes, given what is known. ``"sample"``: a joint draw, each value given what is known and the
-            values drawn before it.
+            ordered classes, given what is known, and what was filled in of columns that it has an order with.
+            ``"sample"``: a joint draw, each value given what is known and the values drawn before it.
         seed: Of the draws.
         chunk: How many rows a pass holds.
 
@@ -125,15 +126,16 @@ def impute_rows(
         The rows; columns of which nothing but missing values were seen stay as they are.
     """
     parts, device = model.conditionals, model.bias.device
-    rows, filled, now = known.rows.clone(), known.rows.clone(), known.where.clone()
+    filled, now = known.rows.clone(), known.where.clone()
     with seeded(seed, device):
         for n, column in enumerate(schema.columns):
             if not column.fillable:
                 continue
             allowed = Restriction(column.fillable)
+            joint = [strategy == "sample" or parts.are_in_order(n, other) for other in range(len(schema.columns))]
+            seen = known.where | (now & torch.tensor(joint))
             for index in (~known.where[:, n]).nonzero().flatten().split(chunk):
-                source, seen = (rows, known.where) if strategy == "typical" else (filled, now)
-                law = model.conditional(source[index].to(device), n, seen[index].to(device))
+                law = model.conditional(filled[index].to(device), n, seen[index].to(device))
                 code, number = law.draw(allowed) if strategy == "sample" else law.typical(allowed)
                 filled[index, n] = code.cpu().to(filled.dtype)
                 if n in parts.numeric:

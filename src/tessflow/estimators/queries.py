@@ -128,13 +128,15 @@ class TableQueries(FlowEstimator):
 
     def _with_values(self, table: Any, values: Mapping[int, Any]) -> Any:
         """Put single values, which were not seen in training, into columns of a table."""
+        if not values:
+            return table
+        is_frame = isinstance(table, pd.DataFrame)
+        whole = pd.DataFrame(table)
         for n, value in values.items():
-            if isinstance(table, pd.DataFrame):
-                table[self.schema_.names[n]] = pd.Series([value] * len(table), index=table.index)
-            else:
-                table = table.astype(object) if table.dtype.kind in "OUS" else table
-                table[:, n] = value
-        return table
+            if value is None and not is_frame and table.dtype.kind == "f":
+                value = np.nan
+            whole[self.schema_.names[n]] = pd.Series([value] * len(whole), index=whole.index)
+        return whole if is_frame else whole.to_numpy()
 
     def impute(
         self,
@@ -149,8 +151,8 @@ class TableQueries(FlowEstimator):
         Args:
             X: Rows with the columns of the training data, some values missing, whether or not any were in training.
             strategy: ``"typical"`` fills in the most probable class, or the median of numbers and of ordered classes,
-                given what the row holds. ``"sample"`` draws a value, jointly for all that are missing in a row: for
-                multiple imputation.
+                given what the row holds (and, of two columns in an order, the second given the first).
+                ``"sample"`` draws a value, jointly for all that are missing in a row: for multiple imputation.
             random_state: Seed of the draws.
             unseen: As in :meth:`score_samples`. A known value that was not seen stays as it is.
 

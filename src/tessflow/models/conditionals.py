@@ -192,6 +192,10 @@ class Conditionals(nn.Module):
             limits = self._narrowed(limits, n, ascent, place)
         return limits
 
+    def are_in_order(self, n: int, other: int) -> bool:
+        """Return whether one of two variables is never above the other."""
+        return any({n, other} == {ascent.first, ascent.second} for ascent in self.ascents)
+
     def locate(self, n: int, codes: Tensor, numbers: Tensor) -> Tensor:
         """Return the numbers of variable ``n``, atoms among them, ``(B,)``; NaN where a row has none."""
         kind, of = self._kind(n)

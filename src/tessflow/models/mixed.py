@@ -213,6 +213,7 @@ class MixedFlow(nn.Module):
         # A number drawn on an atom is that atom.
         hit = numbers[..., None] == self._atoms
         own = codes[:, self.numeric]
+        hit &= hit.cumsum(-1) == 1  # the first, if float64 does not tell two apart
         atom = (hit * torch.arange(1, hit.shape[-1] + 1, device=x.device)).sum(-1)
         codes[:, self.numeric] = torch.where((own == 0) & hit.any(-1), atom, own)
         is_number = codes[:, self.numeric] == 0

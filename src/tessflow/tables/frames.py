@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tessflow.tables.grid import EXACT_STEPS
+
 __all__ = ["as_frame"]
 
 EXPECTED = "a table is a pandas DataFrame, a 2-D NumPy array or a list of rows"
@@ -67,7 +69,13 @@ def _rows(rows: list[object] | tuple[object, ...]) -> pd.DataFrame:
         if len(row) != len(rows[0]):  # type: ignore[arg-type]
             raise ValueError(f"row {position} has {len(row)} values, but row 0 has {len(rows[0])}")  # type: ignore[arg-type]
     cells = [[None if cell is np.ma.masked else cell for cell in row] for row in rows]  # type: ignore[attr-defined]
-    return pd.DataFrame(cells)
+    frame = pd.DataFrame(cells)
+    for n, column in frame.items():
+        if column.dtype == np.float64 and (column.abs() >= EXACT_STEPS).any():
+            own = [row[n] for row in cells]
+            if any(isinstance(cell, (int, np.integer)) for cell in own):  # perhaps it was rounded
+                frame[n] = pd.Series(own, dtype=object)
+    return frame
 
 
 def _unmasked(array: np.ma.MaskedArray[Any, Any]) -> pd.DataFrame:

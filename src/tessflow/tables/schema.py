@@ -69,7 +69,8 @@ class TableSchema(BaseModel):
         names = [*self.names, *(key.name for key in self.keys)]
         if not self.columns or len(set(names)) < len(names):
             raise ValueError("a schema needs at least one column that is modelled, and distinct names")
-        _ = self.ascents
+        for pair in self.order:
+            self._ascent(*pair)
         sorter: TopologicalSorter[str | int] = TopologicalSorter()
         for first, second in self.order:
             sorter.add(second, first)
@@ -91,13 +92,17 @@ class TableSchema(BaseModel):
         return tuple(column.cardinality for column in self.columns)
 
     @property
-    def ascents(self) -> tuple[Ascent, ...]:
-        """What `order` says of the columns by their places.
+    def whole_order(self) -> tuple[tuple[str | int, str | int], ...]:
+        """The pairs of `order`, and all that follow from them: of a <= b and b <= c that a <= c."""
+        pairs = list(self.order)
+        for first, middle in pairs:  # which grows
+            pairs += [(first, last) for other, last in self.order if other == middle and (first, last) not in pairs]
+        return tuple(pairs)
 
-        Raises:
-            ValueError: If it names a column that is not there, holds no numbers or times, or others than its partner.
-        """
-        return tuple(self._ascent(*pair) for pair in self.order)
+    @property
+    def ascents(self) -> tuple[Ascent, ...]:
+        """What `whole_order` says of the columns by their places."""
+        return tuple(self._ascent(*pair) for pair in self.whole_order)
 
     def _ascent(self, *pair: str | int) -> Ascent:
         one, other = (self.position(name) for name in pair)
@@ -324,7 +329,7 @@ class TableSchema(BaseModel):
 
     def require_order(self, frame: pd.DataFrame) -> None:
         """Raise a ValueError if a row breaks the order of two columns, where the frame has both."""
-        for pair, ascent in zip(self.order, self.ascents, strict=True):
+        for pair, ascent in zip(self.whole_order, self.ascents, strict=True):
             columns = (self.columns[ascent.first], self.columns[ascent.second])
             if not {column.name for column in columns}.issubset(frame.columns):
                 continue

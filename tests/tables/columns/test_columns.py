@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from column_cases import COLUMNS, DAY, Case
 from pandas.testing import assert_frame_equal
 
+from column_cases import COLUMNS, DAY, Case
 from tessflow.tables import TableSchema
 from tessflow.tables.columns import KINDS, NumericColumn
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from column_cases import COLUMNS
 from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_series_equal
 from sklearn.datasets import load_wine
 
+from column_cases import COLUMNS
 from tessflow.models.variables import Number
 from tessflow.tables import NumberColumn, TableSchema
 

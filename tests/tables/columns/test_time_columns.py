@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from column_cases import DAY, DAYS, LAPSES, MINUTES
 from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
+from column_cases import DAY, DAYS, LAPSES, MINUTES
 from tessflow.models.variables import Restriction
 from tessflow.tables import DatetimeColumn, DurationColumn, TableSchema
 
