@@ -153,7 +153,8 @@ class NumberDistribution:
     def quantile(self, level: Tensor | float) -> Values:
         """Return the least numbers that have at least the probability ``level`` of no more than them."""
         goal = torch.as_tensor(level, dtype=torch.float64, device=self.atoms.device)
-        goal = (goal * self.log_range(self.low, self.high).exp()).expand(self.low.shape)
+        goal_of_all = self.log_range(self.low, self.high).exp()
+        goal = (goal * goal_of_all).expand(self.low.shape)
         inside = self._inside(self.low, self.high)
         # How much is below each atom, and up to it: shapes (K, ..., V).
         x = self._by_atom()
@@ -162,9 +163,12 @@ class NumberDistribution:
         hit = inside & (below < goal[..., None]) & (goal[..., None] <= up_to)
         before = (self.log_probs.exp() * (inside & (up_to < goal[..., None]))).sum(-1)
         start = self.smooth.cdf(self.low).where(self.low > -math.inf, 0)
-        level = start + (goal - before).clamp_min(0) / self.log_probs[..., 0].exp()
+        level = start + (goal - before).clamp_min(0) / self.log_probs[..., 0].exp().clamp_min(1e-300)
         tiny = torch.finfo(torch.float64).eps
         x = self.smooth.icdf(level.clamp(tiny, 1 - tiny))
+        if self.factor is not None:  # beyond all that was seen, the background says nothing of where
+            far = self.smooth.beside(self.low, self.high, goal / goal_of_all)
+            x = torch.where(self.smooth.has_line(self.low, self.high), x, far)
         codes = torch.where(hit.any(-1), hit.long().argmax(-1), 0)
         return self._values(codes, torch.maximum(torch.minimum(x, self.high), self.low), self.low, self.high)
 
@@ -194,7 +198,16 @@ class NumberDistribution:
         atoms = self.atoms.nan_to_num(0.0, math.inf, -math.inf).mT
         return atoms.reshape(len(atoms), *[1] * (self.low.ndim - 1), -1).expand(-1, *self.low.shape)
 
-    def _closed(self, parts: Tensor, closed: Tensor) -> Tensor:
+    def closed(self, closed: Tensor) -> NumberDistribution:
+        """Leave only atoms of numbers that are closed, boolean ``(V,)``, where there are any; changes it in place."""
+        inside = self._inside(self.low, self.high)
+        out = closed & (inside & (self.log_probs > -math.inf))[..., 1:].any(-1)
+        first = self.log_probs[..., :1].masked_fill(out[..., None], -math.inf)
+        self.log_probs = torch.cat([first, self.log_probs[..., 1:]], -1)
+        return self
+
+    @staticmethod
+    def _closed(parts: Tensor, closed: Tensor) -> Tensor:
         """Take class 0 from log-masses ``(..., V, K)``, where others are left and it is not to be drawn."""
         out = closed & (parts[..., 1:] > -math.inf).any(-1)
         return torch.cat([parts[..., :1].masked_fill(out[..., None], -math.inf), parts[..., 1:]], -1)

@@ -161,7 +161,7 @@ class Numbers(Kind):
         """See the base class."""
         law = self.distribution(blocks.double(), limits=limits, of=of)
         if 0 in allowed.codes:
-            return law.quantile(0.5)
+            return law.closed(self._closed[of]).quantile(0.5)
         codes = law.log_parts(allowed, self._allowed(allowed.codes, of)).argmax(-1)
         return Values(codes, torch.zeros_like(codes, dtype=torch.float64))
 

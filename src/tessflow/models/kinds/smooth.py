@@ -72,18 +72,29 @@ class Smooth:
 
     @torch.no_grad()
     def sample(self, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-        """Draw a number of each range, if any is given: of the line, or of the background where that has more mass.
+        """Draw a number of each range, if any is given: of the line, or beside the range's end where that has nothing.
 
         The background keeps likelihoods finite, and is nothing to draw from: its numbers would be of any size.
         """
         if low is None or high is None:
             return self.scale.inv(self.line.sample())
-        line, background = self._log_mass_of_line(low, high), self.background.log_mass(low, high)
-        is_line = (1 - self.share).log() + line >= self.share.clamp_min(_NONE).log() + background
         start, end = self._score(low), self._score(high)
         apart = start < end
         z = self.line.sample((), low=start.where(apart, -1), high=end.where(apart, 1))
-        x = torch.where(is_line & apart, self.scale.inv(z), self.background.sample((), low=low, high=high))
+        far = self.beside(low, high, torch.rand_like(low))
+        return torch.where(self.has_line(low, high) & apart, torch.maximum(torch.minimum(self.scale.inv(z), high), low), far)
+
+    def has_line(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return whether the line has more of ranges than the background, boolean ``(..., V)``."""
+        line, background = self._log_mass_of_line(low, high), self.background.log_mass(low, high)
+        return (1 - self.share).log() + line >= self.share.clamp_min(_NONE).log() + background
+
+    def beside(self, low: Tensor, high: Tensor, level: Tensor | float) -> Tensor:
+        """Return quantiles of exponential distributions of the scale's width, at the ends of ranges that are nearer."""
+        width, up = self.background.scale, (low >= self.background.loc) | high.isinf()
+        span = ((high - low) / width).clamp_min(0)
+        distance = -(-level * -torch.expm1(-span)).log1p() * width
+        x = torch.where(up, low + distance, high - distance)
         return torch.maximum(torch.minimum(x, high), low)
 
     def _log_mass_of_line(self, low: Tensor, high: Tensor) -> Tensor:
