@@ -342,6 +342,6 @@ def test_log_likelihoods_are_those_of_before():
 @pytest.mark.parametrize("most_logits", [100, 5], ids=["logits", "anchors"])
 def test_something_not_seen_starts_as_likely_as_is_expected(most_logits):
     for expected in (1e-3, 0.2, 0.9):
-        parts = Conditionals((Variable(31, reserve=1e-4, expected=expected),), 2, most_logits=most_logits)
+        parts = Conditionals((Variable(31, reserve=1e-4, rare=((30, expected),)),), 2, most_logits=most_logits)
         found = parts.log_prob(parts.start()[None], torch.tensor([[30]]), torch.zeros(1, 0)).exp()
         assert found.item() == pytest.approx(expected, rel=2e-3, abs=2e-4)

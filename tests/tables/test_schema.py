@@ -154,8 +154,8 @@ def test_a_table_becomes_codes_then_numbers_in_the_order_of_the_columns():
     ]
     column = schema.columns[2]
     number = Number(column.knots, column.scores, whole=True, background=1e-3)
-    rare = {"reserve": 1 / 8, "expected": 0.5 / 4}
-    assert schema.variables[1:] == (Variable(3, **rare | {"expected": 1.5 / 4}), Variable(2, number=number, **rare))
+    bird, n = Variable(3, reserve=1 / 8, rare=((2, 1.5 / 4),)), Variable(2, number, 1 / 8, rare=((1, 0.5 / 4),))
+    assert schema.variables[1:] == (bird, n)
     assert schema.variables[0].classes == 3
 
 

@@ -56,6 +56,10 @@ class Conditional:
         Raises:
             ValueError: If the column has too many classes for each to have a probability.
         """
+        if not self.law.has_class_log_probs:
+            raise ValueError(
+                f"column {self.column.name!r} has too many classes for each to have a probability: draw instead."
+            )
         chances = self.law.class_log_probs().double().exp().numpy()
         return pd.DataFrame(chances, columns=pd.Index(self.column.labels, dtype=object), index=self._index)
 

@@ -86,6 +86,7 @@ class Conditions:
         known: Those columns.
         allowed: What is allowed of other columns.
         unseen: Known values that were not seen in training, by column.
+        numbers: Known numbers, as they were given, by column.
 
     Example:
         >>> schema = TableSchema.infer(pd.DataFrame({"size": list("SML"), "wet": [True, False, True]}))
@@ -97,6 +98,7 @@ class Conditions:
     known: tuple[int, ...]
     allowed: Mapping[int, Restriction]
     unseen: Mapping[int, Any] = field(default_factory=dict)
+    numbers: Mapping[int, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, schema: TableSchema, given: Mapping[Any, Any], *, unseen: Unseen = "other") -> Conditions:
@@ -144,4 +146,5 @@ class Conditions:
                 points.append((column.name, column, condition))
         both = {name: column.series_of(value) for name, column, value in points if isinstance(column, NumericColumn)}
         schema.require_order(pd.DataFrame(both))
-        return cls(row, tuple(known), allowed, strange)
+        numbers = {n: given for n, (_, column, given) in zip(known, points, strict=True) if column.kind == "number"}
+        return cls(row, tuple(known), allowed, strange, numbers)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +24,7 @@ from tessflow.tables.filling import fill
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named
 from tessflow.tables.schema import Unseen
+from tessflow.tables.values import is_missing
 from tessflow.training.evaluation import seeded
 
 __all__ = ["TableQueries"]
@@ -123,11 +126,26 @@ class TableQueries(FlowEstimator):
                 drawn[:, n] = 0
             return drawn
 
-        table = self._decoded(n_samples, random_state, draw)
-        return self._with_values(table, conditions.unseen)
+        with self._named():
+            table = self._decoded(n_samples, random_state, draw)
+        first = pd.DataFrame(table).iloc[0]
+        # A number is drawn as the step it is in, and returned as it was given.
+        altered = {
+            n: given for n, given in conditions.numbers.items() if not is_missing(given) and first.iloc[n] != given
+        }
+        return self._with_values(table, {**altered, **conditions.unseen})
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Give columns their names in what a model says of its variables."""
+        try:
+            yield
+        except ValueError as error:
+            names = self.schema_.names
+            raise ValueError(re.sub(r"variable (\d+)", lambda n: f"column {names[int(n[1])]!r}", str(error))) from error
 
     def _with_values(self, table: Any, values: Mapping[int, Any]) -> Any:
-        """Put single values, which were not seen in training, into columns of a table."""
+        """Put single values, as they were given, into columns of a table."""
         if not values:
             return table
         is_frame = isinstance(table, pd.DataFrame)

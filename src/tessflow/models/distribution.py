@@ -37,6 +37,11 @@ class VariableDistribution:
         block = torch.cat([part.block.cpu() for part in parts])
         return cls(parts[0].kind, parts[0].of, block, torch.cat(limits) if limits else None)
 
+    @property
+    def has_class_log_probs(self) -> bool:
+        """Whether the probabilities of its classes have a closed form."""
+        return self.kind.exact
+
     def class_log_probs(self) -> Tensor:
         """Return the log-probabilities of the classes, ``(B, classes)``; class 0 of a number: all but its atoms.
 

@@ -45,7 +45,7 @@ def read_table(
     r"""Read a table from a CSV (.csv, .tsv, .csv.gz, .tsv.gz) or Parquet (.parquet) file.
 
     A CSV file is UTF-8 text with a header line and equally many fields in every row. A column is read as booleans
-    if all of its words are True or False, as integers if all are integers, of at most 18 digits, as Python
+    if all of its words are True or False, as integers if all are integers, of 64 bits, as Python
     writes them (007 is not, and stays a string), as floats if all are finite decimal numbers or inf, and as
     datetimes, to the microsecond, if all are dates or datetimes in ISO 8601: in UTC if all have an offset or Z;
     else as strings. An empty field is a missing value. So are NA, N/A, n/a, #N/A, NULL, null, NaN, nan, <NA> and \\N

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ _DATE, _TIME, _OFFSET = (
 )
 PATTERNS = {
     "boolean": "True|False",
-    "integer": "0|-?[1-9][0-9]{0,17}",  # what int() and str() take to each other, within 64 bits
+    "integer": "0|-?[1-9][0-9]{0,19}",  # what int() and str() take to each other; of 64 bits, see `_is_long`
     "real": r"-?((0|[1-9][0-9]{0,17})(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|-?inf",
     "datetime": f"{_DATE}({_TIME})?",
     "instant": f"{_DATE}{_TIME}({_OFFSET})",  # a datetime with its offset
@@ -101,14 +102,17 @@ def convert(words: pd.Series, type_: WordType, reading: Reading | None = None) -
     if type_.has_missing and type_.types[0] == "boolean":
         values = values.astype("boolean")
     elif type_.has_missing and type_.types[0] == "integer":
-        values = values.astype("Int64")
+        nullable: dict[str, Any] = {"int64": "Int64", "uint64": "UInt64"}
+        values = values.astype(nullable.get(str(values.dtype), object))
     return values.reindex(codes).set_axis(words.index).rename(words.name)  # position -1 is not there: missing
 
 
 def _fits(distinct: pd.Series, name: str) -> pd.Series:
     """Return which words are of a type."""
     fits = distinct.str.fullmatch(f"(?:{PATTERNS[name]})").astype(bool)
-    if name not in ("integer", "boolean") and fits.any():
+    if name == "integer":
+        return fits & ~distinct.map(_is_long)
+    if name != "boolean" and fits.any():
         values = _read(distinct[fits], name, errors="coerce")
         fits[fits] = values.notna()  # a 13th month is no date
         if name == "real":
@@ -124,4 +128,15 @@ def _read(words: pd.Series, name: str, errors: str = "raise") -> pd.Series:
     if name in ("datetime", "instant"):
         times = pd.to_datetime(words, format="ISO8601", utc=name == "instant", errors=errors)  # type: ignore[call-overload]
         return times.dt.round("us").dt.as_unit("us")
-    return words.astype("int64" if name == "integer" else "float64")
+    if name != "integer":
+        return words.astype("float64")
+    integers = [int(word) for word in words]
+    low, high = min(integers, default=0), max(integers, default=0)
+    if low >= -(2**63) and high < 2**63:
+        return pd.Series(integers, words.index, "int64")
+    return pd.Series(integers, words.index, "uint64" if low >= 0 else object)
+
+
+def _is_long(word: str) -> bool:
+    """Return whether an integer has more than 64 bits."""
+    return len(word) > 18 and word.lstrip("-").isdecimal() and not -(2**63) <= int(word) < 2**64

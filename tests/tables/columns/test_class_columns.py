@@ -44,10 +44,10 @@ def test_categories_without_rows_stay_in_the_dtype_but_are_no_classes():
 
 
 def test_what_a_column_is_to_a_model():
-    assert column(["a", "b", None]).variable == Variable(classes=4, reserve=1 / 8, expected=2.5 / 4)
-    sizes = Variable(3, reserve=1 / 6, expected=2.5 / 3, ordered=True)
+    assert column(["a", "b", None]).variable == Variable(4, reserve=1 / 8, rare=((3, 2.5 / 4),))
+    sizes = Variable(3, reserve=1 / 6, rare=((2, 2.5 / 3),), ordered=True)
     assert column(pd.Categorical(["S", "L"], dtype=SIZES)).variable == sizes
-    assert column(pd.Categorical(["S", "S"])).variable == Variable(2, reserve=1 / 6, expected=0.5 / 3)
+    assert column(pd.Categorical(["S", "S"])).variable == Variable(2, reserve=1 / 6, rare=((1, 0.5 / 3),))
 
 
 def test_as_much_is_expected_to_be_new_as_came_once():

@@ -82,7 +82,9 @@ class Smooth:
         apart = start < end
         z = self.line.sample((), low=start.where(apart, -1), high=end.where(apart, 1))
         far = self.beside(low, high, torch.rand_like(low))
-        return torch.where(self.has_line(low, high) & apart, torch.maximum(torch.minimum(self.scale.inv(z), high), low), far)
+        return torch.where(
+            self.has_line(low, high) & apart, torch.maximum(torch.minimum(self.scale.inv(z), high), low), far
+        )
 
     def has_line(self, low: Tensor, high: Tensor) -> Tensor:
         """Return whether the line has more of ranges than the background, boolean ``(..., V)``."""

@@ -52,6 +52,12 @@ class NumberColumn(NumericColumn):
         return self
 
     @property
+    def _ends(self) -> tuple[float, float]:
+        """The minimum and the maximum as values are read, which may be in single precision."""
+        low, high = super()._ends
+        return (float(np.float32(low)), float(np.float32(high))) if _is_single(self.dtype) else (low, high)
+
+    @property
     def words(self) -> WordFormat | None:
         """How the words of a file are written; None if that is not declared."""
         options = (self.decimal, self.thousands, self.currency, self.percent)
