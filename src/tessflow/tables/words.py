@@ -111,7 +111,7 @@ def _fits(distinct: pd.Series, name: str) -> pd.Series:
     """Return which words are of a type."""
     fits = distinct.str.fullmatch(f"(?:{PATTERNS[name]})").astype(bool)
     if name == "integer":
-        return fits & ~distinct.map(_is_long)
+        return fits & ~distinct.map(_is_long).astype(bool)
     if name != "boolean" and fits.any():
         values = _read(distinct[fits], name, errors="coerce")
         fits[fits] = values.notna()  # a 13th month is no date
