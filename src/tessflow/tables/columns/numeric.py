@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from statistics import NormalDist
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -19,7 +20,7 @@ from tessflow.tables.columns.base import MANY, RARE, BaseColumn, Encoded, Infere
 from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
 from tessflow.tables.scales import gathered, quantile_scale, score_of, standard_scale
 from tessflow.tables.tally import Tally
-from tessflow.tables.values import equals, family, is_missing, natives, plain, show, uncategorized
+from tessflow.tables.values import TableWarning, equals, family, is_missing, natives, plain, show, uncategorized
 
 __all__ = ["BACKGROUND", "NumericColumn", "Scaling"]
 
@@ -33,6 +34,9 @@ ENOUGH, BELOW = 100, 1e-3
 
 ALLOWED_OFF = 1e-3
 """Share of the rows that may be off the grid."""
+
+SOME = 20
+"""Rows from which on it is worth a warning that they are."""
 
 
 class NumericColumn(BaseColumn):
@@ -221,6 +225,7 @@ class NumericColumn(BaseColumn):
         if strange := tally.infinities.difference(self.atoms):
             raise ValueError(f"{where} has the value {min(strange)}, which is not among the atoms of the schema")
         values, counts = tally.numbers
+        self._warn_if_off(tally)
         beyond = self._is_beyond(values)
         if beyond.any() and self.beyond == "error":
             raise ValueError(self._beyond(values[beyond][0], "has"))
@@ -236,6 +241,21 @@ class NumericColumn(BaseColumn):
         read = {"knots": knots, "scores": scores, "closed": closed, "rows": tally.rows, "once": self._once(tally)}
         read |= {"gone": tally.rows - tally.present, "infinite": tally.infinite}
         return self.model_copy(update={"dtype": self.dtype or tally.dtype, **read})
+
+    def _warn_if_off(self, tally: Tally) -> None:
+        """Warn if more than a few rows are no multiples of the resolution."""
+        values, counts = tally.numbers
+        if not self.whole or counts.sum() < SOME:
+            return
+        epsilon = np.finfo(np.float32 if "float32" in tally.dtype.lower() else np.float64).eps
+        share = counts[self._grid.is_off(values, float(epsilon))].sum() / counts.sum()
+        if share > 10 * ALLOWED_OFF:
+            warnings.warn(
+                f"column {self.name!r} has {share:.0%} of its values that are no multiples of its resolution "
+                f"{self.resolution:g}: each is scored as the step it is in",
+                TableWarning,
+                stacklevel=2,
+            )
 
     def _once(self, tally: Tally) -> int:
         """Return the number of rows, if each has another value and they look like names; 0 otherwise."""
