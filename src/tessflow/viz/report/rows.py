@@ -45,7 +45,7 @@ class Rows:
             >>> schema = TableSchema.infer(frame)
             >>> rows = Rows.of(schema, schema.encode(frame.iloc[1:4]))
             >>> rows.codes.tolist(), rows.numbers.tolist()
-            ([[3, 0], [4, 0], [1, 0]], [[1.5, nan], [2.5, nan], [0.0, nan]])
+            ([[0, 0], [0, 0], [1, 0]], [[1.5, nan], [2.5, nan], [0.0, nan]])
         """
         table = encoded.cpu().numpy()
         codes = table[:, : len(schema.columns)].astype(np.int64)
