@@ -17,8 +17,8 @@ from tessflow.tables.times import microseconds, word
 __all__ = ["read", "sentence", "to_yaml"]
 
 COMMENT = (
-    "# Edit kind (key: not modelled), resolution (0 or left out: real numbers; times need one), atoms, minimum, maximum, "
-    "missing, scaling, values; rows give what is left out."
+    "# Edit kind (key: not modelled), resolution (0 or left out: real numbers; times need one), atoms, minimum, "
+    "maximum, missing, scaling, values; rows give what is left out."
 )
 FITTED = NumericColumn.fitted_fields
 KINDS = "categorical, ordinal, boolean, number, datetime, timedelta or key"
