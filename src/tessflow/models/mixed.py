@@ -12,7 +12,7 @@ from tessflow.dequantization import VoronoiDequantizer
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.flows import LogCauchy, coupling_flow
 from tessflow.models.dequantized import importance_bound
-from tessflow.models.variables import Ascent, Number, Variable, stack_scales
+from tessflow.models.variables import Ascent, Number, Variable, centre_and_width, stack_scales
 from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["MixedFlow"]
@@ -114,8 +114,6 @@ class MixedFlow(nn.Module):
         most = max(len(number.atoms) for number in numbers)
         atoms = torch.tensor([[*n.atoms, *[math.nan] * (most - len(n.atoms))] for n in numbers], dtype=torch.float64)
         knots, scores = stack_scales(numbers)
-        levels = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).expand(3, len(numbers))
-        low, middle, high = PiecewiseLinear(knots, scores).inv(levels)
         buffers = {
             "_knots": knots,
             "_scores": scores,
@@ -123,7 +121,7 @@ class MixedFlow(nn.Module):
             "_whole": torch.tensor([number.whole for number in numbers]),
             "_atoms": atoms.reshape(len(numbers), most),
             "_bounds": torch.tensor([[number.low, number.high] for number in numbers], dtype=torch.float64),
-            "_background": torch.stack([middle, (high / 2 - low / 2).clamp_min(1e-300)]),
+            "_background": torch.stack(centre_and_width(knots, scores)),
         }
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)

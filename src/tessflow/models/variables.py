@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Ascent", "Number", "Restriction", "Variable", "stack_scales"]
+from tessflow.transforms import PiecewiseLinear
+
+__all__ = ["Ascent", "Number", "Restriction", "Variable", "centre_and_width", "stack_scales"]
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,18 @@ def stack_scales(numbers: Sequence[Number]) -> tuple[Tensor, Tensor]:
         return torch.stack([_continued(torch.tensor(row, dtype=torch.float64), count) for row in rows])
 
     return stacked([number.knots for number in numbers]), stacked([number.scores for number in numbers])
+
+
+def centre_and_width(knots: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where scales ``(M, Q)`` are 0, and half their width between -1 and 1: ``(M,)`` each, of the background.
+
+    Example:
+        >>> centre_and_width(*stack_scales([Number((0.0, 100.0), (-2.0, 2.0))]))
+        (tensor([50.], dtype=torch.float64), tensor([25.], dtype=torch.float64))
+    """
+    levels = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).expand(3, len(knots))
+    low, middle, high = PiecewiseLinear(knots, scores).inv(levels)
+    return middle, (high / 2 - low / 2).clamp_min(1e-300)
 
 
 def _continued(values: Tensor, count: int) -> Tensor:

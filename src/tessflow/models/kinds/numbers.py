@@ -13,7 +13,7 @@ from tessflow.flows import IntervalMixture, LogCauchy
 from tessflow.models.kinds.base import ALL, Kind, Values
 from tessflow.models.kinds.distribution import NumberDistribution
 from tessflow.models.kinds.smooth import Smooth
-from tessflow.models.variables import Restriction, Variable, stack_scales
+from tessflow.models.variables import Restriction, Variable, centre_and_width, stack_scales
 from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["Numbers", "RealNumbers", "WholeNumbers"]
@@ -70,10 +70,8 @@ class Numbers(Kind):
         self._buffer("_closed", torch.tensor([number.closed for number in numbers]))
         self._buffer("_bounds", torch.tensor([[number.low, number.high] for number in numbers], dtype=torch.float64))
         # The background has the median of the scale, and its width between the scores -1 and 1.
-        scores = torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64).expand(3, len(numbers))
-        low, middle, high = PiecewiseLinear(self._knots, self._scores).inv(scores)
-        self._buffer("_loc", middle)
-        self._buffer("_width", (high / 2 - low / 2).clamp_min(1e-300))
+        for name, value in zip(("_loc", "_width"), centre_and_width(self._knots, self._scores), strict=True):
+            self._buffer(name, value)
         # What numbers look like: learned, and at first their score and waves over it.
         score = torch.arange(-_LAST, _LAST + _STEP, _STEP)
         level = torch.special.ndtr(score)
