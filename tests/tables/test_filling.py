@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -300,6 +301,26 @@ def test_what_is_left_missing_stays_missing(absent):
         assert found.dtype == dtype
         assert keys(found) == keys([3, None, 5])
     assert filled("object", "object")[1] is absent
+
+
+def test_dates_are_filled_among_dates():
+    known = [datetime.date(2020, 1, 2), None, datetime.date(9999, 12, 31)]
+    filler = pd.Series(pd.to_datetime(["2021-03-04"] * 3))
+    filled = fill(pd.Series(known, dtype=object), np.array([False, True, False]), filler)
+    assert filled.tolist() == [known[0], datetime.date(2021, 3, 4), known[2]]
+    assert {type(value) for value in filled} == {datetime.date}
+
+
+def test_a_time_of_day_stays_among_dates():
+    column = pd.Series([datetime.date(2020, 1, 2), None], dtype=object)
+    filled = fill(column, np.array([False, True]), pd.Series(pd.to_datetime(["2021-03-04 05:06"] * 2)))
+    assert filled.tolist() == [datetime.date(2020, 1, 2), pd.Timestamp("2021-03-04 05:06")]
+
+
+def test_decimals_are_filled_among_decimals():
+    column = pd.Series([Decimal("1.10"), None], dtype=object)
+    filled = fill(column, np.array([False, True]), pd.Series([1.0, 0.1]))
+    assert [str(value) for value in filled] == ["1.10", "0.1"]
 
 
 def test_new_categories_come_last():

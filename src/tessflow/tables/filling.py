@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import warnings
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,8 +27,9 @@ def fill(series: pd.Series, holes: NDArray[np.bool_], values: pd.Series) -> pd.S
 
     The dtype is the first that does, of: the dtype of training; the column's own; if that is an unordered categorical
     dtype, it with the filled values as further categories; object. "Exactly" is: equal as Python values, 3 to 3.0 but
-    not to True, a datetime to no date; times to the nanosecond, and in the same time zone. What the model leaves
-    missing stays missing.
+    not to True, a datetime to no date; times to the nanosecond, and in the same time zone. Among objects that are all
+    dates, midnights are filled in as dates; among decimals, numbers as decimals. What the model leaves missing stays
+    missing.
 
     Args:
         series: A column as it was given, missing at least at the holes.
@@ -56,9 +58,23 @@ def fill(series: pd.Series, holes: NDArray[np.bool_], values: pd.Series) -> pd.S
             if whole.dtype == dtype:  # else the dtype has no missing value
                 break
     else:
-        whole = pd.concat([known.astype(object), filled.astype(object)]).reindex(rows)
+        whole = pd.concat([known.astype(object), _like(known, filled)]).reindex(rows)
     whole.index, whole.name = series.index, series.name
     return whole
+
+
+def _like(known: pd.Series, filled: pd.Series) -> pd.Series:
+    """Return values as objects: dates (all of them midnights) among dates, decimals among decimals."""
+    kind, objects = infer_dtype(known, skipna=True), filled.astype(object)
+    if (
+        kind == "date"
+        and _kind(filled.dtype) == "M"
+        and bool((filled.dropna() == filled.dropna().dt.normalize()).all())
+    ):
+        return objects.map(pd.Timestamp.date, na_action="ignore")
+    if kind == "decimal" and _kind(filled.dtype) in "iuf":
+        return objects.map(lambda number: Decimal(str(number)), na_action="ignore")
+    return objects
 
 
 def _candidates(own: Dtype, filled: pd.Series) -> Iterator[Dtype]:
