@@ -200,8 +200,8 @@ def check(own, training, known, filler):
     before = keys(series)
     holes = np.array([False] * len(known) + [True])
     found = fill(series, holes, values)
-    midnight = isinstance(filler, pd.Timestamp) and filler == filler.normalize()
-    among_dates = own[0] == object and {type(value) for value in known} == {datetime.date}
+    midnight = isinstance(filler, pd.Timestamp) and filler.tz is None and filler == filler.normalize()
+    among_dates = {type(value) for value in known} == {datetime.date}
     wanted = keys([*known, filler.date() if midnight and among_dates else filler])
     about = f"{known} in {own[0]!r} with {filler!r} in {training[0]!r}: {found.dtype!r}"
     assert keys(found) == wanted, about

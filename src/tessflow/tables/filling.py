@@ -50,6 +50,7 @@ def fill(series: pd.Series, holes: NDArray[np.bool_], values: pd.Series) -> pd.S
         return series
     rows = pd.RangeIndex(len(series))
     known, filled = (column.set_axis(rows).rename(None)[kept] for column, kept in ((series, ~holes), (values, holes)))
+    filled = _like(known, filled)
     present = filled.dropna()
     for dtype in _candidates(series.dtype, present):
         parts = _exactly(known, dtype), _exactly(present, dtype)
@@ -58,23 +59,21 @@ def fill(series: pd.Series, holes: NDArray[np.bool_], values: pd.Series) -> pd.S
             if whole.dtype == dtype:  # else the dtype has no missing value
                 break
     else:
-        whole = pd.concat([known.astype(object), _like(known, filled)]).reindex(rows)
+        whole = pd.concat([known.astype(object), filled.astype(object)]).reindex(rows)
     whole.index, whole.name = series.index, series.name
     return whole
 
 
 def _like(known: pd.Series, filled: pd.Series) -> pd.Series:
-    """Return values as objects: dates (all of them midnights) among dates, decimals among decimals."""
-    kind, objects = infer_dtype(known, skipna=True), filled.astype(object)
-    if (
-        kind == "date"
-        and _kind(filled.dtype) == "M"
-        and bool((filled.dropna() == filled.dropna().dt.normalize()).all())
-    ):
-        return objects.map(pd.Timestamp.date, na_action="ignore")
+    """Return values, all of them midnights, as dates among dates; numbers as decimals among decimals."""
+    kind = infer_dtype(known, skipna=True)
+    if kind == "date" and _kind(filled.dtype) == "M" and _zone(filled.dtype) == "None":
+        times = filled.dropna()
+        if (times == times.dt.normalize()).all():
+            return filled.astype(object).map(pd.Timestamp.date, na_action="ignore").astype(known.dtype)
     if kind == "decimal" and _kind(filled.dtype) in "iuf":
-        return objects.map(lambda number: Decimal(str(number)), na_action="ignore")
-    return objects
+        return filled.astype(object).map(lambda number: Decimal(str(number)), na_action="ignore")
+    return filled
 
 
 def _candidates(own: Dtype, filled: pd.Series) -> Iterator[Dtype]:
