@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tessflow.dequantization import VoronoiDequantizer
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.flows import LogCauchy, coupling_flow
+from tessflow.models.atoms import locate, on_atoms, stack_atoms
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.variables import Ascent, Number, Variable, centre_and_width, stack_scales
 from tessflow.transforms import PiecewiseLinear
@@ -111,15 +112,13 @@ class MixedFlow(nn.Module):
         )
 
     def _add_numbers(self, numbers: Sequence[Number]) -> None:
-        most = max(len(number.atoms) for number in numbers)
-        atoms = torch.tensor([[*n.atoms, *[math.nan] * (most - len(n.atoms))] for n in numbers], dtype=torch.float64)
         knots, scores = stack_scales(numbers)
         buffers = {
             "_knots": knots,
             "_scores": scores,
             "_closed": torch.tensor([number.closed for number in numbers]),
             "_whole": torch.tensor([number.whole for number in numbers]),
-            "_atoms": atoms.reshape(len(numbers), most),
+            "_atoms": stack_atoms([self.variables[n] for n in self.numeric]),
             "_bounds": torch.tensor([[number.low, number.high] for number in numbers], dtype=torch.float64),
             "_background": torch.stack(centre_and_width(knots, scores)),
         }
@@ -208,27 +207,15 @@ class MixedFlow(nn.Module):
             return codes, fits
         numbers = self._scale().inv(x[:, self._cells :].double())
         numbers = torch.where(self._whole, numbers.round(), numbers)
-        # A number drawn on an atom is that atom.
-        hit = numbers[..., None] == self._atoms
-        own = codes[:, self.numeric]
-        hit &= hit.cumsum(-1) == 1  # the first, if float64 does not tell two apart
-        atom = (hit * torch.arange(1, hit.shape[-1] + 1, device=x.device)).sum(-1)
-        codes[:, self.numeric] = torch.where((own == 0) & hit.any(-1), atom, own)
-        is_number = codes[:, self.numeric] == 0
-        numbers = torch.where(is_number, numbers, 0.0)
+        own, numbers = on_atoms(codes[:, self.numeric], numbers, self._atoms)
+        codes[:, self.numeric] = own
+        is_number = own == 0
         fits &= ~(is_number & self._closed).any(-1)
         fits &= (~is_number | ((numbers >= self._bounds[:, 0]) & (numbers <= self._bounds[:, 1]))).all(-1)
+        located = dict(zip(self.numeric, locate(own, numbers, self._atoms).unbind(-1), strict=True))
         for ascent in self.ascents:
-            first, second = (self._locate(n, codes, numbers) for n in (ascent.first, ascent.second))
-            fits &= ~(first * ascent.ratio > second)
+            fits &= ~(located[ascent.first] * ascent.ratio > located[ascent.second])
         return torch.cat([codes.double(), numbers], -1), fits
-
-    def _locate(self, n: int, codes: Tensor, numbers: Tensor) -> Tensor:
-        """Return the numbers of a variable, atoms among them; NaN where a row has none."""
-        m = self.numeric.index(n)
-        values = torch.cat([numbers[:, m, None], self._atoms[m].expand(len(codes), -1)], -1)
-        values = torch.nn.functional.pad(values, (0, self.variables[n].classes), value=math.nan)
-        return values.gather(-1, codes[:, n, None]).squeeze(-1)
 
     def _draw_scores(self, numbers: Tensor, is_number: Tensor) -> tuple[Tensor, Tensor]:
         """Draw scores of numbers and atoms, ``(..., M)``; also return the log-densities they have, given the row."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessflow.flows import IntervalMixture, LogCauchy
+from tessflow.models.atoms import locate, stack_atoms
 from tessflow.models.kinds.base import ALL, Kind, Values
 from tessflow.models.kinds.distribution import NumberDistribution
 from tessflow.models.kinds.smooth import Smooth
@@ -62,10 +63,7 @@ class Numbers(Kind):
             self._buffer(name, values)
         levels = torch.arange(1, CELLS, dtype=torch.float64) / CELLS
         self._buffer("_walls", torch.special.ndtri(levels).float())
-        atoms = torch.full((len(numbers), self.logits), math.nan, dtype=torch.float64)
-        for row, number in zip(atoms, numbers, strict=True):
-            row[1 : 1 + len(number.atoms)] = torch.tensor(number.atoms, dtype=torch.float64)
-        self._buffer("_atoms", atoms)
+        self._buffer("_atoms", stack_atoms(variables))
         self._buffer("_share", torch.tensor([number.background for number in numbers], dtype=torch.float64))
         self._buffer("_closed", torch.tensor([number.closed for number in numbers]))
         self._buffer("_bounds", torch.tensor([[number.low, number.high] for number in numbers], dtype=torch.float64))
@@ -101,8 +99,7 @@ class Numbers(Kind):
 
     def locate(self, values: Values, of: slice = ALL) -> Tensor:
         """Return the numbers of values, atoms among them, ``(..., V)``; NaN where a value is none."""
-        atoms = self._atoms[of].expand(*values.codes.shape, -1).gather(-1, values.codes[..., None]).squeeze(-1)
-        return torch.where(values.codes == 0, values.numbers, atoms)
+        return locate(*values, self._atoms[of])
 
     def distribution(self, blocks: Tensor, *, limits: Tensor | None = None, of: slice = ALL) -> NumberDistribution:
         """Return the distributions of blocks ``(..., V, size)``.
