@@ -1,5 +1,6 @@
 """Models of rows of classes and numbers: probabilities add up, samples follow them, and orders mean what they say."""
 
+import itertools
 import math
 
 import pytest
@@ -38,6 +39,33 @@ def test_probabilities_sum_to_one_in_orders_of_any_order_models(first):
     rows, weight = every_row()
     log_prob = model.log_prob_of(rows, first).sum(-1) + model.log_prob_of(rows, given=first).sum(-1)
     assert total(log_prob, weight) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("given", [(), (0,)], ids=str)
+def test_means_over_orders_sum_to_one(given):
+    model = perturbed(order="any", orders=6)
+    rows, weight = every_row([Variable(1) if v in given else FEW[v] for v in range(3)])
+    log_prob = model.log_joint(rows, given=given)
+    assert total(log_prob, weight) == pytest.approx(1, abs=1e-6)
+
+
+def test_mean_over_orders_is_that_of_their_probabilities():
+    model, y = perturbed(order="any", orders=6), some_rows(10, FEW)
+    each = []
+    for order in itertools.permutations(range(3)):
+        steps = [model.log_prob_of(y, [v], given=order[:n]).squeeze(-1) for n, v in enumerate(order)]
+        each.append(torch.stack(steps).sum(0))
+    assert_close(model.log_prob(y), torch.stack(each).logsumexp(0) - math.log(6))
+    assert_close(model.log_prob(y, orders=1), model.log_prob_of(y).sum(-1))
+    # One variable is one factor, in whatever order.
+    assert_close(model.log_joint(y, [1], given=[0]), model.log_prob_of(y, [1], given=[0]).squeeze(-1))
+    assert_close(model.log_prob(y), perturbed(order="any", orders=100).log_prob(y))
+
+
+@pytest.mark.parametrize("options", [{"order": "natural"}, {"order": "any", "condition_on": "point"}], ids=str)
+def test_models_of_one_order_take_no_mean(options):
+    with pytest.raises(ValueError, match="orders is at least 1, and 1 unless"):
+        MatchedFlow(FEW, orders=2, **options)
 
 
 @pytest.mark.parametrize("variable", KINDS, ids=str)
@@ -97,9 +125,10 @@ CONDITIONS = [
 ]
 
 
+@pytest.mark.parametrize("orders", [1, 4])
 @pytest.mark.parametrize("condition", CONDITIONS, ids=str)
-def test_conditional_samples_follow_the_renormalised_probabilities(condition):
-    model, n = perturbed(order="any"), 5000
+def test_conditional_samples_follow_the_renormalised_probabilities(condition, orders):
+    model, n = perturbed(order="any", orders=orders), 5000
     known, allowed = condition.get("known", []), condition.get("allowed", {})
     row = torch.tensor([1, 0, 0, 0.3, 2], dtype=torch.float64)
     y = model.sample(n, given=row, known=known, allowed=allowed)
@@ -115,7 +144,7 @@ def test_conditional_samples_follow_the_renormalised_probabilities(condition):
     log_prob = model.log_prob_of(rows, begin, given=known).sum(-1) if begin else 0
     rest = [v for v in range(3) if v not in known and v not in begin]
     if rest:
-        log_prob = log_prob + model.log_prob_of(rows, rest, given=[*known, *begin]).sum(-1)
+        log_prob = log_prob + model.log_joint(rows, rest, given=[*known, *begin])
     probability = log_prob.exp() * weight
     for rows_of in (rows, y):
         inside = torch.ones(len(rows_of), dtype=torch.bool)

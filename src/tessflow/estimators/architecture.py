@@ -10,11 +10,12 @@ from torch import nn
 from tessflow.estimators.options import TabularOptions
 from tessflow.models import MatchedFlow
 from tessflow.models.mixed import MixedFlow
+from tessflow.models.orders import average_over
 from tessflow.tables import TableSchema
 from tessflow.tables.columns.numeric import BACKGROUND
 from tessflow.training.evaluation import seeded
 
-__all__ = ["build", "dimension_of", "kind_of", "learning_rate_of"]
+__all__ = ["build", "dimension_of", "kind_of", "learning_rate_of", "orders_used"]
 
 
 class _Defaults(NamedTuple):
@@ -58,6 +59,22 @@ def learning_rate_of(options: TabularOptions, schema: TableSchema) -> float:
     return default if options.learning_rate is None else options.learning_rate
 
 
+def orders_used(options: TabularOptions, schema: TableSchema) -> int:
+    """Return over how many orders of the columns the model takes a mean.
+
+    Raises:
+        ValueError: If several are asked for, and the model has one.
+    """
+    if kind_of(options, schema) == "any" and options.condition_on == "cell":
+        return options.orders or average_over(len(schema.columns))
+    if (options.orders or 1) > 1:
+        raise ValueError(
+            f"orders={options.orders} is for an autoregressive model with order='any' and condition_on='cell', and "
+            "this one has one order: leave it out."
+        )
+    return 1
+
+
 def build(options: TabularOptions, schema: TableSchema) -> nn.Module:
     """Make the module, with seeded weights."""
     kind, dimension = kind_of(options, schema), dimension_of(options, schema)
@@ -83,4 +100,5 @@ def build(options: TabularOptions, schema: TableSchema) -> nn.Module:
             profile=options.profile,
             most_logits=options.max_categories,
             ascents=schema.ascents,
+            orders=orders_used(options, schema),
         )

@@ -122,27 +122,31 @@ def impute_rows(
         known: What is known of encoded rows.
         strategy: ``"typical"``: each value for itself, the most probable class, or the median of numbers and of
             ordered classes, given what is known, and what was filled in of columns that it has an order with.
-            ``"sample"``: a joint draw, each value given what is known and the values drawn before it.
+            ``"sample"``: a joint draw, each value given what is known and the values drawn before it, each row in one
+            of the orders of the model.
         seed: Of the draws.
         chunk: How many rows a pass holds.
 
     Returns:
         The rows; columns of which nothing but missing values were seen stay as they are.
     """
-    parts, device = model.conditionals, model.bias.device
+    parts, device, columns = model.conditionals, model.bias.device, schema.columns
     filled, now = known.rows.clone(), known.where.clone()
+    orders = model.orders_after() if strategy == "sample" else model.orders_after(count=1)
     with seeded(seed, device):
-        for n, column in enumerate(schema.columns):
-            if not column.fillable:
+        which = torch.randint(len(orders), (len(filled),))
+        for k, n in ((k, n) for k, order in enumerate(orders) for n in order):
+            if not columns[n].fillable:
                 continue
-            allowed = Restriction(column.fillable)
-            joint = [strategy == "sample" or parts.are_in_order(n, other) for other in range(len(schema.columns))]
+            allowed = Restriction(columns[n].fillable)
+            joint = [strategy == "sample" or parts.are_in_order(n, other) for other in range(len(columns))]
             seen = known.where | (now & torch.tensor(joint))
-            for index in (~known.where[:, n]).nonzero().flatten().split(chunk):
+            rows = (which == k) & ~known.where[:, n]
+            for index in rows.nonzero().flatten().split(chunk):
                 law = model.conditional(filled[index].to(device), n, seen[index].to(device))
                 code, number = law.draw(allowed) if strategy == "sample" else law.typical(allowed)
                 filled[index, n] = code.cpu().to(filled.dtype)
                 if n in parts.numeric:
-                    filled[index, len(schema.columns) + parts.numeric.index(n)] = number.cpu()
-            now[:, n] = True
+                    filled[index, len(columns) + parts.numeric.index(n)] = number.cpu()
+            now[rows, n] = True
     return filled

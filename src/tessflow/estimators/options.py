@@ -82,6 +82,7 @@ class TabularOptions(FitOptions):
     max_levels: int = Field(ge=0)
     max_categories: int = Field(ge=1)
     unseen: Literal["other", "error"]
+    orders: int | None = Field(default=1, ge=1)  # models that were saved before there were several have one
 
 
 class MixtureOptions(FitOptions):

@@ -25,7 +25,6 @@ from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named
 from tessflow.tables.schema import Unseen
 from tessflow.tables.values import is_missing
-from tessflow.training.evaluation import seeded
 
 __all__ = ["TableQueries"]
 
@@ -67,14 +66,17 @@ class TableQueries(FlowEstimator):
             unseen: As in :meth:`score_samples`.
 
         Returns:
-            A DataFrame of ``X``'s rows and columns, whose rows sum to :meth:`score_samples`.
+            A DataFrame of ``X``'s rows and columns. Its rows sum to the log-likelihood by that one order,
+            ``score_samples(X, orders=1)``.
 
         Raises:
             ValueError: If the model's likelihood is no sum over columns (``backbone="coupling"`` or
                 ``condition_on="point"``), or as in :meth:`score_samples`.
         """
         check_is_fitted(self)
-        scores = self._scores_by_column(X, None, None, 100 if samples is None else samples, unseen)
+        samples, rows = 100 if samples is None else samples, self._encode(X, unseen)
+        self._autoregressive()
+        scores = self._evaluate(rows, lambda model, part: model.log_prob_of(part, samples=samples)).astype(np.float64)
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(scores, columns=pd.Index(self.schema_.names, dtype=object), index=index)
 
@@ -233,10 +235,8 @@ class TableQueries(FlowEstimator):
         index = X.index if isinstance(X, pd.DataFrame) else None
         return Conditional(self._any_order(), self.schema_, known, n, self._chunk(), index)
 
-    def _scores_by_column(
-        self, X: Any, columns: Any, given: Any, samples: int, unseen: Unseen | None
-    ) -> NDArray[np.float64]:
-        model = self._autoregressive()
+    def _named_places(self, columns: Any, given: Any) -> tuple[list[int], list[int]]:
+        """Return the places of columns that are asked for, and of those that are given."""
         for name, value in (("columns", columns), ("given", given)):
             if isinstance(value, str):
                 raise ValueError(f"{name} is a list of columns, got the string {value!r}: write [{value!r}].")
@@ -247,18 +247,28 @@ class TableQueries(FlowEstimator):
         wanted = others if columns is None else [self.schema_.position(name) for name in columns]
         if both := [self.schema_.names[n] for n in wanted if n in behind]:
             raise ValueError(f"column {both[0]!r} is to be scored and is given: name it once.")
-        if columns is None and given is None:
-            rows = self._encode(X, unseen)
-        else:
-            rows = self._known(X, unseen, [*behind, *wanted], missing=True).rows
+        return wanted, behind
+
+    def _score_jointly(
+        self, X: Any, columns: Any, given: Any, samples: int, unseen: Unseen | None, orders: int | None
+    ) -> NDArray[np.float64]:
+        """Score some columns, given others."""
+        model = self._autoregressive()
+        wanted, behind = self._named_places(columns, given)
         model.order_of(behind, wanted)  # raises, if there are no such conditionals
-        device = model.bias.device
-        with seeded(self.options_.random_state, device):
-            parts = [
-                model.log_prob_of(part.to(device), wanted, behind, samples=samples).cpu().double()
-                for part in rows.split(self._chunk())
-            ]
-        return torch.cat(parts).numpy()
+        rows = self._known(X, unseen, [*behind, *wanted], missing=True).rows
+
+        def score(model: MatchedFlow, part: Tensor) -> Tensor:
+            return model.log_joint(part, wanted, behind, samples=samples, orders=orders)
+
+        return self._evaluate(rows, score).astype(np.float64)
+
+    def _require_orders(self, orders: int | None) -> None:
+        """Refuse a number of orders that the model does not have."""
+        if orders is not None and orders < 1:
+            raise ValueError(f"orders must be at least 1, got {orders}.")
+        if (orders or 1) > 1 and not (self.has_conditionals_ and self.model_.any_order):
+            raise ValueError(f"orders={orders} is for models of order='any', and this one has one order.")
 
     def _encode(self, X: Any, unseen: Unseen | None) -> Tensor:
         """Encode rows, and warn if too many of their values were not seen."""

@@ -74,6 +74,8 @@ class TabularFlow(TableQueries):
             decode to the nearest anchor, and log-likelihoods are lower bounds.
         unseen: What is done with a value that was not seen in training: it counts as "something not seen"
             (``"other"``), or is refused (``"error"``).
+        orders: Over how many orders of the columns a model of any order takes the mean of a row's probability, and in
+            how many it draws rows: more are better and slower. ``None`` for 8 up to 16 columns, and fewer beyond.
         random_state: Seed of everything random in ``fit`` and, by default, in ``sample`` and ``score_samples``.
         accelerator: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         verbose: Whether to show progress.
@@ -128,6 +130,7 @@ class TabularFlow(TableQueries):
         max_levels: int = 64,
         max_categories: int = 1000,
         unseen: Unseen = "other",
+        orders: int | None = None,
         random_state: int | np.random.RandomState | None = None,
         accelerator: Literal["cpu", "cuda", "auto"] = "cpu",
         verbose: bool = False,
@@ -150,6 +153,7 @@ class TabularFlow(TableQueries):
         self.max_levels = max_levels
         self.max_categories = max_categories
         self.unseen = unseen
+        self.orders = orders
         self.random_state = random_state
         self.accelerator = accelerator
         self.verbose = verbose
@@ -233,6 +237,7 @@ class TabularFlow(TableQueries):
         given: Sequence[Any] | None = None,
         samples: int | None = None,
         unseen: Unseen | None = None,
+        orders: int | None = None,
     ) -> NDArray[np.float64]:
         """Return the log-likelihood of each row, in nats: exact, or a lower bound if ``lower_bound_``.
 
@@ -242,6 +247,8 @@ class TabularFlow(TableQueries):
             given: Score them given these columns: a conditional likelihood.
             samples: Importance samples a row where it is a bound, 100 by default; more make it tighter.
             unseen: What is done with values that were not seen in training: the estimator's own, if ``None``.
+            orders: Over how many orders of the columns to take the mean, the estimator's own if ``None``: with 1 it is
+                as many times faster, and the sum of :meth:`score_columns`.
 
         Returns:
             Array of shape ``(rows,)``. The same call gives the same numbers. Real numbers count with their density, in
@@ -260,14 +267,25 @@ class TabularFlow(TableQueries):
         samples = 100 if samples is None else samples
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}.")
+        self._require_orders(orders)
         if columns is None and given is None:
-            rows = self._encode(X, unseen)
-            return self._evaluate(rows, lambda model, part: model.log_prob(part, samples=samples)).astype(np.float64)
-        return self._scores_by_column(X, columns, given, samples, unseen).sum(1)
+            rows, options = self._encode(X, unseen), {"samples": samples}
+            if orders is not None and isinstance(self.model_, MatchedFlow):
+                options["orders"] = orders
+            return self._evaluate(rows, lambda model, part: model.log_prob(part, **options)).astype(np.float64)
+        return self._score_jointly(X, columns, given, samples, unseen, orders)
 
-    def score(self, X: Any, y: Any = None, *, samples: int | None = None, unseen: Unseen | None = None) -> float:
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        samples: int | None = None,
+        unseen: Unseen | None = None,
+        orders: int | None = None,
+    ) -> float:
         """Return the mean log-likelihood of the rows, in nats; see :meth:`score_samples`."""
-        scores = self.score_samples(X, samples=samples, unseen=unseen)
+        scores = self.score_samples(X, samples=samples, unseen=unseen, orders=orders)
         if len(scores) == 0:
             raise ValueError("X has no rows to score: give at least one.")
         return float(scores.mean())

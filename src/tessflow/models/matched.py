@@ -13,7 +13,9 @@ from tessflow.dequantization.voronoi import ProfileName
 from tessflow.models.conditionals import Conditionals
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.distribution import VariableDistribution
+from tessflow.models.drawing import draw_rows
 from tessflow.models.networks import AnyOrderNetwork, MaskedNetwork
+from tessflow.models.orders import orders_of
 from tessflow.models.variables import Ascent, Restriction, Variable
 
 __all__ = ["MatchedFlow"]
@@ -43,14 +45,16 @@ class MatchedFlow(nn.Module):
         dropout: The share of hidden units dropped in training.
         order: The order of the variables: ``"natural"``, ``"random"`` (from torch's generator), or a permutation of
             ``0, ..., N-1`` that lists the variables from first to last. With ``"any"``, every row of a training batch
-            has an order of its own, and each conditional of some variables given others is one of the model's factors;
-            log-probabilities of rows are those of the natural order.
+            has an order of its own, and each conditional of some variables given others is one of the model's factors.
         condition_on: ``"point"`` (log-probabilities are lower bounds) or ``"cell"`` (they are exact).
         profile: How noise is pushed into cells; only ``condition_on="point"`` sees it.
         most_logits: Most classes of a variable that has a logit for each. One of more has a flow whose points decode to
             the nearest anchor, and makes log-probabilities lower bounds.
         ascents: Pairs of numeric variables, the first of which is never above the second. Whichever comes second in an
             order is cut off at the other, where that is known, so that every conditional stays a factor.
+        orders: Over how many orders a model of ``order="any"`` takes the mean of a row's probability: an exact density,
+            and a better one than that of any one of them. Rows are drawn in these orders, too, each row in one. With
+            ``condition_on="point"`` it is 1.
 
     Attributes:
         lower_bound: Whether log-probabilities are lower bounds.
@@ -79,12 +83,16 @@ class MatchedFlow(nn.Module):
         profile: ProfileName = "truncated-gaussian",
         most_logits: int = 1000,
         ascents: Sequence[Ascent] = (),
+        orders: int = 1,
     ) -> None:
         super().__init__()
+        if orders < 1 or (orders > 1 and (order != "any" or condition_on == "point")):
+            raise ValueError(f"orders is at least 1, and 1 unless order='any' and condition_on='cell', got {orders}.")
         if condition_on not in ("point", "cell"):
             raise ValueError(f"condition_on must be 'point' or 'cell', got {condition_on!r}.")
         self.variables = tuple(Variable(classes=v) if isinstance(v, int) else v for v in variables)
         self.any_order = order == "any"
+        self.orders = orders
         self.conditionals = Conditionals(
             self.variables,
             dim,
@@ -127,19 +135,53 @@ class MatchedFlow(nn.Module):
         return self._contributions(y, place, samples=1, shown=shown).sum(-1)
 
     @torch.no_grad()
-    def log_prob(self, y: Tensor, *, samples: int = 100) -> Tensor:
+    def log_prob(self, y: Tensor, *, samples: int = 100, orders: int | None = None) -> Tensor:
         """Return log p(y), or its importance-weighted bound if ``lower_bound``.
 
         Args:
             y: Rows, shape ``(B, N)`` or ``(B, N + M)``.
-            samples: The number of importance samples a row; without effect on an exact model.
+            samples: The number of importance samples; without effect on an exact model.
+            orders: Over how many orders to take the mean; the model's own by default.
 
         Returns:
             Nats, shape ``(B,)``; of numbers that are not whole, with respect to their unit.
         """
         if self.conditionals.condition_on == "point":
             return importance_bound(self._bound, y, samples)
-        return self._contributions(y, None, samples=samples).sum(-1)
+        return self.log_joint(y, samples=samples, orders=orders)
+
+    @torch.no_grad()
+    def log_joint(
+        self,
+        y: Tensor,
+        variables: Sequence[int] | None = None,
+        given: Sequence[int] = (),
+        *,
+        samples: int = 100,
+        orders: int | None = None,
+    ) -> Tensor:
+        r"""Return the log-probability of some variables together, given others.
+
+        It is the mean over K orders :math:`\sigma`,
+        :math:`\log \frac{1}{K} \sum_\sigma \prod_n p(y_n \mid y_{given}, y_{before\ n\ in\ \sigma})`.
+
+        Args:
+            y: Rows, shape ``(B, N)`` or ``(B, N + M)``. Variables that are not named are not looked at.
+            variables: The variables, by number; all that are not given by default.
+            given: The variables that are given.
+            samples: The number of importance samples of a variable of many classes.
+            orders: K at most; the model's own by default. Of few variables there are fewer.
+
+        Returns:
+            Nats, shape ``(B,)``.
+
+        Raises:
+            ValueError: If the model has one order, and it does not begin with what is given and then what is asked for.
+        """
+        wanted = [n for n in range(len(self.variables)) if n not in given] if variables is None else list(variables)
+        places = [self._place_of(order) for order in self.orders_after(given, wanted, orders)]
+        scores = [self._contributions(y, place, samples=samples)[..., wanted].sum(-1) for place in places]
+        return torch.stack(scores).logsumexp(0) - math.log(len(scores))
 
     @torch.no_grad()
     def log_prob_of(
@@ -147,7 +189,7 @@ class MatchedFlow(nn.Module):
     ) -> Tensor:
         """Return the log-probability of each of some variables, given others and those of them that come before it.
 
-        Their sum is the log-likelihood of the variables given the others: a marginal, if nothing is given.
+        Their sum is that of the variables given the others by the model's first order: ``log_joint(..., orders=1)``.
 
         Args:
             y: Rows, shape ``(B, N)`` or ``(B, N + M)``. Variables that are not named are not looked at.
@@ -162,9 +204,7 @@ class MatchedFlow(nn.Module):
             ValueError: If the model has one order, and it does not begin with what is given and then what is asked for.
         """
         wanted = [n for n in range(len(self.variables)) if n not in given] if variables is None else list(variables)
-        order = self.order_of(given, wanted)
-        place = torch.full((len(self.variables),), len(self.variables), device=self.order.device)
-        place[order] = torch.arange(len(order), device=place.device)
+        place = self._place_of(self.order_of(given, wanted).tolist())
         return self._contributions(y, place, samples=samples)[..., wanted]
 
     @torch.no_grad()
@@ -207,6 +247,27 @@ class MatchedFlow(nn.Module):
             )
         return torch.tensor(chosen, device=self.order.device)
 
+    def orders_after(
+        self, given: Sequence[int] = (), wanted: Sequence[int] | None = None, count: int | None = None
+    ) -> list[list[int]]:
+        """Return the distinct orders of variables, over which the mean is taken, after those that are given.
+
+        Args:
+            given: The variables that are given.
+            wanted: The variables to follow; all others by default.
+            count: How many orders at most; the model's own number by default.
+
+        Raises:
+            ValueError: As :meth:`order_of`.
+        """
+        wanted = [n for n in range(len(self.variables)) if n not in given] if wanted is None else wanted
+        first = self.order_of(given, wanted).tolist()
+        if not self.any_order:
+            return [first]
+        begin, rest = first[: len(given)], first[len(given) :]
+        tails = [sorted(rest, key=order.index) for order in orders_of(len(self.variables), count or self.orders)]
+        return [[*begin, *tail] for n, tail in enumerate(tails) if tail not in tails[:n]]
+
     @torch.no_grad()
     def sample(
         self,
@@ -218,8 +279,9 @@ class MatchedFlow(nn.Module):
     ) -> Tensor:
         """Draw ``n`` rows, one variable after another: those that are known, those restricted, and the others.
 
-        With one restricted variable nothing is rejected. With several, a row is kept with the probability that the
-        later ones of them are allowed, given the variables before: draws are exact all the same.
+        Of a model of any order each row takes the others in one of its ``orders``. With one restricted variable nothing
+        is rejected. With several, a row is kept with the probability that the later ones of them are allowed, given the
+        variables before: draws are exact all the same.
 
         Args:
             n: How many.
@@ -234,60 +296,13 @@ class MatchedFlow(nn.Module):
             ValueError: If the model has one order, and it does not begin with what is known, then what is allowed; or
                 what is allowed has no probability, or hardly any.
         """
-        allowed = {} if allowed is None else allowed
-        if len(allowed) < 2:
-            return self._walk(n, given, known, allowed)[0]
-        kept: list[Tensor] = []
-        drawn = found = 0
-        proposed = max(n, 256)
-        while found < n:
-            rows, log_chance = self._walk(proposed, given, known, allowed)
-            kept.append(rows[torch.rand(proposed, device=rows.device).log() < log_chance])
-            drawn, found = drawn + proposed, found + len(kept[-1])
-            if drawn > 10_000 and found < drawn / 10_000:
-                raise ValueError(
-                    f"what is allowed of {len(allowed)} variables came true together in {found} of {drawn} draws in "
-                    "which the first was true: allow more"
-                )
-        return torch.cat(kept)[:n]
+        return draw_rows(self, n, given, known, allowed or {})
 
-    def _walk(
-        self, n: int, given: Tensor | None, known: Sequence[int], allowed: Mapping[int, Restriction]
-    ) -> tuple[Tensor, Tensor]:
-        """Draw rows in which each restriction holds given the variables before; and the log-mass of all but one."""
-        parts, device = self.conditionals, self.bias.device
-        begin = [*self.order_of(known, ()).tolist(), *(v for v in self.order.tolist() if v in allowed)]
-        self.order_of(known, [*allowed])  # raises, if the order is not such
-        codes = torch.zeros(n, len(self.variables), dtype=torch.int64, device=device)
-        numbers = torch.zeros(n, len(parts.numeric), dtype=torch.float64, device=device)
-        if given is not None:
-            code, number = parts.split(given.to(device))
-            codes[:, list(known)] = code[list(known)]
-            places = [m for m, v in enumerate(parts.numeric) if v in known]
-            numbers[:, places] = number[places]
-        walk = None if self.network is None else self.network.walk(parts.represent(codes, numbers))
-        log_chance = torch.zeros(n, dtype=torch.float64, device=device)
-        restricted, done = 0, list[int]()
-        for v in begin + [v for v in self.order.tolist() if v not in begin]:
-            block = self.bias[parts.block(v)].expand(n, -1)
-            if walk is not None:
-                block = block + walk.output(v)
-            conditional = parts.at(v, block, parts.limits(v, codes, numbers, done))
-            if v in allowed:
-                log_mass = conditional.log_mass(allowed[v])
-                if restricted:
-                    log_chance += log_mass
-                elif (log_mass == -math.inf).any():
-                    raise ValueError(f"what is allowed of variable {v} has no probability")
-                restricted += 1
-            if v not in known:
-                codes[:, v], number = conditional.draw(allowed.get(v))
-                if v in parts.numeric:
-                    numbers[:, parts.numeric.index(v)] = number
-            done.append(v)
-            if walk is not None:
-                walk.step(v, parts.represent_one(v, codes, numbers))
-        return parts.join(codes, numbers), log_chance
+    def _place_of(self, order: Sequence[int]) -> Tensor:
+        """Return the place of each variable in an order, ``(N,)``; of others behind them all."""
+        place = torch.full((len(self.variables),), len(self.variables), device=self.order.device)
+        place[list(order)] = torch.arange(len(order), device=place.device)
+        return place
 
     @property
     def _rank(self) -> Tensor:
