@@ -46,8 +46,9 @@ def check(
 ) -> CheckResult:
     """Measure whether the likelihoods of a fitted model can be trusted, on rows it was not fitted to.
 
-    * Sums: the probabilities of all values of a column, given the rest of the row, by the natural order of the columns
-      and by an order that leaves the column out. Over numbers the sum is an integral, in 32 steps.
+    * Sums: the probabilities of all values of a column, given the rest of the row: that of the whole row over that of
+      the others, both as ``score_samples`` gives them, and by one order. Over numbers the sum is an integral, in 32
+      steps.
     * Calibration of each column's conditional: reliability and log-loss of classes (limit by the resampling of
       Bröcker & Smith, 2007), probability integral transforms of numbers (limit: Massart, 1990). Without
       ``order="any"`` it is given the columns before it. Missing values are a class of their own. A model that knows
@@ -130,7 +131,7 @@ class _Columns:
         self.known = torch.ones(len(rows), self.width, dtype=torch.bool)
         self.every = 1
         values = sum(self._values(n) for n in range(self.width) if not self._why_no_sums(n))
-        affordable = SCORED // max(1, values * self.width)
+        affordable = SCORED // max(1, values * self.width * len(model.orders_after()))
         self.summed = rows[: min(SUMMED_ROWS, max(FEW, affordable))]
         self.every = math.ceil(FEW / max(1, affordable))
         self.limit = self._limit()
@@ -153,11 +154,18 @@ class _Columns:
             return _Measured(skipped=f"sums: {reason}")
         rest = [other for other in range(self.width) if other != n]
         variants, log_weights = self._variants(n)
-        log_joint = self._scores(variants.flatten(0, 1), range(self.width)).reshape(log_weights.shape)
-        log_sums = np.logaddexp.reduce(log_joint + log_weights, axis=0) - self._scores(self.summed, rest)
-        sums, gap = np.exp(np.minimum(log_sums, 700)), float(log_sums.mean())
+
+        def log_sums(orders: int) -> NDArray[np.float64]:
+            log_joint = self._scores(variants.flatten(0, 1), range(self.width), orders).reshape(log_weights.shape)
+            return np.logaddexp.reduce(log_joint + log_weights, axis=0) - self._scores(self.summed, rest, orders)
+
+        found = log_sums(self.model.orders)
+        sums, gap = np.exp(np.minimum(found, 700)), float(found.mean())
         low, high = np.quantile(sums, [0.05, 0.95])
-        value = SumCheck(rows=len(sums), mean=sums.mean(), low=low, high=high, gap=gap, limit=self.limit)
+        gap_of_one = float(log_sums(1).mean()) if self.model.orders > 1 else gap
+        value = SumCheck(
+            rows=len(sums), mean=sums.mean(), low=low, high=high, gap=gap, gap_of_one_order=gap_of_one, limit=self.limit
+        )
         if self.limit is None or abs(gap) <= self.limit:
             return _Measured(value)
         warning = (
@@ -216,11 +224,11 @@ class _Columns:
             variants[len(codes) :, :, place] = numbers
         return variants, log_weights
 
-    def _scores(self, rows: Tensor, columns: Sequence[int], given: Sequence[int] = ()) -> NDArray[np.float64]:
-        """Return log-likelihoods of some columns of encoded rows, given others."""
+    def _scores(self, rows: Tensor, columns: Sequence[int], orders: int | None = None) -> NDArray[np.float64]:
+        """Return log-likelihoods of some columns of encoded rows."""
         if not columns:
             return np.zeros(len(rows))
-        scores = self.flow._evaluate(rows, lambda model, part: model.log_prob_of(part, columns, given).double().sum(-1))
+        scores = self.flow._evaluate(rows, lambda model, part: model.log_joint(part, columns, orders=orders))
         return np.asarray(scores, dtype=np.float64)
 
     def _classes(self, n: int, conditional: Conditional) -> _Measured:

@@ -30,6 +30,7 @@ class SumCheck(_Record):
         low: Their 5% quantile.
         high: Their 95% quantile.
         gap: Mean logarithm, in nats: what the order of the columns changes in the mean log-likelihood.
+        gap_of_one_order: The same of likelihoods by one order, instead of the mean over several.
         limit: Its limit: half the 99% confidence interval of the mean log-likelihood of these rows, or rounding if the
             model has one order; None for fewer than 30 rows.
     """
@@ -39,6 +40,7 @@ class SumCheck(_Record):
     low: float
     high: float
     gap: float
+    gap_of_one_order: float
     limit: float | None
 
 
@@ -129,9 +131,10 @@ class CheckResult(_Record):
             rows = found[0][1].rows
             yield from ("", f"Sums of the probabilities of a column's values, given the rest of the row ({rows} rows).")
             yield "1 is right. Elsewhere, the likelihood of a row depends on the order of the columns."
-            yield f"{'column':24} {'mean':>8} {'5%':>8} {'95%':>8}"
+            yield "Gap: the mean of their logarithms, in nats; and by one order instead of a mean over several."
+            yield f"{'column':24} {'mean':>8} {'5%':>8} {'95%':>8} {'gap':>8} {'one order':>10}"
             for name, s in found:
-                yield f"{name} {s.mean:8.3f} {s.low:8.3f} {s.high:8.3f}"
+                yield f"{name} {s.mean:8.3f} {s.low:8.3f} {s.high:8.3f} {s.gap:8.3f} {s.gap_of_one_order:10.3f}"
 
     def _classes(self) -> Iterator[str]:
         found = [(_short(column.name), column.classes) for column in self.columns if column.classes]
