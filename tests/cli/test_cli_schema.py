@@ -45,7 +45,8 @@ def test_it_suggests_an_order_and_names_keys(run, suffix):
     lines = result.stderr.splitlines()
     assert "warning: column 'id' has another value in every row" in lines[0]
     assert lines[1:] == [
-        "tessflow: warning: column 'sex' has 'NA' among its words: if that is a missing value, write --na NA"
+        "tessflow: warning: column 'sex' has 'NA' among its words: if that is a missing value, read it with "
+        "na_values='NA' (--na NA)"
     ]
     words = run("schema", f"spans{suffix}", "--na", "NA")
     assert ("values: [NA, f, m]" in words.stdout) == (suffix == ".parquet")  # which holds no words

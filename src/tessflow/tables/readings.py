@@ -19,7 +19,10 @@ from tessflow.tables.times import time_zone
 if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
 
-__all__ = ["MISSING_WORDS", "Reading", "column_named", "distinct_words", "named_words", "readings", "without"]
+__all__ = [
+    "MISSING_WORDS", "Reading", "column_named", "distinct_words", "missing_word_warnings", "named_words", "readings",
+    "without",
+]  # fmt: skip
 
 MISSING_WORDS = frozenset({"NA", "N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan", "<NA>", r"\N"})
 """What R, spreadsheets, databases, JavaScript and pandas write for a missing value."""
@@ -93,6 +96,26 @@ def readings(
         given: Words that are missing values in every column, beside those that the schema names for one.
     """
     return {name: _reading(column_named(schema, name), given) for name in names}
+
+
+def missing_word_warnings(schema: TableSchema) -> list[str]:
+    """Say in a sentence each which columns have a value that stands for a missing one elsewhere, such as NA.
+
+    Example:
+        >>> from tessflow.tables import TableSchema
+        >>> missing_word_warnings(TableSchema.infer(pd.DataFrame({"sex": ["f", "NA"]})))
+        ["column 'sex' has 'NA' among its words: if that is a missing value, read it with na_values='NA' (--na NA)"]
+    """
+    found = {
+        column.name: min(words)
+        for column in schema.columns
+        if isinstance(column, ClassColumn) and (words := MISSING_WORDS.intersection(map(str, column.values)))
+    }
+    return [
+        f"column {name!r} has {word!r} among its words: if that is a missing value, read it with na_values={word!r} "
+        f"(--na {word})"
+        for name, word in found.items()
+    ]
 
 
 def column_named(schema: TableSchema | None, name: object) -> BaseColumn | KeyColumn | None:
