@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tessflow import TabularFlow
-from tessflow.tables import TableSource, read_table
+from tessflow.cli.given import conditions
+from tessflow.tables import TableSchema, TableSource, read_table
 
 TINY = ("--hidden-features", "8", "--steps", 1, "--quiet")
 
@@ -76,3 +77,60 @@ def test_odd_words_are_named_before_the_error(run):
     assert "column 'weight' is read as text, because 1 of its 3 words is no number: 'heavy' in row 2" in warning
     assert "column 'chip' is read as text, because 1 of its 3 words is no boolean: '-' in row 2" in other
     assert "column 'weight' holds strings" in error
+
+
+FORMATS = """columns:
+- {name: price, kind: number, resolution: 0.01, missing: nan, decimal: ",", thousands: ".", currency: "€"}
+- {name: share, kind: number, resolution: 0.1, decimal: ",", percent: true, na_values: [none]}
+- {name: day, kind: datetime, resolution: 86400, format: "%d/%m/%Y"}
+- {name: hour, kind: datetime, resolution: 3600, dtype: "datetime64[us, Europe/Berlin]", format: "%d.%m.%Y %H:%M"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("price=1.234,50", 1234.5),
+        ("price=1.234", 1234),
+        ("price=€12", 12),
+        ("price=..1.000,5 €", (None, 1000.5)),
+        ("price=-7|8,25", [-7, 8.25]),
+        ("price=", None),
+        ("price=NA", None),
+        ("share=12,5%", 12.5),
+        ("share=10..12,5%", (10, 12.5)),
+        ("share=none", None),
+        ("day=31/01/2024", "2024-01-31T00:00:00"),
+        ("day=01/02/2024..", ("2024-02-01T00:00:00", None)),
+        ("hour=05.07.2024 10:00", "2024-07-05T08:00:00+00:00"),
+    ],
+)
+def test_what_is_given_is_read_as_the_file_is(text, value):
+    schema = TableSchema.from_yaml(FORMATS)
+    name, _, _ = text.partition("=")
+    assert conditions(schema, [text])[name] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("price=1234.5", "1234.5"), ("price=1,5..2.00", "2.00"), ("share=1|x", "x"), ("day=2024-01-31", "2024-01-31")],
+)
+def test_what_is_given_in_another_format_is_refused(text, shown):
+    name = text.partition("=")[0]
+    with pytest.raises(
+        ValueError, match=f"column '{name}' was given '{shown}', which does not fit its declared format"
+    ):
+        conditions(TableSchema.from_yaml(FORMATS), [text])
+
+
+def test_rows_are_drawn_with_what_is_given_in_a_format(run):
+    rng = np.random.default_rng(0)
+    prices = rng.integers(1000, 9000, 60)
+    rows = [f"{price // 1000}.{price % 1000:03},5;{1 + price % 28:02}/01/2024" for price in prices]
+    Path("prices.csv").write_text("\n".join(["price;day", *rows]) + "\n")
+    Path("schema.yaml").write_text("\n".join([*FORMATS.splitlines()[:2], FORMATS.splitlines()[3]]) + "\n")
+    run("fit", "prices.csv", "--delimiter", ";", "--schema", "schema.yaml", "--out", "model", *TINY)
+    given = ["--given", "price=1.234,50", "--given", "day=02/01/2024..03/01/2024"]
+    drawn = run("sample", "model", "-n", 5, *given).stdout.splitlines()[1:]
+    assert {line.rpartition(",")[0] for line in drawn} == {'"1.234,5 €"'}
+    assert {line.rpartition(",")[2] for line in drawn} <= {"02/01/2024", "03/01/2024"}
