@@ -98,19 +98,28 @@ def test_wrong_options_are_refused_before_anything_is_read_or_deleted(run, argum
 
 
 def test_quiet_says_nothing(run):
-    names = pd.DataFrame({"name": [f"bird {n}" for n in range(150)], "eggs": range(150)})
+    names = pd.DataFrame({"name": [f"bird {n}" for n in range(150)], "eggs": range(150), "sex": ["f", "m", "NA"] * 50})
+    names["length"] = [*map(str, range(149)), "long"]
     write_table(names, "names.csv")
-    assert run("fit", "names.csv", "--out", "model", *TINY, *ONE, "--quiet").output == ""
+    for options in ([], ["--stream"]):
+        assert run("fit", "names.csv", "--out", "model", *TINY, *ONE, "--quiet", "--force", *options).output == ""
 
 
 def test_columns_that_are_probably_meant_otherwise_are_named(run):
     words = pd.DataFrame({"name": [f"bird {n}" for n in range(150)], "sex": ["f", "m", "NA"] * 50})
+    words["length"] = [*map(str, range(149)), "long"]
     write_table(words, "words.csv")
-    said = run("fit", "words.csv", "--out", "model", *TINY, *ONE).stderr
-    assert "tessflow: warning: column 'name' has another value in every row" in said
-    assert "tessflow: warning: column 'sex' has 'NA' among its words: if that is a missing value, write --na NA" in said
+    for options in ([], ["--stream"]):
+        said = run("fit", "words.csv", "--out", "model", *TINY, *ONE, "--force", *options).stderr
+        before_training = said[: said.index("step 1/1")].splitlines()
+        for sentence in (
+            "tessflow: warning: column 'length' is read as text, because 1 of its 150 words is no number: 'long' in",
+            "tessflow: warning: column 'name' has another value in every row",
+            "tessflow: warning: column 'sex' has 'NA' among its words: if that is a missing value, read it with",
+        ):
+            assert sum(line.startswith(sentence) for line in before_training) == said.count(sentence) == 1
     said = run("fit", "words.csv", "--out", "other", *TINY, *ONE, "--na", "NA").stderr
-    assert "sex   categorical  probabilities of 2 classes; missing" in said
+    assert "sex     categorical  probabilities of 2 classes; missing" in said
     assert "'NA'" not in said
 
 

@@ -45,7 +45,8 @@ def test_it_suggests_an_order_and_names_keys(run, suffix):
     lines = result.stderr.splitlines()
     assert "warning: column 'id' has another value in every row" in lines[0]
     assert lines[1:] == [
-        "tessflow: warning: column 'sex' has 'NA' among its words: if that is a missing value, write --na NA"
+        "tessflow: warning: column 'sex' has 'NA' among its words: if that is a missing value, read it with "
+        "na_values='NA' (--na NA)"
     ]
     words = run("schema", f"spans{suffix}", "--na", "NA")
     assert ("values: [NA, f, m]" in words.stdout) == (suffix == ".parquet")  # which holds no words
@@ -78,7 +79,9 @@ def test_words_for_missing_values_are_given_to_every_command(zoo, tmp_path):
     for stream in ([], ["--stream"]):
         zoo("fit", table, *na, "--out", model, "--steps", 3, "--quiet", "--force", *stream)
     assert zoo("score", model, table, *na).stdout == zoo("score", model, "train.csv").stdout
-    said = zoo("score", model, table, code=2).stderr
+    assert zoo("score", "model", table, *na).stdout == zoo("score", "model", "train.csv").stdout
+    said = zoo("score", "model", table, code=2).stderr  # which was fitted to other words
+    assert "words are no numbers: '?' in row" in said
     assert "column 'weight' holds strings such as" in said
     assert "18 values filled" in zoo("impute", model, table, *na, "--out", tmp_path / "whole.csv").stdout
     assert "weight" in zoo("check", model, table, *na, "--train", table).stdout

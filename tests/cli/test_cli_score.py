@@ -1,6 +1,7 @@
 """The command `tessflow score`: with nothing unseen, with something unseen, and the table of scores."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -86,15 +87,25 @@ def test_a_file_without_the_other_columns_suffices(zoo, rows, tmp_path):
     assert few == zoo("score", "model", "test.csv", "--columns", "legs", "--given", "kind").stdout
 
 
-def test_batches_are_scored_as_the_whole(zoo, rows, monkeypatch):
-    rows.loc[[*range(4), *range(64, 71)], "kind"] = "cow"
+@pytest.mark.parametrize(("cows", "warns"), [(12, 0), (13, 1), (25, 1)])
+def test_batches_are_scored_as_the_whole(zoo, rows, monkeypatch, cows, warns):
+    rows.loc[[0, *range(64, 64 + cows - 1)], "kind"] = "cow"
     model = TabularFlow.load("model")
     monkeypatch.setattr(TableSource, "batches", lambda *_: (rows.iloc[start : start + 32] for start in (0, 32, 64, 96)))
-    with pytest.warns(UserWarning, match="column 'kind' holds something not seen") as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         scored = score_table(model, TableSource("test.csv"))
-    assert len(caught) == 1  # of the first batch
-    np.testing.assert_allclose(scored.scores, model.score_samples(rows), rtol=1e-5)
-    assert scored.counts["kind"] == scored.strange.sum() == 11
+        of_batches = [str(warning.message) for warning in caught]
+        caught.clear()
+        scores = model.score_samples(rows)
+    assert of_batches == [str(warning.message) for warning in caught]
+    assert len(of_batches) == warns
+    if warns:  # of the whole file
+        assert of_batches[0].startswith(
+            f"column 'kind' holds something not seen in training in {cows / 120:.0%} of the"
+        )
+    np.testing.assert_allclose(scored.scores, scores, rtol=1e-5)
+    assert scored.counts["kind"] == scored.strange.sum() == cows
     rows["weight"] = rows["weight"].astype(object)
     rows.loc[32:63, "weight"] = "heavy"
     rows["kind"] = "cat"

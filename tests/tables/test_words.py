@@ -200,10 +200,91 @@ def test_other_columns_are_read_without_a_word(csv, words):
     both(csv(a=words))
 
 
-def test_a_declared_column_is_read_without_a_word(csv):
-    path = csv(a=numbers("x"))
-    assert both(path, schema=declare("kind: number"))["a"].tolist() == numbers("x")
-    assert both(path, na_values="x")["a"].notna().sum() == 20
+@pytest.mark.parametrize(
+    ("text", "words", "sentence"),
+    [
+        ("kind: number", ["1.5", "x", "x"], "2 of its 3 words are no numbers: 'x' in row 1"),
+        ("kind: number, resolution: 1", ["1", "007"], "1 of its 2 words is no number: '007' in row 1"),
+        ("kind: ordinal, values: [1, 2]", ["1", "two"], "is no number: 'two' in row 1"),
+        ("kind: boolean", ["True", "yes"], "is no boolean: 'yes' in row 1"),
+        ("kind: categorical, values: [true, false]", ["True", "yes"], "is no boolean: 'yes' in row 1"),
+        ("kind: datetime, resolution: 1", ["2024-01-31", "2024-02-30"], "is no date: '2024-02-30' in row 1"),
+        ("kind: timedelta, resolution: 1", ["1 day", "long"], "is no duration: 'long' in row 1"),
+    ],
+)
+def test_odd_words_of_a_declared_column_are_named(csv, text, words, sentence):
+    path, schema = csv(a=words), declare(text)
+    for read in (read_table, lambda path, schema: pd.concat(read_batches(path, schema=schema, rows=1))):
+        with pytest.warns(TableWarning) as caught:
+            assert read(path, schema=schema)["a"].tolist() == words
+        assert len(caught) == 1
+        assert sentence in str(caught[0].message)
+        assert str(caught[0].message).endswith("mend them, or name them as na_values if they stand for missing values")
+
+
+@pytest.mark.parametrize(
+    "text", ["kind: categorical", "kind: number", "kind: boolean", "kind: datetime, resolution: 1"]
+)
+def test_a_declared_column_of_other_words_is_read_without_a_word(csv, text):
+    assert both(csv(a=["x", "y"] * 9), schema=declare(text))["a"].tolist() == ["x", "y"] * 9
+
+
+def test_words_that_are_named_make_numbers(csv):
+    assert both(csv(a=numbers("x")), na_values="x")["a"].notna().sum() == 20
+
+
+MIXED = {
+    "word": ["a", "b", "?"], "number": ["1.5", "?", "2"], "day": ["?", "2024-01-31", "2024-02-01"],
+    "wet": ["True", "False", "?"], "full": ["1", "2", "3"],
+}  # fmt: skip
+
+
+def read_in_batches(path, **options):
+    return list(read_batches(path, rows=2, **options))
+
+
+@pytest.mark.parametrize("read", [read_table, read_in_batches])
+def test_a_schema_keeps_the_words_that_were_named(csv, read):
+    path = csv(**MIXED)
+    plain = TableSchema.infer(pd.DataFrame(read_table(path, na_values="?").to_dict("series")))
+    schema = TableSchema.infer(read(path, na_values="?"))
+    assert [column.na_values for column in schema.columns] == [("?",)] * 5
+    assert [column.model_copy(update={"na_values": ()}) for column in schema.columns] == list(plain.columns)
+    for known in (schema, TableSchema.model_validate_json(schema.model_dump_json())):
+        assert known == schema
+        assert both(path, schema=known).isna().to_numpy().sum() == 4
+    declared = TableSchema.from_yaml(schema.to_yaml())
+    assert [column.na_values for column in declared.columns] == [("?",)] * 5
+    assert declared.fitted(read(path, schema=declared)) == schema
+
+
+def test_words_are_added_to_those_of_the_schema(csv):
+    schema = TableSchema.infer(read_table(csv(**MIXED), na_values="?"))
+    path = csv(**{name: [*words, "-"] for name, words in MIXED.items()})
+    assert both(path, schema=schema, na_values="-").isna().to_numpy().sum() == 9
+    again = schema.fitted(read_table(path, schema=schema, na_values="-").ffill())
+    assert [column.na_values for column in again.columns] == [("-", "?")] * 5
+
+
+def test_words_of_one_column_are_words_of_no_other(csv):
+    schema = TableSchema.from_yaml(
+        "columns:\n- {name: a, kind: number, na_values: '?'}\n- {name: b, kind: categorical}\n"
+    )
+    frame = both(csv(a=["?", "1"], b=["?", "1"], c=["?", "1"]), schema=schema)
+    assert frame.isna().to_numpy().tolist() == [[True, False, False], [False, False, False]]
+
+
+def test_a_word_is_either_a_value_or_missing(csv):
+    sentence = "column 'a' has 'x' both among its values and among its words for missing values"
+    with pytest.raises(ValueError, match=sentence):
+        declare("kind: categorical, values: [x, y], na_values: [x]")
+    with pytest.raises(ValueError, match=r"column 'a': na_values: .* valid string, got -999"):
+        declare("kind: number, na_values: [-999]")
+    frame = read_table(csv(a=["x", "y"]), na_values="x")
+    with pytest.raises(ValueError, match=sentence):
+        declare("kind: categorical, missing: nan, values: [x, y]").fitted(frame)
+    filled = TableSchema.infer(frame.fillna("x")).columns[0]  # it is a value after all
+    assert (filled.values, filled.na_values) == (("x", "y"), ())
 
 
 def test_what_is_read_is_written_and_read_again(csv, tmp_path):

@@ -28,7 +28,9 @@ Delimiter = Annotated[str | None, typer.Option(help="What separates the fields o
 MissingWords = Annotated[
     list[str] | None,
     typer.Option(
-        "--na", metavar="WORD", help="A word for missing values in every column of a CSV file; may be repeated."
+        "--na",
+        metavar="WORD",
+        help="A word for missing values in every column of a CSV file; may be repeated. A model keeps those of `fit`.",
     ),
 ]
 Seed = Annotated[int | None, typer.Option(min=0, max=MOST_SEED, help="Seed of the draw; by default that of the fit.")]

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 
 from tessflow.cli.arguments import MOST_SEED, Delimiter, MissingWords, TableFile, table_source
-from tessflow.cli.hints import warn_of_words
 from tessflow.cli.models import declared_schema, prepare_directory, require_own
 from tessflow.cli.options import estimator_of, widths
 from tessflow.cli.phrases import echo_training
@@ -118,8 +117,6 @@ def fit(
             raise KeyboardInterrupt(
                 f"interrupted: the same command (without --force) goes on from the last checkpoint in {out}"
             ) from None
-        if model == "table" and declared is None:
-            warn_of_words(estimator.schema_)
     estimator.save(out)
     if not quiet:
         echo_training(estimator)

@@ -24,7 +24,7 @@ def conditions(schema: TableSchema, texts: Iterable[str]) -> dict[Any, Any]:
         schema: The columns of the model.
         texts: Each ``column=value``; ``column=low..high``, with either end left out; ``column=a|b``; or ``column=``
             for a missing value, for which every word does that is one in a file. Numbers are written as in Python,
-            times in ISO 8601.
+            times in ISO 8601; where the schema declares a format, both are written as in a file.
 
     Returns:
         By column a value, a tuple or a list. A value of classes that was not seen is passed on as it is.
@@ -95,6 +95,8 @@ def _value(column: ClassColumn | NumericColumn, words: dict[str, Any], text: str
         return words[text]
     if not text or text in missing:
         return None
+    if column.words is not None:
+        text = column.words.read_word(text)
     if column.kind == "number" or getattr(column, "value_type", None) == "numbers":
         return _number(column, text)
     if column.kind == "boolean":

@@ -29,7 +29,8 @@ def sample(
         list[str] | None,
         typer.Option(
             metavar="COLUMN=VALUE",
-            help="What is given: a=1, a=1..5, a=1.., a=red|blue, a= (missing), day=2024-01-31; may be repeated.",
+            help="What is given: a=1, a=1..5, a=1.., a=red|blue, a= (missing), day=2024-01-31, written as in the "
+            "table file if its format is declared; may be repeated.",
         ),
     ] = None,
     seed: Seed = None,

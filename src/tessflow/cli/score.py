@@ -142,10 +142,16 @@ def score_table(
         columns: See `TabularFlow.score_samples` for this and what follows.
         given: What is given.
         samples: Importance samples.
-        unseen: What is done with values not seen in training; of the first batch, a warning says if they are many.
+        unseen: What is done with values not seen in training.
+
+    Warns:
+        TableWarning: If many rows of the file hold something not seen in training.
     """
     import numpy as np
     import pandas as pd
+
+    from tessflow.estimators.queries import warn_of_unseen
+    from tessflow.tables import TableWarning
 
     looked_at = None if columns is None else [*columns, *(given or ())]
     keys = {str(key.name) for key in model.schema_.keys}
@@ -155,8 +161,7 @@ def score_table(
     for batch in source.batches(model.schema_):
         try:
             with warnings.catch_warnings():
-                if rows:
-                    warnings.simplefilter("ignore")
+                warnings.simplefilter("ignore", TableWarning)  # of a batch: what counts is the file
                 scores.append(model.score_samples(batch, columns=columns, given=given, samples=samples, unseen=unseen))
         except (ValueError, TypeError) as error:
             if not rows:
@@ -168,4 +173,5 @@ def score_table(
         strange.append(found.any(axis=1).to_numpy())
         labels.append(batch.loc[:, [str(name) in keys for name in batch.columns]])
         rows += len(batch)
+    warn_of_unseen(model.schema_, counts, rows, stacklevel=2)
     return Scored(np.concatenate(scores), np.concatenate(strange), counts, pd.concat(labels))

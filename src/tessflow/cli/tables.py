@@ -22,7 +22,6 @@ from tessflow.cli.arguments import (
     table_source,
     write_rows,
 )
-from tessflow.cli.hints import warn_of_words
 from tessflow.cli.models import table_model
 from tessflow.cli.phrases import by_column, counted
 
@@ -50,6 +49,7 @@ def schema(
     """
     from tessflow.tables import TableSchema, TableWarning
     from tessflow.tables.orders import suggested_orders
+    from tessflow.tables.readings import missing_word_warnings
     from tessflow.training.weights import write_atomically
 
     if scaling not in ("quantile", "standard"):
@@ -61,9 +61,8 @@ def schema(
         typer.echo(text, nl=False)
     else:
         write_atomically(out, text.encode())
-    for warning in found.warnings():
+    for warning in (*found.warnings(), *missing_word_warnings(found)):
         warnings.warn(warning, TableWarning, stacklevel=1)
-    warn_of_words(found)
 
 
 def impute(

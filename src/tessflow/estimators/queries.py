@@ -19,17 +19,37 @@ from tessflow.estimators.base import FlowEstimator
 from tessflow.estimators.conditional import Conditional, impute_rows
 from tessflow.estimators.partial import Conditions, Known, encode_known
 from tessflow.models import MatchedFlow
-from tessflow.tables import TableWarning
+from tessflow.tables import TableSchema, TableWarning
 from tessflow.tables.filling import fill
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named
 from tessflow.tables.schema import Unseen
 from tessflow.tables.values import is_missing
 
-__all__ = ["TableQueries"]
+__all__ = ["TableQueries", "warn_of_unseen"]
 
 # The share of rows with something not seen that is worth a warning, and the fewest rows it is taken of.
 _MANY_UNSEEN, _FEW = 0.1, 10
+
+
+def warn_of_unseen(schema: TableSchema, counts: Mapping[Any, int], rows: int, *, stacklevel: int) -> None:
+    """Warn of columns of which many rows held something not seen in training.
+
+    Args:
+        schema: The columns.
+        counts: How many rows did, by column.
+        rows: How many rows there were.
+        stacklevel: As of `warnings.warn`, as seen from here.
+    """
+    for column in schema.columns if rows >= _FEW else ():
+        share = counts.get(column.name, 0) / rows
+        if share > _MANY_UNSEEN and share > 5 * column.expected_unseen:
+            warnings.warn(
+                f"column {column.name!r} holds something not seen in training in {share:.0%} of the rows, and "
+                f"{100 * column.expected_unseen:.2g}% was to be expected: are these the same data?",
+                TableWarning,
+                stacklevel=stacklevel,
+            )
 
 
 class TableQueries(FlowEstimator):
@@ -291,18 +311,9 @@ class TableQueries(FlowEstimator):
         return unseen
 
     def _warn_of_unseen(self, rows: Tensor, columns: Sequence[int]) -> None:
-        if len(rows) < _FEW:
-            return
-        for n in columns:
-            column = self.schema_.columns[n]
-            share = float((rows[:, n] == column.unseen).double().mean())
-            if share > _MANY_UNSEEN and share > 5 * column.expected_unseen:
-                warnings.warn(
-                    f"column {column.name!r} holds something not seen in training in {share:.0%} of the rows, and "
-                    f"{100 * column.expected_unseen:.2g}% was to be expected: are these the same data?",
-                    TableWarning,
-                    stacklevel=4,
-                )
+        known = self.schema_.columns
+        counts = {known[n].name: int((rows[:, n] == known[n].unseen).sum()) for n in columns}
+        warn_of_unseen(self.schema_, counts, len(rows), stacklevel=5)
 
     def _autoregressive(self) -> MatchedFlow:
         if not isinstance(self.model_, MatchedFlow):

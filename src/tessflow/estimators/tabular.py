@@ -25,6 +25,7 @@ from tessflow.estimators.stream import encoded_file
 from tessflow.models import MatchedFlow
 from tessflow.tables import TableSchema, TableSource, TableWarning
 from tessflow.tables.frames import as_frame
+from tessflow.tables.readings import missing_word_warnings
 from tessflow.tables.schema import Unseen
 
 __all__ = ["TabularFlow"]
@@ -191,6 +192,10 @@ class TabularFlow(TableQueries):
             TypeError: If a column is of a kind that cannot be modelled.
             ValueError: If an option is out of range, ``X`` has no rows or does not fit ``schema``, or
                 ``X_validation`` does not fit ``X``.
+
+        Warns:
+            TableWarning: Before training, if a column looks like a key; or, without a ``schema``, if one has a word
+                among its values that stands for a missing value elsewhere, such as NA.
         """
         options = self._options(directory)
         if isinstance(schema, (str, os.PathLike)):
@@ -201,19 +206,28 @@ class TabularFlow(TableQueries):
             share = options.validation_fraction if X_validation is None else 0.0
             with encoded_file(X, schema, options, share) as (columns, train, validation):
                 rows = (train, validation if X_validation is None else columns.encode(X_validation))
-                self._fit(columns, rows, options, directory)
+                self._fit(columns, rows, options, directory, is_declared=schema is not None)
             return self
         if X_validation is None:
             kept, aside = split_places(as_frame(X)[0].shape[0], options.validation_fraction, options.random_state)
             X, X_validation = take_rows(X, kept), take_rows(X, aside)
         columns = TableSchema.read(X, schema, max_levels=options.max_levels, scaling=options.scaling)
-        self._fit(columns, (columns.encode(X), columns.encode(X_validation)), options, directory)
+        encoded = (columns.encode(X), columns.encode(X_validation))
+        self._fit(columns, encoded, options, directory, is_declared=schema is not None)
         return self
 
-    def _fit(self, schema: TableSchema, rows: tuple[Tensor, Tensor], options: TabularOptions, directory: Any) -> None:
+    def _fit(
+        self,
+        schema: TableSchema,
+        rows: tuple[Tensor, Tensor],
+        options: TabularOptions,
+        directory: Any,
+        *,
+        is_declared: bool,
+    ) -> None:
         for line in schema.summary() if options.verbose else ():
             print(line, file=sys.stderr)
-        for warning in schema.warnings():
+        for warning in (*schema.warnings(), *(() if is_declared else missing_word_warnings(schema))):
             warnings.warn(warning, TableWarning, stacklevel=3)
         self._train(
             self._build(options, schema),

@@ -21,8 +21,9 @@ from tessflow.tables.files import (
     readable,
     require_table,
 )  # fmt: skip
+from tessflow.tables.frames import note_na_values
 from tessflow.tables.parquet import parquet_batches
-from tessflow.tables.readings import Reading, readings
+from tessflow.tables.readings import Reading, named_words, readings
 from tessflow.tables.words import WordType, convert, scan
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def read_batches(
         return _parquet(path, rows)
     separator = DELIMITERS[suffix] if delimiter is None else delimiter
     names = read_names(path, separator, is_given=delimiter is not None)
-    return _csv(path, separator, rows, readings(schema, names, na_values))
+    given = named_words(na_values)
+    return _csv(path, separator, rows, readings(schema, names, given), given)
 
 
 def count_rows(path: str | os.PathLike[str], *, delimiter: str | None = None) -> int:
@@ -119,7 +121,9 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
         raise ValueError(f"{path} has column names but no rows")
 
 
-def _csv(path: Path, separator: str, rows: int, read: dict[str, Reading]) -> Iterator[pd.DataFrame]:
+def _csv(
+    path: Path, separator: str, rows: int, read: dict[str, Reading], given: frozenset[str]
+) -> Iterator[pd.DataFrame]:
     types: dict[str, WordType] = {}
     for words in _words(path, read, separator, rows):
         found = {name: scan(words[name], reading) for name, reading in read.items()}
@@ -129,7 +133,9 @@ def _csv(path: Path, separator: str, rows: int, read: dict[str, Reading]) -> Ite
     for name, type_ in types.items():
         type_.warn(name, stacklevel=2)
     for words in _words(path, read, separator, rows):
-        yield words.apply(lambda column: convert(column, types[column.name], read[column.name]))
+        frame = words.apply(lambda column: convert(column, types[column.name], read[column.name]))
+        note_na_values(frame, given)
+        yield frame
 
 
 def _words(path: Path, read: dict[str, Reading], separator: str, rows: int) -> Iterator[pd.DataFrame]:

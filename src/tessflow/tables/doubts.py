@@ -1,4 +1,4 @@
-"""Columns of text that would be numbers or dates but for some few words, of which a warning tells."""
+"""Columns of text that would be numbers or dates, or what they are declared as, but for some words: warnings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tessflow.tables.values import TableWarning, show
 
@@ -31,7 +32,7 @@ class Doubt:
 
     Example:
         >>> words = pd.Series([*map(str, range(20)), "twelve"])
-        >>> Doubt.of(words, words != "twelve", np.ones(21, int), np.arange(21)).sentence("numbers")
+        >>> Doubt.of(words, (words != "twelve").to_numpy(), np.ones(21, int), np.arange(21)).sentence("numbers")
         "1 of its 21 words is no number: 'twelve' in row 20 (counted from 0)"
     """
 
@@ -41,9 +42,11 @@ class Doubt:
     odd: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, distinct: pd.Series, fits: pd.Series, counts: np.ndarray, rows: np.ndarray) -> Doubt:
+    def of(
+        cls, distinct: pd.Series, fits: NDArray[np.bool_], counts: NDArray[np.int64], rows: NDArray[np.int64]
+    ) -> Doubt:
         """Count distinct words, of which each came so often, and first in such a row."""
-        is_odd = ~fits.to_numpy(bool)
+        is_odd = ~fits
         odd = zip(distinct[is_odd].head(KEPT), rows[is_odd][:KEPT], strict=True)
         return cls(
             int(counts.sum()),
@@ -58,15 +61,16 @@ class Doubt:
         odd = self.odd if len(self.odd) >= KEPT else {**other.odd, **self.odd}
         return Doubt(self.rows + other.rows, self.odd_rows + other.odd_rows, fitting, odd)
 
-    def sentence(self, plural: str) -> str | None:
-        """Say which words do not fit; None unless nearly all others do."""
+    def sentence(self, plural: str, *, is_declared: bool = False) -> str | None:
+        """Say which words do not fit; None unless nearly all others do, or some if that is what the column holds."""
         fitting_rows = self.rows - self.odd_rows
         nearly_all = any(
             fitting >= LEAST and fitting >= SHARE * odd
             for fitting, odd in ((fitting_rows, self.odd_rows), (len(self.fitting), len(self.odd)))
         )
-        if not self.odd or not nearly_all or (plural == "numbers" and any(word.isdecimal() for word in self.odd)):
-            return None  # digits that are no number, such as 007, make a column of codes
+        are_codes = plural == "numbers" and any(word.isdecimal() for word in self.odd)  # such as 007
+        if not self.odd or not (fitting_rows if is_declared else nearly_all and not are_codes):
+            return None
         first = sorted(self.odd.items(), key=lambda item: item[1])
         places = ", ".join(f"{show(word)} in row {row}" for word, row in first[:SHOWN])
         verb = f"is no {plural[:-1]}" if self.odd_rows == 1 else f"are no {plural}"
@@ -74,13 +78,14 @@ class Doubt:
         return f"{self.odd_rows} of its {self.rows} words {verb}: {places}{more} (counted from 0)"
 
 
-def warn_of(name: str, doubts: dict[str, Doubt], *, stacklevel: int) -> None:
-    """Warn of a column that is read as text, if nearly all of its words are numbers, or dates."""
+def warn_of(name: str, doubts: dict[str, Doubt], *, is_declared: bool, stacklevel: int) -> None:
+    """Warn of a column that is read as text, if nearly all of its words are numbers, or dates, or are to be."""
+    named = "name them as na_values if they stand for missing values"
+    advice = f"mend them, or {named}" if is_declared else f"mend them, {named}, or declare the column in a schema"
     for plural, doubt in doubts.items():
-        if sentence := doubt.sentence(plural):
+        if sentence := doubt.sentence(plural, is_declared=is_declared):
             warnings.warn(
-                f"column {name!r} is read as text, because {sentence}; mend them, name them as na_values if they "
-                "stand for missing values, or declare the column in a schema",
+                f"column {name!r} is read as text, because {sentence}; {advice}",
                 TableWarning,
                 stacklevel=stacklevel + 1,
             )

@@ -16,8 +16,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
+from tessflow.tables.frames import note_na_values
 from tessflow.tables.parquet import read_parquet
-from tessflow.tables.readings import column_named, readings
+from tessflow.tables.readings import column_named, named_words, readings
 from tessflow.tables.words import convert, scan
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def read_table(
         path: The file.
         delimiter: What separates the fields of a CSV file; by default the comma, and the tabulator in .tsv.
         schema: Schema of the training data: a column whose words all fit its type there is read as that type.
-        na_values: A word, or words, for missing values in every column of a CSV file.
+        na_values: A word, or words, for missing values in every column of a CSV file, beside those that the schema
+            names for a column. They are noted in `DataFrame.attrs`, and a schema that is read off the table has them.
 
     Returns:
         The table.
@@ -74,7 +76,8 @@ def read_table(
             declared format of its column.
 
     Warns:
-        TableWarning: If nearly all words of a column of strings are numbers, or are dates.
+        TableWarning: If nearly all words of a column of strings are numbers, or are dates; or if some words of a column
+            are not what the schema says that it holds.
 
     Example:
         >>> import tempfile
@@ -91,7 +94,8 @@ def read_table(
     else:
         separator = DELIMITERS[suffix] if delimiter is None else delimiter
         names = read_names(path, separator, is_given=delimiter is not None)
-        read = readings(schema, names, na_values)
+        given = named_words(na_values)
+        read = readings(schema, names, given)
         with open_bytes(path) as file, readable(path):
             table = pyarrow.csv.read_csv(file, **csv_options(names, separator)).to_pandas()
         words = table.apply(lambda column: read[column.name].plain(column))
@@ -99,6 +103,7 @@ def read_table(
         for name, type_ in types.items():
             type_.warn(name, stacklevel=2)
         frame = words.apply(lambda column: convert(column, types[column.name], read[column.name]))
+        note_na_values(frame, given)
     if len(frame) == 0:
         raise ValueError(f"{path} has column names but no rows")
     return frame

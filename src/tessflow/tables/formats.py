@@ -91,10 +91,7 @@ class WordFormat:
         Raises:
             ValueError: If one does not fit the format.
         """
-        if self.format is not None:
-            read: list[str | None] = self._times(words)
-        else:
-            read = [self._number(word) for word in words]
+        read = self._read(words)
         if None in read:
             place = read.index(None)
             row = place if rows is None else int(rows[place])
@@ -103,6 +100,27 @@ class WordFormat:
                 f"does not fit its declared format ({self})"
             )
         return pd.Series(read, words.index, dtype=object)
+
+    def read_word(self, word: str) -> str:
+        """Return one word as `read` does.
+
+        Raises:
+            ValueError: If it does not fit the format.
+
+        Example:
+            >>> WordFormat("price", "number", decimal=",").read_word("12,5")
+            '12.5'
+        """
+        (read,) = self._read(pd.Series([word], dtype=object))
+        if read is None:
+            raise ValueError(
+                f"column {self.name!r} was given {show(word)}, which does not fit its declared format ({self})"
+            )
+        return read
+
+    def _read(self, words: pd.Series) -> list[str | None]:
+        """Return words as Python writes numbers, or in ISO 8601; None where one does not fit."""
+        return self._times(words) if self.format is not None else [self._number(word) for word in words]
 
     def write(self, series: pd.Series) -> pd.Series:
         """Return the words for a column of numbers or datetimes; any other column as it is.

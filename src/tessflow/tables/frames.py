@@ -1,7 +1,8 @@
-"""What may be given as a table: a DataFrame, an array, or a list of rows."""
+"""What may be given as a table: a DataFrame, an array, or a list of rows; and how a DataFrame was read."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,12 @@ import pandas as pd
 
 from tessflow.tables.grid import EXACT_STEPS
 
-__all__ = ["as_frame"]
+__all__ = ["as_frame", "note_na_values", "noted_na_values"]
 
 EXPECTED = "a table is a pandas DataFrame, a 2-D NumPy array or a list of rows"
+
+NOTE = "tessflow_na_values"
+"""The entry of `DataFrame.attrs`, which pandas carries along, for the words that were read as missing values."""
 
 
 def as_frame(table: object) -> tuple[pd.DataFrame, str | None]:
@@ -57,6 +61,24 @@ def as_frame(table: object) -> tuple[pd.DataFrame, str | None]:
     if frame.shape[1] == 0:
         raise ValueError(f"0 feature(s) (shape={frame.shape}) while a minimum of 1 is required.")
     return frame, array_dtype
+
+
+def note_na_values(frame: pd.DataFrame, words: Iterable[str]) -> None:
+    """Note with a table which words of its file were named as missing values, so that a schema read off it has them.
+
+    Example:
+        >>> frame = pd.DataFrame({"eggs": [6, None]})
+        >>> note_na_values(frame, ["?"])
+        >>> noted_na_values(frame.iloc[:1]), noted_na_values(frame.to_numpy())
+        (frozenset({'?'}), frozenset())
+    """
+    if noted := sorted(words):
+        frame.attrs[NOTE] = noted
+
+
+def noted_na_values(table: object) -> frozenset[str]:
+    """Return the words of a table's file that were named as missing values; see `note_na_values`."""
+    return frozenset(table.attrs.get(NOTE, ())) if isinstance(table, pd.DataFrame) else frozenset()
 
 
 def _rows(rows: list[object] | tuple[object, ...]) -> pd.DataFrame:

@@ -19,10 +19,16 @@ from tessflow.tables.times import time_zone
 if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
 
-__all__ = ["MISSING_WORDS", "Reading", "column_named", "distinct_words", "readings", "without"]
+__all__ = [
+    "MISSING_WORDS", "Reading", "column_named", "distinct_words", "missing_word_warnings", "named_words", "readings",
+    "without",
+]  # fmt: skip
 
 MISSING_WORDS = frozenset({"NA", "N/A", "n/a", "#N/A", "NULL", "null", "NaN", "nan", "<NA>", r"\N"})
 """What R, spreadsheets, databases, JavaScript and pandas write for a missing value."""
+
+TYPES = {"booleans": ("boolean",), "numbers": ("integer", "real")}
+"""The types of words that columns of classes which are no strings may have."""
 
 PANDAS_WORDS = MISSING_WORDS | {"#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "None"}
 """What `pandas.read_csv` reads as a missing value, beside the empty word."""
@@ -67,23 +73,49 @@ class Reading:
         return plain.reindex(codes).set_axis(words.index).rename(words.name)  # position -1 is not there: missing
 
 
+def named_words(na_values: str | Iterable[str]) -> frozenset[str]:
+    """Return the words that `na_values` names: one, or several.
+
+    Raises:
+        TypeError: If they are no words.
+    """
+    words = frozenset([na_values] if isinstance(na_values, str) else na_values)
+    if strange := [word for word in words if not isinstance(word, str)]:
+        raise TypeError(f"na_values are words, as they stand in the file, got {strange[0]!r}: put it in quotes")
+    return words
+
+
 def readings(
-    schema: TableSchema | None, names: Iterable[str], na_values: str | Iterable[str] = ()
+    schema: TableSchema | None, names: Iterable[str], given: frozenset[str] = frozenset()
 ) -> dict[str, Reading]:
     """Return how each column of a file is read.
 
     Args:
         schema: What is declared of the columns, if anything.
         names: Names of the columns.
-        na_values: Words that are missing values in every column.
-
-    Raises:
-        TypeError: If `na_values` are no words.
+        given: Words that are missing values in every column, beside those that the schema names for one.
     """
-    given = frozenset([na_values] if isinstance(na_values, str) else na_values)
-    if strange := [word for word in given if not isinstance(word, str)]:
-        raise TypeError(f"na_values are words, as they stand in the file, got {strange[0]!r}: put it in quotes")
     return {name: _reading(column_named(schema, name), given) for name in names}
+
+
+def missing_word_warnings(schema: TableSchema) -> list[str]:
+    """Say in a sentence each which columns have a value that stands for a missing one elsewhere, such as NA.
+
+    Example:
+        >>> from tessflow.tables import TableSchema
+        >>> missing_word_warnings(TableSchema.infer(pd.DataFrame({"sex": ["f", "NA"]})))
+        ["column 'sex' has 'NA' among its words: if that is a missing value, read it with na_values='NA' (--na NA)"]
+    """
+    found = {
+        column.name: min(words)
+        for column in schema.columns
+        if isinstance(column, ClassColumn) and (words := MISSING_WORDS.intersection(map(str, column.values)))
+    }
+    return [
+        f"column {name!r} has {word!r} among its words: if that is a missing value, read it with na_values={word!r} "
+        f"(--na {word})"
+        for name, word in found.items()
+    ]
 
 
 def column_named(schema: TableSchema | None, name: object) -> BaseColumn | KeyColumn | None:
@@ -121,6 +153,7 @@ def _reading(column: BaseColumn | KeyColumn | None, given: frozenset[str]) -> Re
         return Reading(missing=given)
     if isinstance(column, KeyColumn):  # which is carried along, word by word
         return Reading((), perhaps=frozenset(), is_declared=True)
+    given |= frozenset(column.na_values)
     tried = _tried(column)
     if isinstance(column, ClassColumn) and tried == ():
         known = {*column.values, *(column.categories.values if column.categories else ())}
@@ -139,8 +172,8 @@ def _tried(column: BaseColumn) -> tuple[str, ...] | None:
         return ("timedelta",)
     if column.kind == "datetime" or kind == "M":
         return ("instant",) if column.dtype and time_zone(column.dtype) is not None else ("datetime", "instant")
-    if isinstance(column, ClassColumn) and _holds_strings(column):
-        return ()
+    if isinstance(column, ClassColumn):
+        return () if _holds_strings(column) else TYPES.get(column.value_type or f"{column.kind}s")
     return None
 
 

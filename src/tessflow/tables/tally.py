@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tessflow.tables.dtypes import dtype_name
-from tessflow.tables.frames import as_frame
+from tessflow.tables.frames import as_frame, noted_na_values
 from tessflow.tables.grid import Grid
 from tessflow.tables.times import UNITS, to_microseconds, word
 from tessflow.tables.values import Missing, Value, factorize, family, missing_name, natives, plain
@@ -43,6 +43,7 @@ class Tally:
     categories: pd.CategoricalDtype | None = None
     values: Counter[Value] = field(default_factory=Counter)
     infinities: set[float] = field(default_factory=set)
+    na_values: set[str] = field(default_factory=set)  # words of a file that were named as missing values
     low: float = np.inf
     high: float = -np.inf
 
@@ -295,6 +296,7 @@ def tally(
         for name, series in frame.items():
             if name not in tallies:
                 tallies[name] = Tally(name)  # type: ignore[index, arg-type]
+            tallies[name].na_values |= noted_na_values(batch)  # type: ignore[index]
             if len(frame):
                 tallies[name].add(series)  # type: ignore[index]
     if not tallies or not next(iter(tallies.values())).rows:

@@ -27,6 +27,10 @@ PATTERNS = {
     "instant": f"{_DATE}{_TIME}({_OFFSET})",  # a datetime with its offset
     "timedelta": DURATION,
 }
+PLURALS = {
+    "boolean": "booleans", "integer": "numbers", "real": "numbers", "datetime": "dates", "instant": "dates",
+    "timedelta": "durations",
+}  # fmt: skip
 INFERRED = ("boolean", "integer", "real", "datetime", "instant")
 
 
@@ -38,13 +42,15 @@ class WordType:
         types: Names of types that all words fit.
         has_missing: Whether a word is missing, or is if the others are no strings.
         has_words: Whether there is another word at all.
-        doubts: How near the words are to "numbers" and to "dates", if nothing is declared of them.
+        doubts: How near the words are to "numbers" and to "dates", or to what is declared of them.
+        is_declared: Whether a schema has the column.
     """
 
     types: tuple[str, ...]
     has_missing: bool = False
     has_words: bool = False
     doubts: dict[str, Doubt] = field(default_factory=dict)
+    is_declared: bool = False
 
     @property
     def is_text(self) -> bool:
@@ -52,15 +58,16 @@ class WordType:
         return not self.types or not self.has_words
 
     def warn(self, name: str, *, stacklevel: int) -> None:
-        """Warn of a column that is read as text, if nearly all of its words are numbers, or are dates."""
+        """Warn of a column that is read as text, if nearly all of its words are numbers, or are dates, or are to be."""
         if not self.types:
-            warn_of(name, self.doubts, stacklevel=stacklevel + 1)
+            warn_of(name, self.doubts, is_declared=self.is_declared, stacklevel=stacklevel + 1)
 
     def join(self, other: WordType) -> WordType:
         """Return the type of both columns, one after the other."""
         types = tuple(name for name in self.types if name in other.types)
         doubts = {name: doubt.join(other.doubts[name]) for name, doubt in self.doubts.items()}
-        return WordType(types, self.has_missing or other.has_missing, self.has_words or other.has_words, doubts)
+        has_missing, has_words = self.has_missing or other.has_missing, self.has_words or other.has_words
+        return WordType(types, has_missing, has_words, doubts, self.is_declared)
 
 
 def scan(words: pd.Series, reading: Reading | None = None) -> WordType:
@@ -80,12 +87,13 @@ def scan(words: pd.Series, reading: Reading | None = None) -> WordType:
     codes, distinct, rows = distinct_words(without(words, reading.perhaps))
     fits = {name: _fits(distinct, name) for name in names}
     types = tuple(name for name, mask in fits.items() if mask.all())
+    counts = np.bincount(codes[codes >= 0], minlength=len(distinct))
+    doubted = {PLURALS[name] for name in tried or ()} if reading.is_declared else ("numbers", "dates")
     doubts = {}
-    if not reading.is_declared:
-        counts = np.bincount(codes[codes >= 0], minlength=len(distinct))
-        near = {"numbers": fits["real"], "dates": fits["datetime"] | fits["instant"]}
-        doubts = {name: Doubt.of(distinct, mask, counts, rows) for name, mask in near.items()}
-    return WordType(types, bool((codes < 0).any()), not distinct.empty, doubts)
+    for plural in doubted:
+        near = np.logical_or.reduce([mask for name, mask in fits.items() if PLURALS[name] == plural])
+        doubts[plural] = Doubt.of(distinct, near, counts, rows)
+    return WordType(types, bool((codes < 0).any()), not distinct.empty, doubts, reading.is_declared)
 
 
 def convert(words: pd.Series, type_: WordType, reading: Reading | None = None) -> pd.Series:

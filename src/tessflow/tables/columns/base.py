@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import Self
 
 from tessflow.models.variables import Restriction, Variable
@@ -53,6 +53,7 @@ class BaseColumn(BaseModel):
         name: Name of the column.
         dtype: Name of its pandas dtype; empty before the schema is fitted to rows.
         missing: How a missing value is written ("None", "nan" or "NA"); None: none was seen.
+        na_values: Words of a CSV file that are missing values in this column, beside those that always are.
         rows: How many rows the column was read off.
         once: How many of its values came once.
         gone: How many rows were missing.
@@ -64,6 +65,7 @@ class BaseColumn(BaseModel):
     kind: str
     dtype: str = ""
     missing: Missing | None = None
+    na_values: Annotated[tuple[str, ...], BeforeValidator(lambda one: [one] if isinstance(one, str) else one)] = ()
     rows: int = Field(default=0, ge=0)
     once: int = Field(default=0, ge=0)
     gone: int = Field(default=0, ge=0)
@@ -148,6 +150,10 @@ class BaseColumn(BaseModel):
         Raises:
             ValueError: If the rows hold what the column does not declare.
         """
+
+    def _with_na_values(self, tally: Tally) -> Self:
+        """Return the column with the words for missing values that were named when its rows were read."""
+        return self.model_copy(update={"na_values": tuple(sorted({*self.na_values, *tally.na_values}))})
 
     @abstractmethod
     def encode(self, series: pd.Series) -> Encoded:

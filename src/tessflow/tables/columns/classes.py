@@ -72,7 +72,16 @@ class ClassColumn(BaseColumn):
             raise ValueError(f"column {self.name!r} needs distinct values of one type")
         if self.categories is not None and not set(self.values).issubset(self.categories.values):
             raise ValueError(f"column {self.name!r} has values that are not among its categories")
+        self._require_apart(self.values, self.na_values)
         return self
+
+    def _require_apart(self, values: tuple[Value, ...], na_values: tuple[str, ...]) -> None:
+        """Raise a ValueError if a word is both a value and a missing one."""
+        if both := [word for word in na_values if word in values]:
+            raise ValueError(
+                f"column {self.name!r} has {both[0]!r} both among its values and among its words for missing values "
+                "(na_values): leave it out of one of them"
+            )
 
     @property
     def cardinality(self) -> int:
@@ -141,6 +150,7 @@ class ClassColumn(BaseColumn):
             dtype=tally.dtype,
             values=values,
             missing=tally.missing,
+            na_values=tuple(sorted(tally.na_values.difference(map(str, values)))),
             categories=categories,
             rows=tally.rows,
             once=sum(count == 1 for count in counts.values()),
@@ -161,10 +171,13 @@ class ClassColumn(BaseColumn):
             raise ValueError(f"{where} has the value {show(unknown[0])}, which is not among the values of the schema")
         if self.values and found.missing is not None and self.missing is None:
             raise ValueError(f"{where} has missing values, which the schema does not declare: add 'missing: nan'")
+        values, na_values = self.values or found.values, tuple(sorted({*self.na_values, *found.na_values}))
+        self._require_apart(values, na_values)
         rest: dict[str, Any] = {
             "dtype": self.dtype or found.dtype,
-            "values": self.values or found.values,
+            "values": values,
             "missing": self.missing or found.missing,
+            "na_values": na_values,
             "categories": self.categories or found.categories,
             "rows": found.rows,
             "once": found.once,
