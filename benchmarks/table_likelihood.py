@@ -75,7 +75,7 @@ def main() -> None:
         "training_seconds": round(seconds, 1),
         "history": {
             name: [float(np.round(value, 4)) for value in flow.history_[name]]
-            for name in ("step", "seconds", "train_loss", "validation")
+            for name in ("step", "seconds", "training", "validation")
         },
     }
     RESULTS.mkdir(exist_ok=True)

@@ -48,7 +48,7 @@ def train(
         "skipped_steps": result.skipped_steps,
         "seconds": round(result.seconds, 1),
         "milliseconds_per_step": round(1e3 * result.seconds / result.steps, 2),
-        "history": [[row["step"], round(row["train_loss"], 4), round(-row["validation"], 4)] for row in result.history],
+        "history": [[row["step"], round(-row["training"], 4), round(-row["validation"], 4)] for row in result.history],
     }
 
 

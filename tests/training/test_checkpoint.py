@@ -70,7 +70,7 @@ def test_history_file_holds_the_rows_of_the_result(tmp_path):
     with open(tmp_path / "history.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert list(table[0]) == [
-        "step", "train_loss", "validation", "learning_rate", "gradient_norm", "seconds", "skipped",
+        "step", "training", "validation", "learning_rate", "gradient_norm", "seconds", "skipped",
     ]  # fmt: skip
     rows_read = [{name: float(value) for name, value in row.items()} for row in table]
     rows_kept = [{name: float(value) for name, value in row.items()} for row in result.history]

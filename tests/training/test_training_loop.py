@@ -40,7 +40,7 @@ def test_fit_reaches_the_maximum_likelihood():
     model = Gaussian(2)
     result = fit(model, x, x, short(max_steps=300, learning_rate=0.1, weight_decay=0.0))
     torch.testing.assert_close(model.mean.detach(), x.mean(0), atol=0.05, rtol=0)
-    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"] - 1
+    assert result.history[-1]["training"] > result.history[0]["training"] + 1
     assert result.best_validation == pytest.approx(cut_off_mean(model.elbo(x)).item(), abs=1e-4)
 
 
@@ -75,7 +75,7 @@ def test_the_mean_is_cut_off_at_a_half_percent(count):
 def test_evaluation_uses_the_average_and_not_the_last_weights():
     _, slow = noisy_run(short(ema_decay=0.999))
     _, none = noisy_run(short(ema_decay=0.0))
-    assert slow.history[-1]["train_loss"] == none.history[-1]["train_loss"]
+    assert slow.history[-1]["training"] == none.history[-1]["training"]
     assert slow.history[-1]["validation"] != none.history[-1]["validation"]
 
 
@@ -111,7 +111,7 @@ def test_history_has_a_row_for_each_evaluation_and_the_last_step():
     assert not result.stopped_early
 
 
-def test_train_loss_is_the_mean_since_the_last_row():
+def test_training_value_is_the_mean_since_the_last_row():
     losses = []
 
     def objective(model, x):
@@ -122,7 +122,7 @@ def test_train_loss_is_the_mean_since_the_last_row():
 
     x = torch.randn(64, 1)
     result = fit(Gaussian(), x, x, short(max_steps=20), objective=objective)
-    assert result.history[1]["train_loss"] == pytest.approx(sum(losses[10:20]) / 10)
+    assert result.history[1]["training"] == pytest.approx(-sum(losses[10:20]) / 10)
 
 
 def test_early_stopping_counts_evaluations_without_improvement():
@@ -155,7 +155,7 @@ def test_non_finite_steps_are_skipped_and_counted():
     assert result.skipped_steps == 10
     assert result.history[-1]["skipped"] == 10
     assert model.mean.isfinite().all()
-    assert all(math.isfinite(row["train_loss"]) for row in result.history)
+    assert all(math.isfinite(row["training"]) for row in result.history)
 
 
 def test_skipped_step_changes_no_weight():
@@ -164,7 +164,7 @@ def test_skipped_step_changes_no_weight():
     result = fit(model, bad, torch.zeros(4, 1), short(max_steps=9))
     assert result.skipped_steps == 9
     assert model.mean.item() == 0.0
-    assert math.isnan(result.history[-1]["train_loss"])
+    assert math.isnan(result.history[-1]["training"])
 
 
 def test_infinite_gradient_of_a_finite_loss_is_skipped():

@@ -10,7 +10,7 @@ from tessflow.viz import plot_cells, plot_history
 
 def test_history_has_two_curves_and_a_line_a_reference():
     ax = Figure().subplots()
-    history = pd.DataFrame({"step": [10, 20], "train_loss": [3.0, 2.0], "validation": [-3.1, -2.2]})
+    history = pd.DataFrame({"step": [10, 20], "training": [-3.0, -2.0], "validation": [-3.1, -2.2]})
     plot_history(history, ax, references={"floor": 1.5, "paper": 2.5})
     train, held_out, *lines = ax.get_lines()
     assert list(train.get_ydata()) == [3.0, 2.0]

@@ -71,6 +71,8 @@ def by_column(counts: Mapping[Any, int]) -> str:
 def echo_training(model: TabularFlow | MixtureFlow) -> None:
     """Print what training reached, and what it took."""
     typer.echo(f"held-out log-likelihood: {nats(model.validation_score_)}, {exactness(model, 1)}")
-    if len(model.history_):
+    if model.result_ is not None:
+        typer.echo(f"training: {model.result_.summary}")
+    elif len(model.history_):
         last = model.history_.iloc[-1]
         typer.echo(f"training: {last['step']:.0f} steps in {last['seconds']:.0f} seconds")

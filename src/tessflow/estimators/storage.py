@@ -141,9 +141,12 @@ class ModelDirectory:
     def read_history(self) -> pd.DataFrame:
         """Read the training history, one row an evaluation; empty if the file is gone or holds none."""
         try:
-            return pd.read_csv(self.path / "history.csv")
+            history = pd.read_csv(self.path / "history.csv")
         except (FileNotFoundError, ValueError):  # no model needs its history
             return pd.DataFrame()
+        if "train_loss" in history:  # as it was, with another sign
+            history.insert(1, "training", -history.pop("train_loss"))
+        return history
 
     def load_weights(self, model: nn.Module) -> None:
         """Read the weights into ``model``."""

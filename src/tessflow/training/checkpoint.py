@@ -22,7 +22,7 @@ from tessflow.training.weights import first_difference, read_tensors, write_atom
 __all__ = ["RunDirectory", "TrainingState", "run_identity"]
 
 FORMAT_VERSION = 1
-COLUMNS = ("step", "train_loss", "validation", "learning_rate", "gradient_norm", "seconds", "skipped")
+COLUMNS = ("step", "training", "validation", "learning_rate", "gradient_norm", "seconds", "skipped")
 
 
 @dataclass

@@ -87,7 +87,7 @@ class Counters:
             self.stale += 1
         row = {
             "step": self.step,
-            "train_loss": self.loss_sum / self.summed if self.summed else math.nan,
+            "training": -self.loss_sum / self.summed if self.summed else math.nan,
             "validation": validation,
             "learning_rate": config.learning_rate_at(self.step),
             "gradient_norm": self.norm_sum / self.summed if self.summed else math.nan,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -41,10 +42,10 @@ class TrainingResult:
         seconds: Wall time, summed over all runs of a resumed training.
         skipped_steps: Steps without an update, because the loss or its gradient was not finite.
         stopped_early: Whether `patience` or `max_seconds` ended the run before `max_steps`.
-        history: A row for each evaluation: `step`; `train_loss`, the mean since the last row, in nats;
-            `validation`, the mean over the validation rows, cut off below at their 0.5% quantile, in nats, higher is
-            better; `learning_rate`; `gradient_norm`, the mean since the last
-            row, before clipping; `seconds`; `skipped` steps so far.
+        history: A row for each evaluation: `step`; `training`, the mean objective of the training batches since the
+            last row, and `validation`, that of the validation rows, cut off below at their 0.5% quantile: both in nats,
+            higher is better; `learning_rate`; `gradient_norm`, the mean since the last row, before clipping; `seconds`;
+            `skipped` steps so far.
     """
 
     steps: int
@@ -54,6 +55,18 @@ class TrainingResult:
     skipped_steps: int
     stopped_early: bool
     history: list[dict[str, float]]
+
+    @property
+    def summary(self) -> str:
+        """Say in one line how the run ended, and which weights were kept.
+
+        Example:
+            >>> TrainingResult(130, 30, -1.25, 2.0, 0, stopped_early=True, history=[]).summary
+            'stopped early after 130 steps, in 2 seconds; kept the weights of step 30, validation -1.250 nats'
+        """
+        how = "stopped early after" if self.stopped_early else "trained all of"
+        kept = f"kept the weights of step {self.best_step:,}, validation {self.best_validation:.3f} nats"
+        return f"{how} {self.steps:,} steps, in {self.seconds:.0f} seconds; {kept}"
 
 
 def fit(
@@ -119,7 +132,7 @@ def fit(
     if directory is not None:
         files = RunDirectory(directory, run_identity(config, model, train, validation, options))
 
-    with seeded(config.seed, fabric.device), progress_bar(config.max_steps, enabled=progress) as report:
+    with seeded(config.seed, fabric.device), progress_bar(config, enabled=progress) as report:
         rowwise = fabric.setup_module(RowwiseObjective(model, objective)).train()
         train, validation = train.to(fabric.device), validation.to(fabric.device)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -130,7 +143,7 @@ def fit(
             files.load(state)
 
         run = state.counters
-        report(run, math.nan)
+        report(run)
         started = time.perf_counter() - run.seconds
         batches = _batches(train, config.batch_size, seed=config.seed, start=run.step)
         while not run.finished:
@@ -155,7 +168,7 @@ def fit(
                     files.write_history(run.history)
             if files is not None and (run.finished or run.step % config.checkpoint_every == 0):
                 files.save(state)
-            report(run, loss_value)
+            report(run)
 
     if run.best_validation == -math.inf:
         raise TrainingDivergedError(
@@ -164,7 +177,10 @@ def fit(
         )
     model.load_state_dict(best.state_dict())
     model.eval()
-    return _result(run, config)
+    result = _result(run, config)
+    if progress:
+        print(result.summary, file=sys.stderr)
+    return result
 
 
 def _batches(data: Tensor, batch_size: int, *, seed: int, start: int) -> Iterator[Tensor]:

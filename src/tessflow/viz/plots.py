@@ -27,17 +27,17 @@ def plot_history(history: pd.DataFrame, ax: Axes, *, references: dict[str, float
     """Draw training and validation loss, in nats, against steps.
 
     Args:
-        history: One row an evaluation, with columns ``step``, ``train_loss`` and ``validation``
+        history: One row an evaluation, with columns ``step``, ``training`` and ``validation``
             (:class:`~tessflow.training.TrainingResult`).
         ax: Where to draw.
         references: Names and values, in nats, of horizontal lines: floors, baselines.
 
     Example:
         >>> from matplotlib.figure import Figure
-        >>> history = pd.DataFrame({"step": [10, 20], "train_loss": [3.0, 2.0], "validation": [-3.1, -2.2]})
+        >>> history = pd.DataFrame({"step": [10, 20], "training": [-3.0, -2.0], "validation": [-3.1, -2.2]})
         >>> plot_history(history, Figure().subplots(), references={"floor": 1.5})
     """
-    ax.plot(history["step"], history["train_loss"], label="training rows", color="#4477AA")
+    ax.plot(history["step"], -history["training"], label="training rows", color="#4477AA")
     ax.plot(history["step"], -history["validation"], label="held-out rows", color="#EE6677")
     references = references or {}
     for name, value in references.items():

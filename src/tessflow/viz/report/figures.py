@@ -23,7 +23,7 @@ _BARS = 15
 def draw_history(history: pd.DataFrame) -> Markup:
     """Draw training and validation loss, in nats a row, against steps."""
     steps = history["step"].to_numpy(np.float64)
-    losses = {"train": history["train_loss"].to_numpy(np.float64), "held": -history["validation"].to_numpy(np.float64)}
+    losses = {"train": -history["training"].to_numpy(np.float64), "held": -history["validation"].to_numpy(np.float64)}
     finite = np.concatenate([loss[np.isfinite(loss)] for loss in losses.values()])
     # The first evaluations may be far above all others.
     low, high = float(finite.min()), float(min(finite.max(), 2 * np.quantile(finite, 0.9) - finite.min()))
