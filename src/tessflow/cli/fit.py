@@ -53,7 +53,9 @@ def fit(
     ] = None,
     model: Annotated[str, _option("table, of any columns, or mixture, of real numbers.", MODEL)] = "table",
     backbone: Annotated[str | None, _option("Of a table: autoregressive or coupling.", MODEL)] = None,
-    order: Annotated[str | None, _option("Of a table: any (every conditional) or fixed (faster).", MODEL)] = None,
+    order: Annotated[
+        str | None, _option("Of a table: any (every conditional), fixed (faster; the best of a few) or table.", MODEL)
+    ] = None,
     dimension: Annotated[int | None, _option("Of a table: dimensions of a column's cells.", MODEL)] = None,
     max_categories: Annotated[
         int | None, _option("Of a table: most classes of a column with a probability for each.", MODEL)

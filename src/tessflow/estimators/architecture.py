@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -38,10 +39,12 @@ _MANY_COLUMNS = 32
 
 
 def kind_of(options: TabularOptions, schema: TableSchema) -> str:
-    """Return which of the models the options mean: "any", "fixed" or "coupling"."""
+    """Return which of the models the options mean: "any", "fixed" (in whatever order) or "coupling"."""
     if options.backbone == "coupling":
         return "coupling"
-    return options.order or ("any" if len(schema.columns) <= _ANY_ORDER_UP_TO else "fixed")
+    if options.order is None:
+        return "any" if len(schema.columns) <= _ANY_ORDER_UP_TO else "fixed"
+    return "any" if options.order == "any" else "fixed"
 
 
 def dimension_of(options: TabularOptions, schema: TableSchema) -> int:
@@ -75,8 +78,8 @@ def orders_used(options: TabularOptions, schema: TableSchema) -> int:
     return 1
 
 
-def build(options: TabularOptions, schema: TableSchema) -> nn.Module:
-    """Make the module, with seeded weights."""
+def build(options: TabularOptions, schema: TableSchema, order: Sequence[int] | None = None) -> nn.Module:
+    """Make the module, with seeded weights; a model of one order takes that of the table by default."""
     kind, dimension = kind_of(options, schema), dimension_of(options, schema)
     hidden_features = options.hidden_features or _DEFAULTS[kind].hidden_features
     with seeded(options.random_state, torch.device("cpu")):
@@ -95,7 +98,7 @@ def build(options: TabularOptions, schema: TableSchema) -> nn.Module:
             dim=dimension,
             hidden_features=hidden_features,
             dropout=options.dropout,
-            order="any" if kind == "any" else "natural",
+            order="any" if kind == "any" else (order or "natural"),
             condition_on=options.condition_on,
             profile=options.profile,
             most_logits=options.max_categories,

@@ -150,12 +150,12 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
         """
         directory = ModelDirectory(Path(path))
         config, schema = directory.read(cls._config_type, cls._schema_type)
-        model = cls._finished(cls._build(config.parameters, schema))
+        model = cls._finished(cls._rebuild(config, schema))
         directory.load_weights(model)
         estimator = cls(**config.parameters.model_dump())
-        estimator._adopt(schema, model, config.parameters, config.validation_score)
         for name in cls._facts:
             setattr(estimator, f"{name}_", getattr(config, name))
+        estimator._adopt(schema, model, config.parameters, config.validation_score)
         estimator.result_ = None
         estimator.history_ = directory.read_history()
         return estimator
@@ -215,6 +215,11 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
             self.feature_names_in_ = np.array(schema.names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_  # of an earlier fit
+
+    @classmethod
+    def _rebuild(cls, config: Any, schema: Any) -> nn.Module:
+        """Make the module whose weights are on the disk."""
+        return cls._build(config.parameters, schema)
 
     @staticmethod
     def _finished(model: nn.Module) -> nn.Module:

@@ -71,7 +71,7 @@ class TabularOptions(FitOptions):
     """The constructor arguments of :class:`~tessflow.TabularFlow` that are saved with a model, as JSON holds them."""
 
     backbone: Literal["autoregressive", "coupling"]
-    order: Literal["any", "fixed"] | None
+    order: Literal["any", "fixed", "table"] | None
     scaling: Literal["quantile", "standard"]
     dimension: int | None = Field(ge=1)
     profile: ProfileName

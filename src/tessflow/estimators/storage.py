@@ -44,10 +44,15 @@ class ModelConfig(BaseModel):
 
 
 class TabularConfig(ModelConfig):
-    """What it holds of a :class:`~tessflow.TabularFlow`."""
+    """What it holds of a :class:`~tessflow.TabularFlow`.
+
+    Args:
+        order: See the estimator's attribute ``order_``; ``None``: that of the table.
+    """
 
     estimator: Literal["TabularFlow"] = "TabularFlow"
     parameters: TabularOptions
+    order: tuple[str | int, ...] | None = None
 
 
 class MixtureConfig(ModelConfig):

@@ -19,6 +19,7 @@ from tessflow.estimators.architecture import build, dimension_of, kind_of, learn
 from tessflow.estimators.base import split_places, take_rows
 from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
+from tessflow.estimators.order_search import best_order
 from tessflow.estimators.queries import TableQueries
 from tessflow.estimators.storage import TabularConfig
 from tessflow.estimators.stream import encoded_file
@@ -52,8 +53,9 @@ class TabularFlow(TableQueries):
             (:class:`~tessflow.models.MixedFlow`: the paper's coupling flow).
         order: In what order the autoregressive model takes the columns: ``"any"``, trained on random orders, so that
             each conditional is one of its own factors (:meth:`impute`, ``sample(given=...)``,
-            ``score_samples(given=...)``, :meth:`conditional`); or ``"fixed"``, that of the table, which scores faster.
-            ``None`` for "any" up to 64 columns.
+            ``score_samples(given=...)``, :meth:`conditional`); ``"fixed"``, the best on validation rows of a few that
+            are tried, which scores faster; or ``"table"``, that of the table, so that its first columns may be given.
+            ``None`` for "any" up to 64 columns and "fixed" beyond.
         scaling: How numbers are scaled: by ``"quantile"``, or to mean 0 and deviation 1 (``"standard"``).
         dimension: The dimension of the space that a column's cells tile; ``None`` for 8 in any
             order, 2 in the coupling backbone with more than 32 columns, 4 otherwise.
@@ -87,6 +89,8 @@ class TabularFlow(TableQueries):
         model_: The fitted :class:`torch.nn.Module`.
         dimension_: The dimension of the space that a column's cells tile.
         has_conditionals_: Whether the model is one of columns given columns: autoregressive, and exact on cells.
+        order_: The columns in the order in which the model takes them (of ``order="any"``: the first of its orders);
+            ``None`` for the coupling backbone.
         lower_bound_: Whether ``score_samples`` gives lower bounds rather than exact log-likelihoods.
         result_: What training did (:class:`~tessflow.training.TrainingResult`); ``None`` for a loaded model.
         history_: One row an evaluation, a DataFrame.
@@ -106,6 +110,8 @@ class TabularFlow(TableQueries):
     _options_type = TabularOptions
     _config_type = TabularConfig
     _schema_type = TableSchema
+    _facts = ("order",)
+    _build = staticmethod(build)
     _architecture = frozenset(
         {"backbone", "order", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers"}
     )
@@ -114,7 +120,7 @@ class TabularFlow(TableQueries):
         self,
         backbone: Literal["autoregressive", "coupling"] = "autoregressive",
         *,
-        order: Literal["any", "fixed"] | None = None,
+        order: Literal["any", "fixed", "table"] | None = None,
         scaling: Literal["quantile", "standard"] = "quantile",
         dimension: int | None = None,
         profile: ProfileName = "truncated-gaussian",
@@ -229,8 +235,9 @@ class TabularFlow(TableQueries):
             print(line, file=sys.stderr)
         for warning in (*schema.warnings(), *(() if is_declared else missing_word_warnings(schema))):
             warnings.warn(warning, TableWarning, stacklevel=3)
+        order = self._chosen_order(options, schema, rows)
         self._train(
-            self._build(options, schema),
+            self._build(options, schema, order),
             schema,
             rows,
             options,
@@ -308,6 +315,7 @@ class TabularFlow(TableQueries):
         super()._adopt(schema, model, options, validation_score)
         self.lower_bound_ = bool(model.lower_bound)
         self.dimension_ = dimension_of(options, schema)
+        self.order_ = tuple(schema.names[n] for n in model.order) if isinstance(model, MatchedFlow) else None
         self.has_conditionals_ = isinstance(model, MatchedFlow) and options.condition_on == "cell"
 
     def _chunk(self) -> int:
@@ -316,8 +324,26 @@ class TabularFlow(TableQueries):
         return max(1, min(4096, _CHUNK // numbers))
 
     @staticmethod
-    def _build(options: TabularOptions, schema: TableSchema) -> nn.Module:
-        return build(options, schema)
+    def _chosen_order(options: TabularOptions, schema: TableSchema, rows: tuple[Tensor, Tensor]) -> list[int] | None:
+        """Return the best of some orders, if the order is left to be chosen."""
+        if options.order == "table" or kind_of(options, schema) != "fixed":
+            return None
+        order = best_order(
+            *rows,
+            schema.variables,
+            ascents=schema.ascents,
+            most_logits=options.max_categories,
+            batch_size=options.batch_size,
+            seed=options.random_state,
+        )
+        if options.verbose:
+            print("order of the columns:", ", ".join(str(schema.names[n]) for n in order), file=sys.stderr)
+        return order
+
+    @classmethod
+    def _rebuild(cls, config: TabularConfig, schema: TableSchema) -> nn.Module:
+        order = None if config.order is None else [schema.position(name) for name in config.order]
+        return cls._build(config.parameters, schema, order)
 
 
 def _log_prob(model: Any, rows: Tensor) -> Tensor:
