@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from tessflow.tables.columns import BaseColumn, KeyColumn, NumericColumn, TimeColumn
+from tessflow.tables.declared_order import Pair
 from tessflow.tables.times import microseconds, word
 
 __all__ = ["read", "sentence", "to_yaml"]
@@ -30,8 +31,8 @@ SECONDS = ("atoms", "minimum", "maximum")
 def to_yaml(
     columns: Sequence[BaseColumn],
     keys: Sequence[KeyColumn],
-    order: Sequence[tuple[str | int, str | int]],
-    suggested: Sequence[tuple[str | int, str | int]],
+    order: Sequence[Pair],
+    suggested: Sequence[Pair],
 ) -> str:
     """Write columns as YAML, one field a line; see `TableSchema.to_yaml`."""
     lines = [COMMENT, "columns:"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from graphlib import CycleError, TopologicalSorter
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -18,6 +17,7 @@ from typing_extensions import Self
 from tessflow.models.variables import Ascent, Variable
 from tessflow.tables import declared
 from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumericColumn, infer
+from tessflow.tables.declared_order import Pair, require_kept, require_no_circle, require_pair, whole_order
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named, place_of
 from tessflow.tables.tally import tally
@@ -61,7 +61,7 @@ class TableSchema(BaseModel):
 
     columns: tuple[AnyColumn, ...]
     keys: tuple[KeyColumn, ...] = ()
-    order: tuple[tuple[str | int, str | int], ...] = ()
+    order: tuple[Pair, ...] = ()
     array_dtype: str | None = None
 
     @model_validator(mode="after")
@@ -69,16 +69,9 @@ class TableSchema(BaseModel):
         names = [*self.names, *(key.name for key in self.keys)]
         if not self.columns or len(set(names)) < len(names):
             raise ValueError("a schema needs at least one column that is modelled, and distinct names")
-        for pair in self.order:
+        for pair in self._order:
             self._ascent(*pair)
-        sorter: TopologicalSorter[str | int] = TopologicalSorter()
-        for first, second in self.order:
-            sorter.add(second, first)
-        try:
-            sorter.prepare()
-        except CycleError as error:
-            circle = " <= ".join(map(str, error.args[1]))
-            raise ValueError(f"the order goes round in a circle, {circle}: leave one of these out") from error
+        require_no_circle(self._order)
         return self
 
     @property
@@ -92,12 +85,14 @@ class TableSchema(BaseModel):
         return tuple(column.cardinality for column in self.columns)
 
     @property
-    def whole_order(self) -> tuple[tuple[str | int, str | int], ...]:
+    def whole_order(self) -> tuple[Pair, ...]:
         """The pairs of `order`, and all that follow from them: of a <= b and b <= c that a <= c."""
-        pairs = list(self.order)
-        for first, middle in pairs:  # which grows
-            pairs += [(first, last) for other, last in self.order if other == middle and (first, last) not in pairs]
-        return tuple(pairs)
+        return whole_order(self._order)
+
+    @property
+    def _order(self) -> list[Pair]:
+        """The pairs of `order`, by the columns' own names: 1 may be written "1"."""
+        return [(self.names[self.position(first)], self.names[self.position(second)]) for first, second in self.order]
 
     @property
     def ascents(self) -> tuple[Ascent, ...]:
@@ -106,12 +101,7 @@ class TableSchema(BaseModel):
 
     def _ascent(self, *pair: str | int) -> Ascent:
         one, other = (self.position(name) for name in pair)
-        first, second = self.columns[one], self.columns[other]
-        where = f"order {pair[0]} <= {pair[1]}"
-        if not isinstance(first, NumericColumn) or not isinstance(second, NumericColumn) or one == other:
-            raise ValueError(f"{where} needs two columns of numbers or times")
-        if first.kind != second.kind:
-            raise ValueError(f"{where} needs two columns of one kind, not {first.kind} and {second.kind}")
+        first, second = require_pair(self.columns[one], self.columns[other])
         return Ascent(one, other, ratio=first.unit / second.unit)
 
     @property
@@ -203,7 +193,7 @@ class TableSchema(BaseModel):
         columns = tuple(column.complete(tallies[column.name]) for column in self.columns)
         return self.model_copy(update={"columns": columns, "array_dtype": array_dtype})
 
-    def to_yaml(self, *, suggested: Iterable[tuple[str | int, str | int]] = ()) -> str:
+    def to_yaml(self, *, suggested: Iterable[Pair] = ()) -> str:
         """Write the schema to be edited by hand, without what `fitted` reads off the rows.
 
         Args:
@@ -329,19 +319,8 @@ class TableSchema(BaseModel):
 
     def require_order(self, frame: pd.DataFrame) -> None:
         """Raise a ValueError if a row breaks the order of two columns, where the frame has both."""
-        for pair, ascent in zip(self.whole_order, self.ascents, strict=True):
-            columns = (self.columns[ascent.first], self.columns[ascent.second])
-            if not {column.name for column in columns}.issubset(frame.columns):
-                continue
-            first, second = (column.raw(frame[column.name]) for column in columns if isinstance(column, NumericColumn))
-            wrong = first > second  # False where one is missing
-            if wrong.any():
-                row = int(np.argmax(wrong))
-                values = " and ".join(f"{name!r} is {frame[name].iloc[row]!s}" for name in pair)
-                raise ValueError(
-                    f"the order {pair[0]} <= {pair[1]} is broken in row {row} (counted from 0), where {values}: mend "
-                    "the row, or leave the order out of the schema"
-                )
+        numeric = {column.name: column for column in self.columns if isinstance(column, NumericColumn)}
+        require_kept(frame, numeric, self.whole_order)
 
     def decode(self, rows: Tensor | ArrayLike) -> pd.DataFrame | NDArray[np.generic]:
         """Return the table of encoded rows, with the columns, dtypes and categories of training.
