@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import warnings
 from abc import abstractmethod
-from statistics import NormalDist
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,28 +13,16 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from tessflow.models.variables import Number, Restriction, Variable
-from tessflow.tables.atoms import frequent
 from tessflow.tables.columns.base import MANY, RARE, BaseColumn, Encoded, Inference
+from tessflow.tables.columns.tallied import Scaling, are_names, has_floor, read_grid, read_scale, warn_if_off
 from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
-from tessflow.tables.scales import gathered, quantile_scale, score_of, standard_scale
 from tessflow.tables.tally import Tally
-from tessflow.tables.values import TableWarning, equals, family, is_missing, natives, plain, show, uncategorized
+from tessflow.tables.values import equals, family, is_missing, natives, plain, show, uncategorized
 
-__all__ = ["BACKGROUND", "NumericColumn", "Scaling"]
-
-Scaling: TypeAlias = Literal["quantile", "standard"]
+__all__ = ["BACKGROUND", "NumericColumn"]
 
 BACKGROUND = 1e-3
 """Share of the smooth part of a column's numbers that has the heaviest tail; it costs others as many nats."""
-
-ENOUGH, BELOW = 100, 1e-3
-"""Numbers without a negative one that make 0 a bound, if more than this share of the smooth part would be below."""
-
-ALLOWED_OFF = 1e-3
-"""Share of the rows that may be off the grid."""
-
-SOME = 20
-"""Rows from which on it is worth a warning that they are."""
 
 
 class NumericColumn(BaseColumn):
@@ -186,16 +172,12 @@ class NumericColumn(BaseColumn):
         """Return the column of rows that hold what this kind does."""
         if tally.family != cls.FAMILY or not tally.is_numeric:
             return None
-        resolution = tally.resolution(ALLOWED_OFF)
-        grid = Grid(resolution)
-        steps, counts = gathered(grid.count(tally.numbers[0]), tally.numbers[1])
-        found = frequent(steps, counts, tally.rows * tally.share, whole=resolution > 0, most=options.max_levels)
-        exact = tally.exactly(grid.value(steps[found]))
+        grid, atoms = read_grid(tally, most=options.max_levels)
         column = cls(  # type: ignore[call-arg]
             name=tally.name,
             dtype=tally.dtype,
-            resolution=resolution / cls.UNIT,
-            atoms=tuple(cls._atom(value) for value in (*exact, *sorted(tally.infinities))),
+            resolution=grid.resolution / cls.UNIT,
+            atoms=tuple(map(cls._atom, atoms)),
             missing=tally.missing,
             scaling=options.scaling,  # type: ignore[arg-type]
         ).complete(tally)
@@ -208,10 +190,7 @@ class NumericColumn(BaseColumn):
 
     def _with_floor(self, tally: Tally) -> Self:
         """Return the column with 0 as its minimum, if no number is negative and many would be."""
-        if tally.counted < ENOUGH or tally.low < 0 or -math.inf in tally.infinities:
-            return self
-        floor = self._covered(0.0, math.inf)[0]
-        if NormalDist().cdf(score_of(floor, self.knots, self.scores)) <= BELOW:
+        if not has_floor(tally, self._covered(0.0, math.inf)[0], self.knots, self.scores):
             return self
         return self.model_copy(update={"minimum": 0.0, "beyond": "unseen"})
 
@@ -225,43 +204,19 @@ class NumericColumn(BaseColumn):
         if strange := tally.infinities.difference(self.atoms):
             raise ValueError(f"{where} has the value {min(strange)}, which is not among the atoms of the schema")
         values, counts = tally.numbers
-        self._warn_if_off(tally)
+        warn_if_off(tally, self._grid, self.resolution)
         beyond = self._is_beyond(values)
         if beyond.any() and self.beyond == "error":
             raise ValueError(self._beyond(values[beyond][0], "has"))
-        numbers, counts = gathered(self._grid.count(values[~beyond]), counts[~beyond])
-        is_number = ~np.isin(numbers, self.encoded_atoms)
-        if is_number.sum() > 1:  # else atoms give the size
-            numbers, counts = numbers[is_number], counts[is_number]
-        if not len(numbers):
-            numbers, counts = np.array([0.0]), np.array([1])
-        make = quantile_scale if self.scaling == "quantile" else standard_scale
-        knots, scores = make(numbers, counts, whole=self.whole)
-        closed = bool(len(self.atoms)) and not is_number.any()
-        read = {"knots": knots, "scores": scores, "closed": closed, "rows": tally.rows, "once": self._once(tally)}
-        read |= {"gone": tally.rows - tally.present, "infinite": tally.infinite}
-        return self.model_copy(update={"dtype": self.dtype or tally.dtype, **read})
-
-    def _warn_if_off(self, tally: Tally) -> None:
-        """Warn if more than a few rows are no multiples of the resolution."""
-        values, counts = tally.numbers
-        if not self.whole or counts.sum() < SOME:
-            return
-        epsilon = np.finfo(np.float32 if "float32" in tally.dtype.lower() else np.float64).eps
-        share = counts[self._grid.is_off(values, float(epsilon))].sum() / counts.sum()
-        if share > 10 * ALLOWED_OFF:
-            warnings.warn(
-                f"column {self.name!r} has {share:.0%} of its values that are no multiples of its resolution "
-                f"{self.resolution:g}: each is scored as the step it is in",
-                TableWarning,
-                stacklevel=2,
-            )
-
-    def _once(self, tally: Tally) -> int:
-        """Return the number of rows, if each has another value and they look like names; 0 otherwise."""
-        distinct = len(tally.numbers[0]) == tally.rows and tally.is_exact
-        in_a_row = self.resolution == 1 and tally.high - tally.low == tally.rows - 1
-        return tally.rows if distinct and self.FAMILY == "numbers" and (in_a_row or tally.low >= EXACT_STEPS) else 0
+        numbers, counts = self._grid.count(values[~beyond]), counts[~beyond]
+        scale = read_scale(numbers, counts, self.encoded_atoms, scaling=self.scaling, whole=self.whole)
+        rows = {
+            "rows": tally.rows,
+            "once": tally.rows if are_names(tally, self.resolution) else 0,
+            "gone": tally.rows - tally.present,
+            "infinite": tally.infinite,
+        }
+        return self.model_copy(update={"dtype": self.dtype or tally.dtype, **scale._asdict(), **rows})
 
     @property
     def expected_unseen(self) -> float:
