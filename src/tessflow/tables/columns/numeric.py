@@ -159,7 +159,7 @@ class NumericColumn(BaseColumn):
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and the largest encoded number, halves on a grid; infinite where there is no bound."""
-        return self._covered(*self._ends)
+        return self._grid.covered(*self._ends)
 
     @property
     def shown_bounds(self) -> list[str]:
@@ -190,7 +190,7 @@ class NumericColumn(BaseColumn):
 
     def _with_floor(self, tally: Tally) -> Self:
         """Return the column with 0 as its minimum, if no number is negative and many would be."""
-        if not has_floor(tally, self._covered(0.0, math.inf)[0], self.knots, self.scores):
+        if not has_floor(tally, self._grid.covered(0.0, math.inf)[0], self.knots, self.scores):
             return self
         return self.model_copy(update={"minimum": 0.0, "beyond": "unseen"})
 
@@ -268,7 +268,7 @@ class NumericColumn(BaseColumn):
         if not ends[0] <= ends[1]:
             raise ValueError(f"column {self.name!r} was given a range from {low!r} to {high!r}, which is empty")
         codes = [code for code, atom in enumerate(self._raw_atoms, 1) if ends[0] <= atom <= ends[1]]
-        least, most = self._covered(*ends)
+        least, most = self._grid.covered(*ends)
         if least < most:
             return Restriction((0, *codes), least, most)
         if codes:
@@ -334,13 +334,6 @@ class NumericColumn(BaseColumn):
         (least, most), (low, high), noise = self._ends, self.bounds, NOISE * self.resolution
         counts = self._grid.count(values)
         return (values < least - noise) | (values > most + noise) | (counts < low) | (counts > high)
-
-    def _covered(self, least: float, most: float) -> tuple[float, float]:
-        """Return a range of values, as they are read, as one of encoded numbers, of halves on a grid."""
-        if not self.whole:
-            return least, most
-        steps = self._grid.steps(np.array([least, most]))
-        return float(np.ceil(steps[0] - NOISE) - 0.5), float(np.floor(steps[1] + NOISE) + 0.5)
 
     def _values(self, series: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return a column's values in the units in which they are read, and which are missing."""
