@@ -19,7 +19,7 @@ class NumberDistribution:
     r"""Numbers x of probability, or density, :math:`\pi_0 f(x) + \sum_k \pi_k 1[x = a_k]`, and what is no number.
 
     Cut off at ``low`` and ``high``, this is divided by its mass between them; what is no number keeps its probability.
-    Where there is no mass between them, nothing is cut off.
+    Where there is no mass between them, nothing is cut off; but where the two are one real number, that is drawn.
 
     Args:
         log_probs: Log-probabilities of the classes, ``(..., V, K)``: of class 0, the smooth part; of atoms; of others.
@@ -41,12 +41,18 @@ class NumberDistribution:
         shape = self.log_probs.shape[:-1]
         self.low, self.high = low.expand(shape), high.expand(shape)
         self.factor: Tensor | None = None  # what divides by the mass within
+        self.only: Tensor | None = None  # the one number that is left, NaN where there are more
         if cut:
             within = self.log_range(self.low, self.high)
             some = within > -math.inf
+            if not whole:
+                is_point = (self.low - self.high).abs() <= 1e-9 * self.high.abs().clamp_min(1)  # but for rounding
+                self.only = self.high.where(~some & is_point & self.high.isfinite(), math.nan)
+            if not some.all():  # logarithms of 0, whose gradients are NaN
+                self.low, self.high = self.low.where(some, -math.inf), self.high.where(some, math.inf)
+                within = self.log_range(self.low, self.high)
             everything = self.log_probs.masked_fill(~self.is_number, -math.inf).logsumexp(-1)
-            self.factor = torch.where(some, everything - within.where(some, 0), 0)
-            self.low, self.high = self.low.where(some, -math.inf), self.high.where(some, math.inf)
+            self.factor = torch.where(some, everything - within, 0)
 
     def log_prob(self, codes: Tensor, x: Tensor) -> Tensor:
         """Return log-probabilities, or of real numbers log-densities, of codes and of numbers where there is one.
@@ -141,7 +147,7 @@ class NumberDistribution:
             return Values(codes, points[chosen].where(codes == 0, 0))
         some = low < high
         low, high = low.where(some, -math.inf), high.where(some, math.inf)
-        return self._values(codes, self.smooth.sample(low, high), low, high)
+        return self._at_only(self._values(codes, self.smooth.sample(low, high), low, high))
 
     def cdf(self, x: Tensor, *, open_end: bool = False) -> Tensor:
         """Return the probability of at most ``x`` (below it, if the end is open) of a number."""
@@ -168,7 +174,7 @@ class NumberDistribution:
             far = self.smooth.beside(self.low, self.high, goal / goal_of_all)
             x = torch.where(self.smooth.has_line(self.low, self.high), x, far)
         codes = torch.where(hit.any(-1), hit.long().argmax(-1), 0)
-        return self._values(codes, x, self.low, self.high)
+        return self._at_only(self._values(codes, x, self.low, self.high))
 
     def strata(self, count: int) -> tuple[Tensor, Tensor]:
         """Return numbers that are no atoms, to take sums over them all: numbers, and logarithms of their weights.
@@ -225,6 +231,14 @@ class NumberDistribution:
         hit = x[..., None] == self.atoms
         codes = torch.where((codes == 0) & hit.any(-1), hit.long().argmax(-1), codes)
         return Values(codes, x.where(codes == 0, 0))
+
+    def _at_only(self, values: Values) -> Values:
+        """Return values, of which numbers are the one that is left, where it is one."""
+        if self.only is None:
+            return values
+        is_number = self.is_number.expand(*values.codes.shape, -1).gather(-1, values.codes[..., None]).squeeze(-1)
+        moved = is_number & ~self.only.isnan()
+        return Values(values.codes.masked_fill(moved, 0), self.only.where(moved, values.numbers))
 
 
 def _closed(parts: Tensor, closed: Tensor, *, among: Tensor | None = None) -> Tensor:
