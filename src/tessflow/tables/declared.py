@@ -38,7 +38,9 @@ def to_yaml(
     lines = [COMMENT, "columns:"]
     every: list[BaseColumn | KeyColumn] = [*keys, *columns]
     for column in every:
-        fields = column.model_dump(exclude=set(FITTED), exclude_defaults=True)
+        origins = zip(("minimum", "maximum"), getattr(column, "bounds_of", ()), strict=False)
+        carried = {field for field, origin in origins if origin is not None}
+        fields = column.model_dump(exclude=carried.union(FITTED), exclude_defaults=True)
         fields = {"name": fields.pop("name"), "kind": column.kind, **fields}
         if isinstance(column, TimeColumn):
             for field in SECONDS:

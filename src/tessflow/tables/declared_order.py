@@ -1,4 +1,4 @@
-"""The order of columns that a schema declares: what follows from it, and which rows break it."""
+"""The order of columns that a schema declares: what follows from it, also of their bounds, and which rows break it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from tessflow.tables.columns import BaseColumn, NumericColumn
 
-__all__ = ["Pair", "require_kept", "require_no_circle", "require_pair", "whole_order"]
+__all__ = ["Pair", "carry_bounds", "require_kept", "require_no_circle", "require_pair", "whole_order"]
 
 Pair: TypeAlias = tuple[str | int, str | int]
 """Names of two columns, the first of which is never above the second."""
@@ -53,6 +54,51 @@ def require_pair(first: BaseColumn, second: BaseColumn) -> tuple[NumericColumn, 
     if first.kind != second.kind:
         raise ValueError(f"{where} needs two columns of one kind, not {first.kind} and {second.kind}")
     return first, second
+
+
+def carry_bounds(columns: Mapping[str | int, NumericColumn], order: Sequence[Pair]) -> dict[str | int, NumericColumn]:
+    """Return columns between bounds that leave room for their order, in the column's own units.
+
+    The minimum of the first column of a pair is one of the second, and the maximum of the second one of the first.
+    Otherwise the second could be drawn where the first, between its own bounds, has no value that keeps the order.
+
+    Args:
+        columns: The columns in order, by name.
+        order: The pairs.
+
+    Raises:
+        ValueError: If no value is left between the bounds of a column, or an atom is beyond them.
+
+    Example:
+        >>> from tessflow.tables import NumberColumn
+        >>> first, second = NumberColumn(name="low", minimum=0), NumberColumn(name="high", resolution=1)
+        >>> carry_bounds({"low": first, "high": second}, [("low", "high")])["high"].shown_bounds
+        ['at least 0']
+    """
+    found = dict(columns)
+    places = list(_sorter(order).static_order())
+    for first, second in sorted(order, key=lambda pair: places.index(pair[0])):
+        found[second] = _bounded(found[second], found[first], 0)
+    for first, second in sorted(order, key=lambda pair: places.index(pair[1]), reverse=True):
+        found[first] = _bounded(found[first], found[second], 1)
+    return found
+
+
+def _bounded(column: NumericColumn, other: NumericColumn, side: int) -> NumericColumn:
+    """Return a column with a bound of another, where its own is looser: the minimum on side 0, else the maximum."""
+    own, bound, name = column.extremes[side], other.extremes[side], ("minimum", "maximum")[side]
+    if not (bound > own if side == 0 else bound < own):
+        return column
+    origin = other.name if other.bounds_of[side] is None else other.bounds_of[side]
+    origins = (origin, column.bounds_of[1]) if side == 0 else (column.bounds_of[0], origin)
+    fields = dict(column) | {name: bound, "bounds_of": origins}
+    if column.minimum is None and column.maximum is None:
+        fields["beyond"] = other.beyond
+    try:
+        return type(column)(**fields)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{message}: the order gives it the {name} of {origin!r}") from error
 
 
 def require_kept(frame: pd.DataFrame, columns: Mapping[str | int, NumericColumn], order: Sequence[Pair]) -> None:

@@ -17,17 +17,22 @@ from typing_extensions import Self
 from tessflow.models.variables import Ascent, Variable
 from tessflow.tables import declared
 from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumericColumn, infer
-from tessflow.tables.declared_order import Pair, require_kept, require_no_circle, require_pair, whole_order
+from tessflow.tables.declared_order import (
+    Pair,
+    carry_bounds,
+    require_kept,
+    require_no_circle,
+    require_pair,
+    whole_order,
+)
 from tessflow.tables.frames import as_frame
-from tessflow.tables.names import named, place_of
+from tessflow.tables.names import listed, named, place_of, require_columns
 from tessflow.tables.tally import tally
 
 __all__ = ["TableSchema", "Unseen"]
 
 Unseen: TypeAlias = Literal["other", "error"]
 """What is done with a value that was not seen: it counts as "something not seen", or is refused."""
-
-SHOWN = 10
 
 
 class TableSchema(BaseModel):
@@ -36,7 +41,9 @@ class TableSchema(BaseModel):
     Args:
         columns: The columns in order, but for keys.
         keys: Columns that are carried along, and not modelled.
-        order: Pairs of names of columns of numbers or times, the first of which is never above the second.
+        order: Pairs of names of columns of numbers or times, the first of which is never above the second. `fitted`
+            carries bounds along: the second has the minimum of the first, and the first the maximum of the second, if
+            its own is looser. Without bounds of its own it has their `beyond`, too.
         array_dtype: NumPy dtype of the array from which the schema was read; None if it was a DataFrame.
 
     Example:
@@ -103,6 +110,10 @@ class TableSchema(BaseModel):
         one, other = (self.position(name) for name in pair)
         first, second = require_pair(self.columns[one], self.columns[other])
         return Ascent(one, other, ratio=first.unit / second.unit)
+
+    @property
+    def _numeric(self) -> dict[str | int, NumericColumn]:
+        return {column.name: column for column in self.columns if isinstance(column, NumericColumn)}
 
     @property
     def from_array(self) -> bool:
@@ -190,7 +201,8 @@ class TableSchema(BaseModel):
             ('float64', (998.0, 1002.0))
         """
         tallies, array_dtype = tally(table, self.align, self.names)
-        columns = tuple(column.complete(tallies[column.name]) for column in self.columns)
+        bounded = carry_bounds(self._numeric, self._order)
+        columns = tuple(bounded.get(column.name, column).complete(tallies[column.name]) for column in self.columns)
         return self.model_copy(update={"columns": columns, "array_dtype": array_dtype})
 
     def to_yaml(self, *, suggested: Iterable[Pair] = ()) -> str:
@@ -236,8 +248,7 @@ class TableSchema(BaseModel):
         place = place_of(name, self.names)
         if place is not None:
             return place
-        known_names = ", ".join(map(repr, self.names[:SHOWN])) + (", ..." if len(self.names) > SHOWN else "")
-        raise ValueError(f"there is no column {name!r}: the columns are {known_names}")
+        raise ValueError(f"there is no column {name!r}: the columns are {listed(self.names)}")
 
     def summary(self) -> list[str]:
         """Say in one line a column what each is: its kind, what log-likelihoods of it are, atoms and missing values.
@@ -319,8 +330,7 @@ class TableSchema(BaseModel):
 
     def require_order(self, frame: pd.DataFrame) -> None:
         """Raise a ValueError if a row breaks the order of two columns, where the frame has both."""
-        numeric = {column.name: column for column in self.columns if isinstance(column, NumericColumn)}
-        require_kept(frame, numeric, self.whole_order)
+        require_kept(frame, self._numeric, self.whole_order)
 
     def decode(self, rows: Tensor | ArrayLike) -> pd.DataFrame | NDArray[np.generic]:
         """Return the table of encoded rows, with the columns, dtypes and categories of training.
@@ -382,14 +392,5 @@ class TableSchema(BaseModel):
                 )
             return frame.set_axis(pd.Index(self.names), axis=1)
         frame = named(frame, [*self.names, *(key.name for key in self.keys)])
-        missing = [repr(name) for name in self.names if name not in frame.columns]
-        carried = {key.name for key in self.keys}
-        extra = [repr(name) for name in frame.columns if name not in self.names and name not in carried]
-        if missing or extra:
-            faults = [
-                f"{len(names)} {word}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-                for word, names in (("missing", missing), ("unknown", extra))
-                if names
-            ]
-            raise ValueError(f"the table must have the columns of the training data ({'; '.join(faults)})")
+        require_columns(frame, self.names, [key.name for key in self.keys])
         return frame

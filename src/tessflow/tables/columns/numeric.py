@@ -41,6 +41,7 @@ class NumericColumn(BaseColumn):
         minimum: The least value there can be; None for no bound.
         maximum: The largest.
         beyond: What a value beyond these bounds is: an "error", or something not seen ("unseen").
+        bounds_of: The columns from which minimum and maximum come by the order of a schema; None: they are its own.
         knots: Encoded numbers, ascending; none before the schema is fitted.
         scores: What the knots are mapped to, ascending.
         infinite: How many rows were infinite.
@@ -58,11 +59,14 @@ class NumericColumn(BaseColumn):
     minimum: float | None = Field(default=None, allow_inf_nan=False)
     maximum: float | None = Field(default=None, allow_inf_nan=False)
     beyond: Literal["error", "unseen"] = "error"
+    bounds_of: tuple[str | int | None, str | int | None] = (None, None)
     knots: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
     closed: bool = False
     infinite: int = Field(default=0, ge=0)
-    fitted_fields: ClassVar[tuple[str, ...]] = (*BaseColumn.fitted_fields, "knots", "scores", "closed", "infinite")
+    fitted_fields: ClassVar[tuple[str, ...]] = (
+        *BaseColumn.fitted_fields, "bounds_of", "knots", "scores", "closed", "infinite",
+    )  # fmt: skip
     numeric: ClassVar[bool] = True
 
     FAMILY: ClassVar[str]
@@ -160,6 +164,12 @@ class NumericColumn(BaseColumn):
     def bounds(self) -> tuple[float, float]:
         """The least and the largest encoded number, halves on a grid; infinite where there is no bound."""
         return self._grid.covered(*self._ends)
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The least and the largest value that there can be, in the units of minimum and maximum."""
+        least, most = self._grid.extremes(*self.bounds)
+        return least / self.UNIT, most / self.UNIT
 
     @property
     def shown_bounds(self) -> list[str]:
@@ -374,8 +384,15 @@ class NumericColumn(BaseColumn):
         what = f"column {self.name!r} {where} the value {self._shown(value)}"
         low, high = self._ends
         if low > -math.inf and value <= low:
-            return f"{what}, below its minimum {self._shown(low)}"
-        return f"{what}, above its maximum {self._shown(high)}"
+            return f"{what}, below its minimum {self._shown(low)}{self._origin(0)}"
+        return f"{what}, above its maximum {self._shown(high)}{self._origin(1)}"
+
+    def _origin(self, side: int) -> str:
+        """Say which order a bound comes from, the minimum on side 0 and the maximum on side 1."""
+        if (other := self.bounds_of[side]) is None:
+            return ""
+        first, second = (other, self.name) if side == 0 else (self.name, other)
+        return f" (that of {other!r}, by the order {first} <= {second})"
 
     def _shown(self, value: float) -> str:
         return repr(plain(float(value)))
