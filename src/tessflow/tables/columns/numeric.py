@@ -81,7 +81,7 @@ class NumericColumn(BaseColumn):
             raise ValueError(
                 f"{where} needs distinct atoms, none of them NaN; a missing value is declared by 'missing'"
             )
-        if self.resolution and self._grid.is_off(self._raw_atoms, 1e-15).any():
+        if self.resolution and self._grid.is_off(np.array(self._raw_atoms, np.float64), 1e-15).any():
             raise ValueError(f"{where} has atoms that are not multiples of its resolution {self.resolution}")
         low, high = self.bounds
         if not low < high:
@@ -242,7 +242,7 @@ class NumericColumn(BaseColumn):
         exact: NDArray[Any] | None = None
         for code, (atom, encoded) in enumerate(zip(self.atoms, self.encoded_atoms, strict=True), 1):
             hit = numbers == encoded
-            if EXACT_STEPS <= abs(encoded) < math.inf and hit.any():
+            if isinstance(atom, int) and abs(encoded) >= EXACT_STEPS and hit.any():
                 exact = natives(uncategorized(series)) if exact is None else exact
                 hit &= equals(exact, atom)
             codes[hit] = code
@@ -270,7 +270,7 @@ class NumericColumn(BaseColumn):
 
     def between(self, low: object, high: object) -> Restriction:
         """Return a range of numbers as one of encoded numbers: whole numbers i cover (i - 1/2, i + 1/2)."""
-        ends = []
+        ends: list[int | float] = []
         for side, bound in ((-1, low), (1, high)):
             if bound is not None and is_missing(bound):
                 raise ValueError(f"column {self.name!r} was given a range with a missing bound: give None for no bound")
@@ -278,7 +278,11 @@ class NumericColumn(BaseColumn):
         if not ends[0] <= ends[1]:
             raise ValueError(f"column {self.name!r} was given a range from {low!r} to {high!r}, which is empty")
         codes = [code for code, atom in enumerate(self._raw_atoms, 1) if ends[0] <= atom <= ends[1]]
-        least, most = self._grid.covered(*ends)
+        least, most = self._grid.covered(*map(float, ends))
+        for atom, encoded in zip(self._raw_atoms, self.encoded_atoms.tolist(), strict=True):
+            if abs(encoded) >= EXACT_STEPS:  # it may be just outside, where the end was rounded to it
+                least = max(least, math.nextafter(encoded, math.inf)) if atom < ends[0] else least
+                most = min(most, math.nextafter(encoded, -math.inf)) if atom > ends[1] else most
         if least < most:
             return Restriction((0, *codes), least, most)
         if codes:
@@ -311,7 +315,7 @@ class NumericColumn(BaseColumn):
     @property
     def encoded_atoms(self) -> NDArray[np.float64]:
         """The atoms, encoded."""
-        return self._grid.count(self._raw_atoms)
+        return self._grid.count(np.array(self._raw_atoms, np.float64))
 
     def raw(self, series: pd.Series) -> NDArray[np.float64]:
         """Return the values of a column as numbers, microseconds of times; NaN where one is missing."""
@@ -329,9 +333,9 @@ class NumericColumn(BaseColumn):
         return Grid(self.resolution)
 
     @property
-    def _raw_atoms(self) -> NDArray[np.float64]:
-        """The atoms as values are read."""
-        return np.array([float(atom) for atom in self.atoms], np.float64)
+    def _raw_atoms(self) -> tuple[int | float, ...]:
+        """The atoms as values are read, exactly."""
+        return self.atoms
 
     @property
     def _ends(self) -> tuple[float, float]:
@@ -377,22 +381,17 @@ class NumericColumn(BaseColumn):
         """Return a column's values in the units in which they are read, and which are missing."""
 
     @abstractmethod
-    def _raw(self, value: object) -> float:
-        """Return one value, which is not missing, as values are read."""
+    def _raw(self, value: object) -> int | float:
+        """Return one value, which is not missing, as values are read, a whole one exactly."""
 
     def _beyond(self, value: float, where: str) -> str:
-        what = f"column {self.name!r} {where} the value {self._shown(value)}"
         low, high = self._ends
-        if low > -math.inf and value <= low:
-            return f"{what}, below its minimum {self._shown(low)}{self._origin(0)}"
-        return f"{what}, above its maximum {self._shown(high)}{self._origin(1)}"
-
-    def _origin(self, side: int) -> str:
-        """Say which order a bound comes from, the minimum on side 0 and the maximum on side 1."""
-        if (other := self.bounds_of[side]) is None:
-            return ""
-        first, second = (other, self.name) if side == 0 else (self.name, other)
-        return f" (that of {other!r}, by the order {first} <= {second})"
+        is_below = low > -math.inf and value <= low
+        word, end = ("below its minimum", low) if is_below else ("above its maximum", high)
+        origin = self.bounds_of[0 if is_below else 1]
+        pair = (origin, self.name) if is_below else (self.name, origin)
+        order = "" if origin is None else f" (that of {origin!r}, by the order {pair[0]} <= {pair[1]})"
+        return f"column {self.name!r} {where} the value {self._shown(value)}, {word} {self._shown(end)}{order}"
 
     def _shown(self, value: float) -> str:
         return repr(plain(float(value)))
