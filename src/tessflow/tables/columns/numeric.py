@@ -297,7 +297,8 @@ class NumericColumn(BaseColumn):
                 raise ValueError(f"column {self.name!r} was given {show(value)}, which was not seen in training")
             if code == 0 and not self.whole:
                 raise ValueError(
-                    f"column {self.name!r} holds real numbers: give one, or a range (low, high), rather than a list."
+                    f"column {self.name!r} holds real numbers: give one, or a range (low, high), since each of several "
+                    "has probability zero"
                 )
         points = tuple(sorted({number for code, number in pairs if code == 0}))
         return Restriction(tuple(sorted({code for code, _ in pairs})), points=points)
