@@ -224,3 +224,47 @@ def test_orders_in_a_chain_hold_between_its_ends(model):
         assert (rows["middle"] <= rows["high"]).all()
     with pytest.raises(ValueError, match=r"the order .* is broken in row 0"):
         flow.score(pd.DataFrame({"low": [5], "middle": [None], "high": [4]}))
+
+
+HALF_BOUNDED = """
+columns:
+- {name: first, kind: number, resolution: 1, minimum: 10}
+- {name: middle, kind: number}
+- {name: last, kind: number, resolution: 0.5, maximum: 14}
+order: [first <= middle, middle <= last]
+"""
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_bound_of_one_column_holds_for_those_in_order(model):
+    rng = np.random.default_rng(0)
+    first = rng.integers(10, 13, 200)
+    middle = first + rng.random(200)
+    table = pd.DataFrame({"first": first, "middle": middle, "last": np.ceil(middle) + rng.integers(0, 2, 200) / 2})
+    flow = TabularFlow(**FAST | MODELS[model] | {"max_steps": 20})
+    flow.fit(table, schema=TableSchema.from_yaml(HALF_BOUNDED))
+    drawn = [flow.sample(1000)]
+    if model == "any order":
+        drawn += [flow.sample(300, given=given) for given in ({"last": (None, 11)}, {"first": (12, None)})]
+        drawn += [flow.impute(table.assign(first=np.nan, middle=np.nan), strategy="sample")]
+    for rows in drawn:
+        assert (rows["first"] <= rows["middle"]).all()
+        assert (rows["middle"] <= rows["last"]).all()
+        assert (rows["first"] >= 10).all()
+        assert (rows["last"] <= 14).all()
+    if model == "any order":
+        assert (drawn[1]["first"] == drawn[1]["last"]).any()  # and the middle is what is left
+
+
+def test_a_real_number_with_one_value_left_is_scored_and_drawn():
+    text = "columns:\n- {name: count, kind: number, resolution: 1}\n- {name: share, kind: number, minimum: 0}\n"
+    rng = np.random.default_rng(0)
+    share = rng.integers(0, 4, 200).astype(float)
+    table = pd.DataFrame({"count": share + rng.integers(0, 4, 200), "share": share})
+    assert (table["count"] == 0).any()
+    schema = TableSchema.from_yaml(text + "order: [share <= count]\n")
+    flow = TabularFlow(**FAST | {"max_steps": 20}).fit(table, schema=schema)
+    assert np.isfinite(flow.score(table))
+    drawn = flow.sample(2000)
+    assert (drawn["share"] <= drawn["count"]).all()
+    assert drawn["share"][drawn["count"] == 0].eq(0).sum() > 10

@@ -105,6 +105,14 @@ def test_ranges_are_exact_conditions(fitted):
     assert (fitted.sample(20, given={"fruit": (0, 0)})["fruit"] == 0).all()
 
 
+@pytest.mark.parametrize("given", [{"height": 17.5}, {"fruit": 3, "kind": "oak"}])
+def test_a_list_of_one_value_is_that_value(fitted, given):
+    drawn = fitted.sample(5, given=given)
+    for listed in (list, lambda values: set(values), np.array, pd.Series):
+        same = fitted.sample(5, given={name: listed([value]) for name, value in given.items()})
+        pd.testing.assert_frame_equal(same, drawn)
+
+
 def test_several_conditions_are_exact(small):
     model, every, joint = small
     drawn = model.sample(6000, given={"a": [0, 2], "c": (1, None), "b": 1})
@@ -234,6 +242,7 @@ def test_whole_numbers_and_dates_have_probabilities_that_sum_to_one():
     [
         (lambda m, t: m.sample(1, given={"shoe": 1}), "there is no column 'shoe'"),
         (lambda m, t: m.sample(1, given={"kind": ["ash"]}), "'kind' was given the value 'ash', which was not seen"),
+        (lambda m, t: m.sample(1, given={"height": []}), "column 'height': give at least one value"),
         (lambda m, t: m.sample(1, given={"kind": 3}), "'kind' was given 3, but the training data held strings"),
         (lambda m, t: m.sample(1, given={"height": (3, 2)}), "'height' was given a range from 3 to 2, which is empty"),
         (lambda m, t: m.sample(1, given={"height": (1, 2, 3)}), "a range is (low, high), either of them None"),

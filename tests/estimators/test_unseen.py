@@ -147,7 +147,7 @@ def test_the_estimator_may_refuse_it_once_and_for_all():
     for call in (flow.score, flow.score_samples, flow.impute, lambda rows: check(flow, rows)):
         with pytest.raises(ValueError, match=r"column 'x' has in row 1 .* the value 'c', which was not seen"):
             call(rows)
-    with pytest.raises(ValueError, match="column 'x' was given 'c', which was not seen in training"):
+    with pytest.raises(ValueError, match="column 'x' was given the value 'c', which was not seen in training"):
         flow.sample(2, given={"x": "c"})
     assert np.isfinite(flow.score(rows, unseen="other"))
     assert flow.impute(rows, unseen="other")["x"].tolist() == ["a", "c"]

@@ -213,3 +213,88 @@ def test_arrays_have_an_order_by_their_numbers():
     assert schema.order == ((0, 1),)
     with pytest.raises(ValueError, match=r"the order 0 <= 1 is broken in row 1 .*, where 0 is 2.5 and 1 is 1.5"):
         schema.encode([[0.5, 1.5], [2.5, 1.5]])
+
+
+def bounded(rows, order, *columns):
+    """A schema of columns of numbers with an order, fitted to rows; and its columns by name."""
+    lines = "".join(f"- {{name: {column}, kind: number}}\n" for column in columns)
+    schema = TableSchema.from_yaml(f"columns:\n{lines}order: {order}\n").fitted(pd.DataFrame(rows))
+    return schema, {column.name: column for column in schema.columns}
+
+
+def ends(column):
+    return column.minimum, column.maximum, column.beyond
+
+
+def test_bounds_are_carried_along_an_order():
+    rows = {"a": [1.0, 2.0], "b": [1.5, 2.5], "c": [3.0, 4.0]}
+    columns = ("a, minimum: 0, beyond: unseen", "b", "c, maximum: 9")
+    _, found = bounded(rows, "[b <= c, a <= b]", *columns)
+    assert ends(found["a"]) == (0, 9, "unseen")  # what it had of its own
+    assert ends(found["b"]) == (0, 9, "unseen")
+    assert ends(found["c"]) == (0, 9, "error")
+    assert [column.bounds_of for column in found.values()] == [(None, "c"), ("a", "c"), ("a", None)]
+
+
+def test_a_bound_that_is_tighter_is_kept():
+    _, found = bounded(
+        {"a": [3.0], "b": [4.0]}, "[a <= b]", "a, minimum: 0, maximum: 5", "b, minimum: 2, maximum: 7, beyond: unseen"
+    )
+    assert ends(found["a"]) == (0, 5, "error")
+    assert ends(found["b"]) == (2, 7, "unseen")
+    assert found["b"].bounds_of == (None, None)
+
+
+def test_carried_bounds_are_values_that_are_left():
+    rows = {"a": [1.0, 2.0], "b": [3.0, 4.0], "c": [5.0, 5.5]}
+    _, found = bounded(rows, "[a <= b, b <= c]", "a, minimum: 0.5", "b, resolution: 1", "c, maximum: 9.7")
+    assert found["b"].bounds == (0.5, 9.5)  # whole numbers from 1 to 9
+    assert (found["a"].maximum, found["c"].minimum) == (9, 1)
+
+
+def test_bounds_of_times_are_carried_between_resolutions():
+    text = TIMES.replace("resolution: 86400,", "resolution: 86400, minimum: 2024-01-01,")
+    text = text.replace("resolution: 3600,", "resolution: 3600, maximum: 2024-03-01T10:00,")
+    frame = pd.DataFrame({"start": days("2024-01-01"), "end": days("2024-01-01"), "bird": ["owl"]})
+    start, end, _ = TableSchema.from_yaml(text).fitted(frame).columns
+    assert start.shown_bounds == ["at least 2024-01-01T00:00:00", "at most 2024-03-01T10:00:00"]
+    assert end.shown_bounds == start.shown_bounds
+    assert start.bounds[1] - start.bounds[0] == 31 + 29 + 1  # whole days
+    with pytest.raises(ValueError, match=r"column 'start' has in row 0 .*, above its maximum 2024-03-01T10:00:00"):
+        start.encode(days("2024-03-02"))
+
+
+def test_a_row_beyond_a_carried_bound_is_told_the_order():
+    schema, found = bounded({"a": [1.0, 2.0], "b": [2.0, 3.0]}, "[a <= b]", "a, minimum: 0, missing: nan", "b")
+    with pytest.raises(ValueError, match="'b'") as caught:
+        schema.encode(pd.DataFrame({"a": [None], "b": [-1.0]}))
+    assert str(caught.value) == (
+        "column 'b' has in row 0 (counted from 0) the value -1, below its minimum 0 (that of 'a', by the order a <= b)"
+    )
+    lenient, found = bounded({"a": [1.0], "b": [2.0]}, "[a <= b]", "a, missing: nan", "b, maximum: 9, beyond: unseen")
+    rows = pd.DataFrame({"a": [10.0], "b": [11.0]})
+    assert lenient.encode(rows)[0, :2].tolist() == [found["a"].unseen, found["b"].unseen]
+    with pytest.raises(ValueError, match=r"column 'a' .* above its maximum 9 \(that of 'b', by the order a <= b\)"):
+        lenient.encode(rows, unseen="error")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (("a, minimum: 5", "b, maximum: 3"), "'b' has no number between its minimum 5.0 and maximum 3.0"),
+        (("a, minimum: 5", "b, atoms: [2]"), "'b' has atoms beyond its minimum 5.0 or maximum None"),
+    ],
+)
+def test_bounds_that_leave_nothing_are_one_sentence(columns, message):
+    with pytest.raises(ValueError, match="the order gives it the minimum of 'a'") as caught:
+        bounded({"a": [6.0], "b": [7.0]}, "[a <= b]", *columns)
+    assert str(caught.value) == f"column {message}: the order gives it the minimum of 'a'"
+
+
+def test_carried_bounds_are_kept_but_not_declared():
+    schema, _ = bounded({"a": [1.0], "b": [2.0]}, "[a <= b]", "a, minimum: 0", "b")
+    assert TableSchema.model_validate_json(schema.model_dump_json()) == schema
+    declared = TableSchema.from_yaml(schema.to_yaml())
+    assert [column.minimum for column in declared.columns] == [0, None]
+    again = declared.fitted(pd.DataFrame({"a": [1.0], "b": [2.0]}))
+    assert again == schema == schema.fitted(pd.DataFrame({"a": [1.0], "b": [2.0]}))

@@ -104,6 +104,8 @@ class Conditions:
     def of(cls, schema: TableSchema, given: Mapping[Any, Any], *, unseen: Unseen = "other") -> Conditions:
         """Read conditions: a value a column, a tuple (low, high) for a range, or a list of values, one of which it is.
 
+        A list of one value is that value, but that it must have been seen.
+
         Args:
             schema: The columns.
             given: What is given, by name of the column.
@@ -121,30 +123,38 @@ class Conditions:
         for name, condition in given.items():
             n = schema.position(name)
             column = schema.columns[n]
+            choices = _choices(condition)
             if isinstance(condition, tuple):
                 if len(condition) != 2:
                     raise ValueError(
                         f"column {column.name!r}: a range is (low, high), either of them None, got {condition!r}."
                     )
                 allowed[n] = column.between(*condition)
-            elif isinstance(condition, (list, set, frozenset, pd.Series, pd.Index)) or np.ndim(condition) == 1:
-                if not len(condition):
+            elif choices is not None and len(choices) != 1:
+                if not choices:
                     raise ValueError(f"column {column.name!r}: give at least one value.")
-                allowed[n] = column.among(list(condition))
+                allowed[n] = column.among(choices)
             else:
-                code, number = column.encode_value(condition)
+                value = condition if choices is None else choices[0]
+                code, number = column.encode_value(value)
                 if code == column.unseen:
-                    if unseen == "error":
+                    if unseen == "error" or choices is not None:
                         raise ValueError(
-                            f"column {column.name!r} was given {condition!r}, which was not seen in training"
+                            f"column {column.name!r} was given the value {value!r}, which was not seen in training"
                         )
-                    strange[n] = condition
+                    strange[n] = value
                 row[n] = code
                 if n in numeric:
                     row[width + numeric.index(n)] = number
                 known.append(n)
-                points.append((column.name, column, condition))
+                points.append((column.name, column, value))
         both = {name: column.series_of(value) for name, column, value in points if isinstance(column, NumericColumn)}
         schema.require_order(pd.DataFrame(both))
         numbers = {n: given for n, (_, column, given) in zip(known, points, strict=True) if column.kind == "number"}
         return cls(row, tuple(known), allowed, strange, numbers)
+
+
+def _choices(condition: Any) -> list[Any] | None:
+    """Return the values of a list, set, array or Series; None if a condition is no such."""
+    is_list = isinstance(condition, (list, set, frozenset, pd.Series, pd.Index)) or np.ndim(condition) == 1
+    return list(condition) if is_list and not isinstance(condition, tuple) else None

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from tessflow.tables.columns import BaseColumn, KeyColumn, NumericColumn, TimeColumn
+from tessflow.tables.declared_order import Pair
 from tessflow.tables.times import microseconds, word
 
 __all__ = ["read", "sentence", "to_yaml"]
@@ -30,14 +31,16 @@ SECONDS = ("atoms", "minimum", "maximum")
 def to_yaml(
     columns: Sequence[BaseColumn],
     keys: Sequence[KeyColumn],
-    order: Sequence[tuple[str | int, str | int]],
-    suggested: Sequence[tuple[str | int, str | int]],
+    order: Sequence[Pair],
+    suggested: Sequence[Pair],
 ) -> str:
     """Write columns as YAML, one field a line; see `TableSchema.to_yaml`."""
     lines = [COMMENT, "columns:"]
     every: list[BaseColumn | KeyColumn] = [*keys, *columns]
     for column in every:
-        fields = column.model_dump(exclude=set(FITTED), exclude_defaults=True)
+        origins = zip(("minimum", "maximum"), getattr(column, "bounds_of", ()), strict=False)
+        carried = {field for field, origin in origins if origin is not None}
+        fields = column.model_dump(exclude=carried.union(FITTED), exclude_defaults=True)
         fields = {"name": fields.pop("name"), "kind": column.kind, **fields}
         if isinstance(column, TimeColumn):
             for field in SECONDS:

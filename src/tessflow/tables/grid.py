@@ -51,6 +51,29 @@ class Grid:
         with np.errstate(over="ignore"):
             return counts / self._steps if self._steps else counts * self.resolution
 
+    def covered(self, least: float, most: float) -> tuple[float, float]:
+        """Return a range of values as one of counts, which are halves: each count covers half a step on either side.
+
+        Example:
+            >>> Grid(0.1).covered(0.25, 0.7), Grid(0).covered(0.25, 0.7)
+            ((2.5, 7.5), (0.25, 0.7))
+        """
+        if not self.resolution:
+            return least, most
+        steps = self.steps(np.array([least, most]))
+        return float(np.ceil(steps[0] - NOISE) - 0.5), float(np.floor(steps[1] + NOISE) + 0.5)
+
+    def extremes(self, low: float, high: float) -> tuple[float, float]:
+        """Return the least and the largest value in a range of counts as :meth:`covered` gives it.
+
+        Example:
+            >>> Grid(0.1).extremes(2.5, 7.5)
+            (0.3, 0.7)
+        """
+        half = 0.5 if self.resolution else 0.0
+        least, most = self.value(np.array([low + half, high - half]))
+        return float(least), float(most)
+
     def is_off(self, values: NDArray[np.float64], epsilon: float) -> NDArray[np.bool_]:
         """Return which finite values are no multiples, but for rounding at a relative precision."""
         finite = np.where(np.isfinite(values), values, 0)

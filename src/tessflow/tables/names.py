@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-__all__ = ["named", "place_of"]
+__all__ = ["listed", "named", "place_of", "require_columns"]
+
+SHOWN = 10
+"""Names that a message shows."""
+
+
+def listed(names: Sequence[object]) -> str:
+    """Write the first names for a message.
+
+    Example:
+        >>> listed(("size", 1)), listed(range(20))
+        ("'size', 1", '0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...')
+    """
+    return ", ".join(map(repr, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
 
 
 def place_of(name: object, names: Sequence[object]) -> int | None:
@@ -34,3 +47,22 @@ def named(frame: pd.DataFrame, names: Sequence[str | int]) -> pd.DataFrame:
     written = {str(name): name for name in others if isinstance(name, int)}
     wanted = {name: written[name] for name in frame.columns if name in written and name not in names}
     return frame.rename(columns=wanted) if wanted else frame
+
+
+def require_columns(frame: pd.DataFrame, names: Sequence[str | int], others: Iterable[str | int]) -> None:
+    """Raise a ValueError unless a table has all columns of some names, and none but those and others.
+
+    Example:
+        >>> require_columns(pd.DataFrame({"id": [1], "siez": ["S"]}), ["size"], ["id"])
+        Traceback (most recent call last):
+        ValueError: the table must have the columns of the training data (1 missing: 'size'; 1 unknown: 'siez')
+    """
+    missing = [name for name in names if name not in frame.columns]
+    unknown = [name for name in frame.columns if name not in {*names, *others}]
+    if missing or unknown:
+        faults = [
+            f"{len(names)} {word}: {listed(names)}"
+            for word, names in (("missing", missing), ("unknown", unknown))
+            if names
+        ]
+        raise ValueError(f"the table must have the columns of the training data ({'; '.join(faults)})")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tessflow.tables.columns import TimeColumn
+from tessflow.tables.declared_order import Pair
 from tessflow.tables.schema import TableSchema
 from tessflow.tables.times import time_zone
 
@@ -18,7 +19,7 @@ ENOUGH = 100
 """Rows with both times that make an order."""
 
 
-def suggested_orders(batches: Iterable[pd.DataFrame], schema: TableSchema) -> list[tuple[str | int, str | int]]:
+def suggested_orders(batches: Iterable[pd.DataFrame], schema: TableSchema) -> list[Pair]:
     """Return pairs of columns of times, the first of which is never after the second.
 
     Pairs are of one kind: durations, or datetimes that all have a time zone or all have none. At least 100 rows must
@@ -60,9 +61,9 @@ def _kind(column: TimeColumn) -> tuple[str, bool]:
     return column.kind, time_zone(column.dtype) is not None
 
 
-def _without_implied(pairs: list[tuple[str | int, str | int]]) -> list[tuple[str | int, str | int]]:
+def _without_implied(pairs: list[Pair]) -> list[Pair]:
     """Leave out pairs that follow from the others, and such as make a circle, which gaps in the rows allow."""
-    kept: list[tuple[str | int, str | int]] = []
+    kept: list[Pair] = []
     for pair in pairs:
         if not _follows((pair[1], pair[0]), kept):
             kept.append(pair)
@@ -73,7 +74,7 @@ def _without_implied(pairs: list[tuple[str | int, str | int]]) -> list[tuple[str
     return kept
 
 
-def _follows(pair: tuple[str | int, str | int], pairs: list[tuple[str | int, str | int]]) -> bool:
+def _follows(pair: Pair, pairs: list[Pair]) -> bool:
     """Return whether one name leads to another by way of pairs."""
     reached, left = {pair[0]}, [pair[0]]
     while left:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from graphlib import CycleError, TopologicalSorter
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -18,16 +17,22 @@ from typing_extensions import Self
 from tessflow.models.variables import Ascent, Variable
 from tessflow.tables import declared
 from tessflow.tables.columns import AnyColumn, Encoded, Inference, KeyColumn, NumericColumn, infer
+from tessflow.tables.declared_order import (
+    Pair,
+    carry_bounds,
+    require_kept,
+    require_no_circle,
+    require_pair,
+    whole_order,
+)
 from tessflow.tables.frames import as_frame
-from tessflow.tables.names import named, place_of
+from tessflow.tables.names import listed, named, place_of, require_columns
 from tessflow.tables.tally import tally
 
 __all__ = ["TableSchema", "Unseen"]
 
 Unseen: TypeAlias = Literal["other", "error"]
 """What is done with a value that was not seen: it counts as "something not seen", or is refused."""
-
-SHOWN = 10
 
 
 class TableSchema(BaseModel):
@@ -36,7 +41,9 @@ class TableSchema(BaseModel):
     Args:
         columns: The columns in order, but for keys.
         keys: Columns that are carried along, and not modelled.
-        order: Pairs of names of columns of numbers or times, the first of which is never above the second.
+        order: Pairs of names of columns of numbers or times, the first of which is never above the second. `fitted`
+            carries bounds along: the second has the minimum of the first, and the first the maximum of the second, if
+            its own is looser. Without bounds of its own it has their `beyond`, too.
         array_dtype: NumPy dtype of the array from which the schema was read; None if it was a DataFrame.
 
     Example:
@@ -61,7 +68,7 @@ class TableSchema(BaseModel):
 
     columns: tuple[AnyColumn, ...]
     keys: tuple[KeyColumn, ...] = ()
-    order: tuple[tuple[str | int, str | int], ...] = ()
+    order: tuple[Pair, ...] = ()
     array_dtype: str | None = None
 
     @model_validator(mode="after")
@@ -69,16 +76,9 @@ class TableSchema(BaseModel):
         names = [*self.names, *(key.name for key in self.keys)]
         if not self.columns or len(set(names)) < len(names):
             raise ValueError("a schema needs at least one column that is modelled, and distinct names")
-        for pair in self.order:
+        for pair in self._order:
             self._ascent(*pair)
-        sorter: TopologicalSorter[str | int] = TopologicalSorter()
-        for first, second in self.order:
-            sorter.add(second, first)
-        try:
-            sorter.prepare()
-        except CycleError as error:
-            circle = " <= ".join(map(str, error.args[1]))
-            raise ValueError(f"the order goes round in a circle, {circle}: leave one of these out") from error
+        require_no_circle(self._order)
         return self
 
     @property
@@ -92,12 +92,14 @@ class TableSchema(BaseModel):
         return tuple(column.cardinality for column in self.columns)
 
     @property
-    def whole_order(self) -> tuple[tuple[str | int, str | int], ...]:
+    def whole_order(self) -> tuple[Pair, ...]:
         """The pairs of `order`, and all that follow from them: of a <= b and b <= c that a <= c."""
-        pairs = list(self.order)
-        for first, middle in pairs:  # which grows
-            pairs += [(first, last) for other, last in self.order if other == middle and (first, last) not in pairs]
-        return tuple(pairs)
+        return whole_order(self._order)
+
+    @property
+    def _order(self) -> list[Pair]:
+        """The pairs of `order`, by the columns' own names: 1 may be written "1"."""
+        return [(self.names[self.position(first)], self.names[self.position(second)]) for first, second in self.order]
 
     @property
     def ascents(self) -> tuple[Ascent, ...]:
@@ -106,13 +108,12 @@ class TableSchema(BaseModel):
 
     def _ascent(self, *pair: str | int) -> Ascent:
         one, other = (self.position(name) for name in pair)
-        first, second = self.columns[one], self.columns[other]
-        where = f"order {pair[0]} <= {pair[1]}"
-        if not isinstance(first, NumericColumn) or not isinstance(second, NumericColumn) or one == other:
-            raise ValueError(f"{where} needs two columns of numbers or times")
-        if first.kind != second.kind:
-            raise ValueError(f"{where} needs two columns of one kind, not {first.kind} and {second.kind}")
+        first, second = require_pair(self.columns[one], self.columns[other])
         return Ascent(one, other, ratio=first.unit / second.unit)
+
+    @property
+    def _numeric(self) -> dict[str | int, NumericColumn]:
+        return {column.name: column for column in self.columns if isinstance(column, NumericColumn)}
 
     @property
     def from_array(self) -> bool:
@@ -200,10 +201,11 @@ class TableSchema(BaseModel):
             ('float64', (998.0, 1002.0))
         """
         tallies, array_dtype = tally(table, self.align, self.names)
-        columns = tuple(column.complete(tallies[column.name]) for column in self.columns)
+        bounded = carry_bounds(self._numeric, self._order)
+        columns = tuple(bounded.get(column.name, column).complete(tallies[column.name]) for column in self.columns)
         return self.model_copy(update={"columns": columns, "array_dtype": array_dtype})
 
-    def to_yaml(self, *, suggested: Iterable[tuple[str | int, str | int]] = ()) -> str:
+    def to_yaml(self, *, suggested: Iterable[Pair] = ()) -> str:
         """Write the schema to be edited by hand, without what `fitted` reads off the rows.
 
         Args:
@@ -246,8 +248,7 @@ class TableSchema(BaseModel):
         place = place_of(name, self.names)
         if place is not None:
             return place
-        known_names = ", ".join(map(repr, self.names[:SHOWN])) + (", ..." if len(self.names) > SHOWN else "")
-        raise ValueError(f"there is no column {name!r}: the columns are {known_names}")
+        raise ValueError(f"there is no column {name!r}: the columns are {listed(self.names)}")
 
     def summary(self) -> list[str]:
         """Say in one line a column what each is: its kind, what log-likelihoods of it are, atoms and missing values.
@@ -329,19 +330,7 @@ class TableSchema(BaseModel):
 
     def require_order(self, frame: pd.DataFrame) -> None:
         """Raise a ValueError if a row breaks the order of two columns, where the frame has both."""
-        for pair, ascent in zip(self.whole_order, self.ascents, strict=True):
-            columns = (self.columns[ascent.first], self.columns[ascent.second])
-            if not {column.name for column in columns}.issubset(frame.columns):
-                continue
-            first, second = (column.raw(frame[column.name]) for column in columns if isinstance(column, NumericColumn))
-            wrong = first > second  # False where one is missing
-            if wrong.any():
-                row = int(np.argmax(wrong))
-                values = " and ".join(f"{name!r} is {frame[name].iloc[row]!s}" for name in pair)
-                raise ValueError(
-                    f"the order {pair[0]} <= {pair[1]} is broken in row {row} (counted from 0), where {values}: mend "
-                    "the row, or leave the order out of the schema"
-                )
+        require_kept(frame, self._numeric, self.whole_order)
 
     def decode(self, rows: Tensor | ArrayLike) -> pd.DataFrame | NDArray[np.generic]:
         """Return the table of encoded rows, with the columns, dtypes and categories of training.
@@ -403,14 +392,5 @@ class TableSchema(BaseModel):
                 )
             return frame.set_axis(pd.Index(self.names), axis=1)
         frame = named(frame, [*self.names, *(key.name for key in self.keys)])
-        missing = [repr(name) for name in self.names if name not in frame.columns]
-        carried = {key.name for key in self.keys}
-        extra = [repr(name) for name in frame.columns if name not in self.names and name not in carried]
-        if missing or extra:
-            faults = [
-                f"{len(names)} {word}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-                for word, names in (("missing", missing), ("unknown", extra))
-                if names
-            ]
-            raise ValueError(f"the table must have the columns of the training data ({'; '.join(faults)})")
+        require_columns(frame, self.names, [key.name for key in self.keys])
         return frame

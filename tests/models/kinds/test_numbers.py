@@ -229,6 +229,21 @@ def test_mass_and_draws_of_what_is_allowed(name, allowed):
     assert set(zip(drawn.tolist(), at.tolist(), strict=True)) <= events
 
 
+@pytest.mark.parametrize("low", [60.0, 60.0 + 1e-12, 60.0 - 1e-12])
+def test_where_limits_leave_one_real_number_it_is_drawn(low):
+    torch.manual_seed(0)
+    law = law_of(NUMBERS["real with bounds"])
+    limits = torch.tensor([low, 60.0], dtype=torch.float64)
+    law = type(law)(law.kind, law.of, law.block.expand(500, -1), limits.expand(500, 2))
+    codes, numbers = law.draw()
+    missing = codes == 3
+    assert 0 < missing.sum() < 500
+    assert (codes[~missing] == 0).all()
+    assert_close(numbers[~missing], torch.full_like(numbers[~missing], 60))
+    assert (law.quantile(0.5)[0] == 0).all()
+    assert_close(law.quantile(0.5)[1], torch.full((500,), 60.0, dtype=torch.float64))
+
+
 def test_sums_by_strata_are_those_of_all_numbers():
     for name in ("whole with atoms", "whole with bounds", "real with atoms", "real with bounds"):
         law = law_of(NUMBERS[name], rows=5)

@@ -209,6 +209,16 @@ def test_ranges_are_given_as_words_or_times():
             of.between(low, high)
 
 
+def test_far_times_are_the_atoms_that_float64_makes_of_them():
+    """The last microsecond of the year 9999 stands for no end; float64 does not tell it from the next."""
+    last = pd.Timestamp("9999-12-31T23:59:59.999999").as_unit("us")
+    times = pd.Series([last, pd.Timestamp("2020-01-01T00:00:00.000002").as_unit("us")] * 30)
+    column = TableSchema.infer(pd.DataFrame({"end": times})).columns[0]
+    assert column.encode(times).codes.tolist() == [2, 1] * 30
+    assert column.between("2021-01-01", last).codes == (0, 2)
+    assert column.between(None, "2021-01-01").codes == (0, 1)
+
+
 # --- what is refused
 
 

@@ -19,7 +19,7 @@ class NumberDistribution:
     r"""Numbers x of probability, or density, :math:`\pi_0 f(x) + \sum_k \pi_k 1[x = a_k]`, and what is no number.
 
     Cut off at ``low`` and ``high``, this is divided by its mass between them; what is no number keeps its probability.
-    Where there is no mass between them, nothing is cut off.
+    Where there is no mass between them, nothing is cut off; but where the two are one real number, that is drawn.
 
     Args:
         log_probs: Log-probabilities of the classes, ``(..., V, K)``: of class 0, the smooth part; of atoms; of others.
@@ -41,12 +41,18 @@ class NumberDistribution:
         shape = self.log_probs.shape[:-1]
         self.low, self.high = low.expand(shape), high.expand(shape)
         self.factor: Tensor | None = None  # what divides by the mass within
+        self.only: Tensor | None = None  # the one number that is left, NaN where there are more
         if cut:
             within = self.log_range(self.low, self.high)
             some = within > -math.inf
+            if not whole:
+                is_point = (self.low - self.high).abs() <= 1e-9 * self.high.abs().clamp_min(1)  # but for rounding
+                self.only = self.high.where(~some & is_point & self.high.isfinite(), math.nan)
+            if not some.all():  # logarithms of 0, whose gradients are NaN
+                self.low, self.high = self.low.where(some, -math.inf), self.high.where(some, math.inf)
+                within = self.log_range(self.low, self.high)
             everything = self.log_probs.masked_fill(~self.is_number, -math.inf).logsumexp(-1)
-            self.factor = torch.where(some, everything - within.where(some, 0), 0)
-            self.low, self.high = self.low.where(some, -math.inf), self.high.where(some, math.inf)
+            self.factor = torch.where(some, everything - within, 0)
 
     def log_prob(self, codes: Tensor, x: Tensor) -> Tensor:
         """Return log-probabilities, or of real numbers log-densities, of codes and of numbers where there is one.
@@ -131,9 +137,9 @@ class NumberDistribution:
             closed: Of which variables atoms alone are drawn, where any is allowed, boolean ``(V,)``.
         """
         if allowed is None and self.factor is None:
-            codes = draw_class(self._closed(self.log_probs.masked_fill(~mask, -math.inf), closed))
+            codes = draw_class(_closed(self.log_probs.masked_fill(~mask, -math.inf), closed))
             return self._values(codes, self.smooth.sample(), self.low, self.high)
-        codes = draw_class(self._closed(self.log_parts(allowed, mask), closed))
+        codes = draw_class(_closed(self.log_parts(allowed, mask), closed))
         low, high = self.range(allowed)
         if allowed is not None and allowed.points:
             chosen = draw_class(self._log_points(allowed.points).movedim(0, -1))
@@ -141,7 +147,7 @@ class NumberDistribution:
             return Values(codes, points[chosen].where(codes == 0, 0))
         some = low < high
         low, high = low.where(some, -math.inf), high.where(some, math.inf)
-        return self._values(codes, self.smooth.sample(low, high), low, high)
+        return self._at_only(self._values(codes, self.smooth.sample(low, high), low, high))
 
     def cdf(self, x: Tensor, *, open_end: bool = False) -> Tensor:
         """Return the probability of at most ``x`` (below it, if the end is open) of a number."""
@@ -162,15 +168,13 @@ class NumberDistribution:
         up_to = self.log_range(self.low, x + self.half).exp().movedim(0, -1)
         hit = inside & (below < goal[..., None]) & (goal[..., None] <= up_to)
         before = (self.log_probs.exp() * (inside & (up_to < goal[..., None]))).sum(-1)
-        start = self.smooth.cdf(self.low).where(self.low > -math.inf, 0)
-        level = start + (goal - before).clamp_min(0) / self.log_probs[..., 0].exp().clamp_min(1e-300)
-        tiny = torch.finfo(torch.float64).eps
-        x = self.smooth.icdf(level.clamp(tiny, 1 - tiny))
+        mass = (goal - before).clamp_min(0) / self.log_probs[..., 0].exp().clamp_min(1e-300)
+        x = self._above_low(mass)
         if self.factor is not None:  # beyond all that was seen, the background says nothing of where
             far = self.smooth.beside(self.low, self.high, goal / goal_of_all)
             x = torch.where(self.smooth.has_line(self.low, self.high), x, far)
         codes = torch.where(hit.any(-1), hit.long().argmax(-1), 0)
-        return self._values(codes, torch.maximum(torch.minimum(x, self.high), self.low), self.low, self.high)
+        return self._at_only(self._values(codes, x, self.low, self.high))
 
     def strata(self, count: int) -> tuple[Tensor, Tensor]:
         """Return numbers that are no atoms, to take sums over them all: numbers, and logarithms of their weights.
@@ -180,13 +184,18 @@ class NumberDistribution:
         """
         levels = (torch.arange(count, dtype=torch.float64, device=self.atoms.device) + 0.5) / count
         levels = levels.reshape(-1, *[1] * self.low.ndim)
-        start = self.smooth.cdf(self.low).where(self.low > -math.inf, 0)
         mass = self.smooth.log_mass(self.low, self.high)
-        x = self.smooth.icdf((start + levels * mass.exp()).clamp(1e-16, 1 - 1e-16))
-        codes = torch.zeros_like(x, dtype=torch.int64)
-        found = self._values(codes, torch.maximum(torch.minimum(x, self.high), self.low), self.low, self.high)
+        x = self._above_low(levels * mass.exp())
+        found = self._values(torch.zeros_like(x, dtype=torch.int64), x, self.low, self.high)
         log_weights = mass - math.log(count) - self.log_at(found.numbers)
         return found.numbers, log_weights.where(found.codes == 0, -math.inf)
+
+    def _above_low(self, mass: Tensor) -> Tensor:
+        """Return numbers, ``(..., V)``, between which and the lower end the smooth part has so much mass."""
+        start = self.smooth.cdf(self.low).where(self.low > -math.inf, 0)
+        tiny = torch.finfo(torch.float64).eps
+        x = self.smooth.icdf((start + mass).clamp(tiny, 1 - tiny))
+        return torch.maximum(torch.minimum(x, self.high), self.low)
 
     def _inside(self, low: Tensor, high: Tensor, *, open_end: bool = False) -> Tensor:
         """Return which atoms are in ranges ``(..., V)``, boolean ``(..., V, K)``."""
@@ -200,17 +209,8 @@ class NumberDistribution:
 
     def closed(self, closed: Tensor) -> NumberDistribution:
         """Leave only atoms of numbers that are closed, boolean ``(V,)``, where there are any; changes it in place."""
-        inside = self._inside(self.low, self.high)
-        out = closed & (inside & (self.log_probs > -math.inf))[..., 1:].any(-1)
-        first = self.log_probs[..., :1].masked_fill(out[..., None], -math.inf)
-        self.log_probs = torch.cat([first, self.log_probs[..., 1:]], -1)
+        self.log_probs = _closed(self.log_probs, closed, among=self._inside(self.low, self.high))
         return self
-
-    @staticmethod
-    def _closed(parts: Tensor, closed: Tensor) -> Tensor:
-        """Take class 0 from log-masses ``(..., V, K)``, where others are left and it is not to be drawn."""
-        out = closed & (parts[..., 1:] > -math.inf).any(-1)
-        return torch.cat([parts[..., :1].masked_fill(out[..., None], -math.inf), parts[..., 1:]], -1)
 
     def _log_points(self, points: Sequence[float]) -> Tensor:
         """Return the smooth part's log-probabilities of whole numbers, ``(P, ..., V)``."""
@@ -231,3 +231,24 @@ class NumberDistribution:
         hit = x[..., None] == self.atoms
         codes = torch.where((codes == 0) & hit.any(-1), hit.long().argmax(-1), codes)
         return Values(codes, x.where(codes == 0, 0))
+
+    def _at_only(self, values: Values) -> Values:
+        """Return values, of which numbers are the one that is left, where it is one."""
+        if self.only is None:
+            return values
+        is_number = self.is_number.expand(*values.codes.shape, -1).gather(-1, values.codes[..., None]).squeeze(-1)
+        moved = is_number & ~self.only.isnan()
+        return Values(values.codes.masked_fill(moved, 0), self.only.where(moved, values.numbers))
+
+
+def _closed(parts: Tensor, closed: Tensor, *, among: Tensor | None = None) -> Tensor:
+    """Take class 0 from log-masses ``(..., V, K)`` where it is closed, boolean ``(V,)``, and others are left.
+
+    Args:
+        parts: The log-masses.
+        closed: Where class 0 is not to be drawn.
+        among: Which others count, boolean ``(..., V, K)``; ``None``: all.
+    """
+    left = parts > -math.inf if among is None else among & (parts > -math.inf)
+    out = closed & left[..., 1:].any(-1)
+    return torch.cat([parts[..., :1].masked_fill(out[..., None], -math.inf), parts[..., 1:]], -1)

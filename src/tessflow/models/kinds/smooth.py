@@ -37,7 +37,7 @@ class Smooth:
         """Return log-densities of numbers ``(..., V)``."""
         z, log_slope = self.scale.call_and_ladj(x)
         density = self.line.log_prob(_near(z)) + log_slope
-        return self._mixed(density, self.background.log_prob(x))
+        return torch.logaddexp(*self._parts(density, self.background.log_prob(x)))
 
     def log_cell(self, x: Tensor) -> Tensor:
         """Return log-probabilities of ``(x - 1/2, x + 1/2]`` for whole numbers ``(..., V)`` of any size."""
@@ -47,11 +47,11 @@ class Smooth:
         # Float64 does not tell the ends of billions apart: there the density is as even as a constant.
         narrow = (high - low) < _NARROW
         mass = torch.where(narrow, self.line.log_prob(_near(z)) + log_slope, mass)
-        return self._mixed(mass, self.background.log_mass(x - 0.5, x + 0.5, width=1.0))
+        return torch.logaddexp(*self._parts(mass, self.background.log_mass(x - 0.5, x + 0.5, width=1.0)))
 
     def log_mass(self, low: Tensor, high: Tensor) -> Tensor:
         """Return log-probabilities of ranges, whose ends may be infinite."""
-        return self._mixed(self._log_mass_of_line(low, high), self.background.log_mass(low, high))
+        return torch.logaddexp(*self._log_masses(low, high))
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return the probability of at most ``x``."""
@@ -88,8 +88,8 @@ class Smooth:
 
     def has_line(self, low: Tensor, high: Tensor) -> Tensor:
         """Return whether the line has more of ranges than the background, boolean ``(..., V)``."""
-        line, background = self._log_mass_of_line(low, high), self.background.log_mass(low, high)
-        return (1 - self.share).log() + line >= self.share.clamp_min(_NONE).log() + background
+        line, background = self._log_masses(low, high)
+        return line >= background
 
     def beside(self, low: Tensor, high: Tensor, level: Tensor | float) -> Tensor:
         """Return quantiles of exponential distributions of the scale's width, at the ends of ranges that are nearer."""
@@ -99,15 +99,16 @@ class Smooth:
         x = torch.where(up, low + distance, high - distance)
         return torch.maximum(torch.minimum(x, high), low)
 
-    def _log_mass_of_line(self, low: Tensor, high: Tensor) -> Tensor:
-        return self.line.log_mass(self._score(low), self._score(high))
+    def _log_masses(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logarithms of what the line and the background give to ranges, ``(..., V)`` each."""
+        return self._parts(self.line.log_mass(self._score(low), self._score(high)), self.background.log_mass(low, high))
 
     def _score(self, x: Tensor) -> Tensor:
         return torch.where(x.isinf(), x, self.scale(x.clamp(-1e300, 1e300)))
 
-    def _mixed(self, line: Tensor, background: Tensor) -> Tensor:
-        share = self.share.clamp_min(_NONE).log()
-        return torch.logaddexp((-self.share).log1p() + line.double(), share + background)
+    def _parts(self, line: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logarithms of what the line and the background have, each with its share."""
+        return (-self.share).log1p() + line.double(), self.share.clamp_min(_NONE).log() + background
 
 
 def _near(score: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from tessflow.tables.columns.base import BaseColumn, Encoded, Inference
 from tessflow.tables.columns.classes import Categories, ClassColumn
 from tessflow.tables.columns.keys import KeyColumn
 from tessflow.tables.columns.numbers import NumberColumn
-from tessflow.tables.columns.numeric import NumericColumn, Scaling
+from tessflow.tables.columns.numeric import NumericColumn
+from tessflow.tables.columns.tallied import Scaling
 from tessflow.tables.columns.times import DatetimeColumn, DurationColumn, TimeColumn
 from tessflow.tables.tally import Tally
 

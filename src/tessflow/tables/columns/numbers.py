@@ -77,11 +77,13 @@ class NumberColumn(NumericColumn):
         values = _singles(values) if _is_single(self.dtype) else values
         return values, np.isnan(values)
 
-    def _raw(self, value: object) -> float:
-        """Return one value, which is not missing, as values are read."""
+    def _raw(self, value: object) -> int | float:
+        """Return one value, which is not missing, as values are read, a whole one exactly."""
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
             raise ValueError(f"column {self.name!r} was given {show(value)}, but holds numbers")
-        return float(_singles(np.array(float(value)))) if _is_single(self.dtype) else float(value)
+        if _is_single(self.dtype):
+            return float(_singles(np.array(float(value))))
+        return int(value) if isinstance(value, (int, np.integer)) else float(value)
 
 
 def _is_single(dtype: str) -> bool:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import warnings
 from abc import abstractmethod
-from statistics import NormalDist
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,28 +13,16 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from tessflow.models.variables import Number, Restriction, Variable
-from tessflow.tables.atoms import frequent
 from tessflow.tables.columns.base import MANY, RARE, BaseColumn, Encoded, Inference
+from tessflow.tables.columns.tallied import Scaling, are_names, has_floor, read_grid, read_scale, warn_if_off
 from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
-from tessflow.tables.scales import gathered, quantile_scale, score_of, standard_scale
 from tessflow.tables.tally import Tally
-from tessflow.tables.values import TableWarning, equals, family, is_missing, natives, plain, show, uncategorized
+from tessflow.tables.values import equals, family, is_missing, natives, plain, show, uncategorized
 
-__all__ = ["BACKGROUND", "NumericColumn", "Scaling"]
-
-Scaling: TypeAlias = Literal["quantile", "standard"]
+__all__ = ["BACKGROUND", "NumericColumn"]
 
 BACKGROUND = 1e-3
 """Share of the smooth part of a column's numbers that has the heaviest tail; it costs others as many nats."""
-
-ENOUGH, BELOW = 100, 1e-3
-"""Numbers without a negative one that make 0 a bound, if more than this share of the smooth part would be below."""
-
-ALLOWED_OFF = 1e-3
-"""Share of the rows that may be off the grid."""
-
-SOME = 20
-"""Rows from which on it is worth a warning that they are."""
 
 
 class NumericColumn(BaseColumn):
@@ -55,6 +41,7 @@ class NumericColumn(BaseColumn):
         minimum: The least value there can be; None for no bound.
         maximum: The largest.
         beyond: What a value beyond these bounds is: an "error", or something not seen ("unseen").
+        bounds_of: The columns from which minimum and maximum come by the order of a schema; None: they are its own.
         knots: Encoded numbers, ascending; none before the schema is fitted.
         scores: What the knots are mapped to, ascending.
         infinite: How many rows were infinite.
@@ -72,11 +59,14 @@ class NumericColumn(BaseColumn):
     minimum: float | None = Field(default=None, allow_inf_nan=False)
     maximum: float | None = Field(default=None, allow_inf_nan=False)
     beyond: Literal["error", "unseen"] = "error"
+    bounds_of: tuple[str | int | None, str | int | None] = (None, None)
     knots: tuple[float, ...] = ()
     scores: tuple[float, ...] = ()
     closed: bool = False
     infinite: int = Field(default=0, ge=0)
-    fitted_fields: ClassVar[tuple[str, ...]] = (*BaseColumn.fitted_fields, "knots", "scores", "closed", "infinite")
+    fitted_fields: ClassVar[tuple[str, ...]] = (
+        *BaseColumn.fitted_fields, "bounds_of", "knots", "scores", "closed", "infinite",
+    )  # fmt: skip
     numeric: ClassVar[bool] = True
 
     FAMILY: ClassVar[str]
@@ -91,7 +81,7 @@ class NumericColumn(BaseColumn):
             raise ValueError(
                 f"{where} needs distinct atoms, none of them NaN; a missing value is declared by 'missing'"
             )
-        if self.resolution and self._grid.is_off(self._raw_atoms, 1e-15).any():
+        if self.resolution and self._grid.is_off(np.array(self._raw_atoms, np.float64), 1e-15).any():
             raise ValueError(f"{where} has atoms that are not multiples of its resolution {self.resolution}")
         low, high = self.bounds
         if not low < high:
@@ -173,7 +163,13 @@ class NumericColumn(BaseColumn):
     @property
     def bounds(self) -> tuple[float, float]:
         """The least and the largest encoded number, halves on a grid; infinite where there is no bound."""
-        return self._covered(*self._ends)
+        return self._grid.covered(*self._ends)
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The least and the largest value that there can be, in the units of minimum and maximum."""
+        least, most = self._grid.extremes(*self.bounds)
+        return least / self.UNIT, most / self.UNIT
 
     @property
     def shown_bounds(self) -> list[str]:
@@ -186,16 +182,12 @@ class NumericColumn(BaseColumn):
         """Return the column of rows that hold what this kind does."""
         if tally.family != cls.FAMILY or not tally.is_numeric:
             return None
-        resolution = tally.resolution(ALLOWED_OFF)
-        grid = Grid(resolution)
-        steps, counts = gathered(grid.count(tally.numbers[0]), tally.numbers[1])
-        found = frequent(steps, counts, tally.rows * tally.share, whole=resolution > 0, most=options.max_levels)
-        exact = tally.exactly(grid.value(steps[found]))
+        grid, atoms = read_grid(tally, most=options.max_levels)
         column = cls(  # type: ignore[call-arg]
             name=tally.name,
             dtype=tally.dtype,
-            resolution=resolution / cls.UNIT,
-            atoms=tuple(cls._atom(value) for value in (*exact, *sorted(tally.infinities))),
+            resolution=grid.resolution / cls.UNIT,
+            atoms=tuple(map(cls._atom, atoms)),
             missing=tally.missing,
             scaling=options.scaling,  # type: ignore[arg-type]
         ).complete(tally)
@@ -208,10 +200,7 @@ class NumericColumn(BaseColumn):
 
     def _with_floor(self, tally: Tally) -> Self:
         """Return the column with 0 as its minimum, if no number is negative and many would be."""
-        if tally.counted < ENOUGH or tally.low < 0 or -math.inf in tally.infinities:
-            return self
-        floor = self._covered(0.0, math.inf)[0]
-        if NormalDist().cdf(score_of(floor, self.knots, self.scores)) <= BELOW:
+        if not has_floor(tally, self._grid.covered(0.0, math.inf)[0], self.knots, self.scores):
             return self
         return self.model_copy(update={"minimum": 0.0, "beyond": "unseen"})
 
@@ -225,43 +214,19 @@ class NumericColumn(BaseColumn):
         if strange := tally.infinities.difference(self.atoms):
             raise ValueError(f"{where} has the value {min(strange)}, which is not among the atoms of the schema")
         values, counts = tally.numbers
-        self._warn_if_off(tally)
+        warn_if_off(tally, self._grid, self.resolution)
         beyond = self._is_beyond(values)
         if beyond.any() and self.beyond == "error":
             raise ValueError(self._beyond(values[beyond][0], "has"))
-        numbers, counts = gathered(self._grid.count(values[~beyond]), counts[~beyond])
-        is_number = ~np.isin(numbers, self.encoded_atoms)
-        if is_number.sum() > 1:  # else atoms give the size
-            numbers, counts = numbers[is_number], counts[is_number]
-        if not len(numbers):
-            numbers, counts = np.array([0.0]), np.array([1])
-        make = quantile_scale if self.scaling == "quantile" else standard_scale
-        knots, scores = make(numbers, counts, whole=self.whole)
-        closed = bool(len(self.atoms)) and not is_number.any()
-        read = {"knots": knots, "scores": scores, "closed": closed, "rows": tally.rows, "once": self._once(tally)}
-        read |= {"gone": tally.rows - tally.present, "infinite": tally.infinite}
-        return self.model_copy(update={"dtype": self.dtype or tally.dtype, **read})
-
-    def _warn_if_off(self, tally: Tally) -> None:
-        """Warn if more than a few rows are no multiples of the resolution."""
-        values, counts = tally.numbers
-        if not self.whole or counts.sum() < SOME:
-            return
-        epsilon = np.finfo(np.float32 if "float32" in tally.dtype.lower() else np.float64).eps
-        share = counts[self._grid.is_off(values, float(epsilon))].sum() / counts.sum()
-        if share > 10 * ALLOWED_OFF:
-            warnings.warn(
-                f"column {self.name!r} has {share:.0%} of its values that are no multiples of its resolution "
-                f"{self.resolution:g}: each is scored as the step it is in",
-                TableWarning,
-                stacklevel=2,
-            )
-
-    def _once(self, tally: Tally) -> int:
-        """Return the number of rows, if each has another value and they look like names; 0 otherwise."""
-        distinct = len(tally.numbers[0]) == tally.rows and tally.is_exact
-        in_a_row = self.resolution == 1 and tally.high - tally.low == tally.rows - 1
-        return tally.rows if distinct and self.FAMILY == "numbers" and (in_a_row or tally.low >= EXACT_STEPS) else 0
+        numbers, counts = self._grid.count(values[~beyond]), counts[~beyond]
+        scale = read_scale(numbers, counts, self.encoded_atoms, scaling=self.scaling, whole=self.whole)
+        rows = {
+            "rows": tally.rows,
+            "once": tally.rows if are_names(tally, self.resolution) else 0,
+            "gone": tally.rows - tally.present,
+            "infinite": tally.infinite,
+        }
+        return self.model_copy(update={"dtype": self.dtype or tally.dtype, **scale._asdict(), **rows})
 
     @property
     def expected_unseen(self) -> float:
@@ -277,7 +242,7 @@ class NumericColumn(BaseColumn):
         exact: NDArray[Any] | None = None
         for code, (atom, encoded) in enumerate(zip(self.atoms, self.encoded_atoms, strict=True), 1):
             hit = numbers == encoded
-            if EXACT_STEPS <= abs(encoded) < math.inf and hit.any():
+            if isinstance(atom, int) and abs(encoded) >= EXACT_STEPS and hit.any():
                 exact = natives(uncategorized(series)) if exact is None else exact
                 hit &= equals(exact, atom)
             codes[hit] = code
@@ -305,7 +270,7 @@ class NumericColumn(BaseColumn):
 
     def between(self, low: object, high: object) -> Restriction:
         """Return a range of numbers as one of encoded numbers: whole numbers i cover (i - 1/2, i + 1/2)."""
-        ends = []
+        ends: list[int | float] = []
         for side, bound in ((-1, low), (1, high)):
             if bound is not None and is_missing(bound):
                 raise ValueError(f"column {self.name!r} was given a range with a missing bound: give None for no bound")
@@ -313,7 +278,11 @@ class NumericColumn(BaseColumn):
         if not ends[0] <= ends[1]:
             raise ValueError(f"column {self.name!r} was given a range from {low!r} to {high!r}, which is empty")
         codes = [code for code, atom in enumerate(self._raw_atoms, 1) if ends[0] <= atom <= ends[1]]
-        least, most = self._covered(*ends)
+        least, most = self._grid.covered(*map(float, ends))
+        for atom, encoded in zip(self._raw_atoms, self.encoded_atoms.tolist(), strict=True):
+            if abs(encoded) >= EXACT_STEPS:  # it may be just outside, where the end was rounded to it
+                least = max(least, math.nextafter(encoded, math.inf)) if atom < ends[0] else least
+                most = min(most, math.nextafter(encoded, -math.inf)) if atom > ends[1] else most
         if least < most:
             return Restriction((0, *codes), least, most)
         if codes:
@@ -328,7 +297,8 @@ class NumericColumn(BaseColumn):
                 raise ValueError(f"column {self.name!r} was given {show(value)}, which was not seen in training")
             if code == 0 and not self.whole:
                 raise ValueError(
-                    f"column {self.name!r} holds real numbers: give one, or a range (low, high), rather than a list."
+                    f"column {self.name!r} holds real numbers: give one, or a range (low, high), since each of several "
+                    "has probability zero"
                 )
         points = tuple(sorted({number for code, number in pairs if code == 0}))
         return Restriction(tuple(sorted({code for code, _ in pairs})), points=points)
@@ -346,7 +316,7 @@ class NumericColumn(BaseColumn):
     @property
     def encoded_atoms(self) -> NDArray[np.float64]:
         """The atoms, encoded."""
-        return self._grid.count(self._raw_atoms)
+        return self._grid.count(np.array(self._raw_atoms, np.float64))
 
     def raw(self, series: pd.Series) -> NDArray[np.float64]:
         """Return the values of a column as numbers, microseconds of times; NaN where one is missing."""
@@ -364,9 +334,9 @@ class NumericColumn(BaseColumn):
         return Grid(self.resolution)
 
     @property
-    def _raw_atoms(self) -> NDArray[np.float64]:
-        """The atoms as values are read."""
-        return np.array([float(atom) for atom in self.atoms], np.float64)
+    def _raw_atoms(self) -> tuple[int | float, ...]:
+        """The atoms as values are read, exactly."""
+        return self.atoms
 
     @property
     def _ends(self) -> tuple[float, float]:
@@ -379,13 +349,6 @@ class NumericColumn(BaseColumn):
         (least, most), (low, high), noise = self._ends, self.bounds, NOISE * self.resolution
         counts = self._grid.count(values)
         return (values < least - noise) | (values > most + noise) | (counts < low) | (counts > high)
-
-    def _covered(self, least: float, most: float) -> tuple[float, float]:
-        """Return a range of values, as they are read, as one of encoded numbers, of halves on a grid."""
-        if not self.whole:
-            return least, most
-        steps = self._grid.steps(np.array([least, most]))
-        return float(np.ceil(steps[0] - NOISE) - 0.5), float(np.floor(steps[1] + NOISE) + 0.5)
 
     def _values(self, series: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return a column's values in the units in which they are read, and which are missing."""
@@ -419,15 +382,17 @@ class NumericColumn(BaseColumn):
         """Return a column's values in the units in which they are read, and which are missing."""
 
     @abstractmethod
-    def _raw(self, value: object) -> float:
-        """Return one value, which is not missing, as values are read."""
+    def _raw(self, value: object) -> int | float:
+        """Return one value, which is not missing, as values are read, a whole one exactly."""
 
     def _beyond(self, value: float, where: str) -> str:
-        what = f"column {self.name!r} {where} the value {self._shown(value)}"
         low, high = self._ends
-        if low > -math.inf and value <= low:
-            return f"{what}, below its minimum {self._shown(low)}"
-        return f"{what}, above its maximum {self._shown(high)}"
+        is_below = low > -math.inf and value <= low
+        word, end = ("below its minimum", low) if is_below else ("above its maximum", high)
+        origin = self.bounds_of[0 if is_below else 1]
+        pair = (origin, self.name) if is_below else (self.name, origin)
+        order = "" if origin is None else f" (that of {origin!r}, by the order {pair[0]} <= {pair[1]})"
+        return f"column {self.name!r} {where} the value {self._shown(value)}, {word} {self._shown(end)}{order}"
 
     def _shown(self, value: float) -> str:
         return repr(plain(float(value)))

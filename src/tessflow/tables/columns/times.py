@@ -70,8 +70,8 @@ class TimeColumn(NumericColumn):
         return Grid(round(self.resolution * SECOND))
 
     @property
-    def _raw_atoms(self) -> NDArray[np.float64]:
-        return np.rint(np.array(self.atoms, np.float64) * SECOND)
+    def _raw_atoms(self) -> tuple[float, ...]:
+        return tuple(np.rint(np.array(self.atoms, np.float64) * SECOND).tolist())
 
     def _decoded(self, counts: NDArray[np.float64], codes: NDArray[np.int64], missing: NDArray[np.bool_]) -> pd.Series:
         step = round(self.resolution * SECOND)
