@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--out", type=Path, default=RESULT, help="the result file")
     arguments = parser.parse_args()
-    steps = arguments.steps or TabularFlow().max_steps
+    steps = arguments.steps
     result = _begun(arguments.out, steps)
     done = {(run["table"], run["split"]) for run in result["runs"] if run["scored"]}
     wanted = [pair for pair in product(arguments.tables, range(arguments.splits)) if pair not in done]
@@ -131,7 +131,7 @@ def load(name: str) -> pd.DataFrame:
     return frame.sample(TAKEN, random_state=0).reset_index(drop=True) if len(frame) > LARGE else frame
 
 
-def measure(name: str, split: int, steps: int) -> dict[str, Any]:
+def measure(name: str, split: int, steps: int | None) -> dict[str, Any]:
     """Fit one split and score its test rows; what goes wrong is part of the result."""
     run: dict[str, Any] = {"table": name, "split": split, "commit": commit(), "scored": False}
     started = time.perf_counter()
@@ -145,7 +145,7 @@ def measure(name: str, split: int, steps: int) -> dict[str, Any]:
     return run | {"seconds": round(time.perf_counter() - started, 1)}
 
 
-def _measured(frame: pd.DataFrame, key: str | None, split: int, steps: int) -> dict[str, Any]:
+def _measured(frame: pd.DataFrame, key: str | None, split: int, steps: int | None) -> dict[str, Any]:
     train, test = train_test_split(frame, test_size=0.2, random_state=split)
     flow = TabularFlow(max_steps=steps, random_state=split)
     flow.fit(train, schema=None if key is None else _with_key(TableSchema.infer(train), key))
@@ -195,7 +195,7 @@ def measures(schema: TableSchema) -> dict[str, str]:
     return found
 
 
-def cross_validate(steps: int, *, one_schema: bool) -> list[float]:
+def cross_validate(steps: int | None, *, one_schema: bool) -> list[float]:
     """Return the scores of scikit-learn's cross-validation of the penguins, five folds in the order of the rows."""
     frame = load("penguins")
     params = {"schema": TableSchema.infer(frame)} if one_schema else None
@@ -205,7 +205,7 @@ def cross_validate(steps: int, *, one_schema: bool) -> list[float]:
         return [float(score) for score in cross_val_score(flow, frame, cv=5, params=params)]
 
 
-def _begun(path: Path, steps: int) -> dict[str, Any]:
+def _begun(path: Path, steps: int | None) -> dict[str, Any]:
     """Return a result file that was begun with the same options, or a new one."""
     result: dict[str, Any] = {"config": {"steps": steps}, "runs": [], "cross_validation": {}}
     if path.exists():

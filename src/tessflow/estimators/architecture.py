@@ -16,7 +16,7 @@ from tessflow.tables import TableSchema
 from tessflow.tables.columns.numeric import BACKGROUND
 from tessflow.training.evaluation import seeded
 
-__all__ = ["build", "dimension_of", "kind_of", "learning_rate_of", "orders_used"]
+__all__ = ["build", "dimension_of", "kind_of", "learning_rate_of", "orders_used", "steps_of"]
 
 
 class _Defaults(NamedTuple):
@@ -33,6 +33,9 @@ _DEFAULTS = {
 
 # Up to so many columns, the order is "any" by default: its cost grows faster than their number.
 _ANY_ORDER_UP_TO = 64
+
+# Passes over the rows that a model learns all from, and the bounds of the steps that these are.
+_PASSES, _FEWEST_STEPS, _MOST_STEPS = 128, 1000, 5000
 
 # A coupling flow of more columns of classes learns faster in two dimensions a column.
 _MANY_COLUMNS = 32
@@ -60,6 +63,19 @@ def learning_rate_of(options: TabularOptions, schema: TableSchema) -> float:
     """Return the peak learning rate."""
     default = _DEFAULTS[kind_of(options, schema)].learning_rate
     return default if options.learning_rate is None else options.learning_rate
+
+
+def steps_of(options: TabularOptions, schema: TableSchema, rows: int) -> int:
+    """Return how many steps to train at most, for so many training rows.
+
+    The learning rate comes down over these steps, so that they should be as many as are needed: too many, and patience
+    ends a training whose rate is still high. Overfitting ends that of a small table long before.
+    """
+    if options.max_steps is not None:
+        return options.max_steps
+    if kind_of(options, schema) == "coupling":
+        return _MOST_STEPS
+    return min(max(_PASSES * rows // options.batch_size, _FEWEST_STEPS), _MOST_STEPS)
 
 
 def orders_used(options: TabularOptions, schema: TableSchema) -> int:

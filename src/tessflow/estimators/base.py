@@ -175,6 +175,7 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
         rows: tuple[Tensor, Tensor],
         options: Any,
         *,
+        max_steps: int,
         learning_rate: float,
         objective: Objective | None = None,
         evaluate_every: int = 100,
@@ -182,7 +183,7 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
     ) -> None:
         """Train on the first rows, choose on the second, and keep what came of it."""
         config = TrainingConfig(
-            max_steps=options.max_steps,
+            max_steps=max_steps,
             batch_size=options.batch_size,
             learning_rate=learning_rate,
             weight_decay=options.weight_decay,

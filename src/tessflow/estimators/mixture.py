@@ -205,6 +205,7 @@ class MixtureFlow(FlowEstimator):
             schema,
             (train, validation),
             options,
+            max_steps=options.max_steps,
             learning_rate=options.learning_rate,
             objective=lambda model, rows: model.elbo(rows) - schema.log_scale,
             evaluate_every=min(max(len(train) // options.batch_size, 10), 100),

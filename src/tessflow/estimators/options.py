@@ -34,7 +34,6 @@ class FitOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     layers: int = Field(ge=1)
-    max_steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     weight_decay: float = Field(ge=0)
     validation_fraction: float = Field(gt=0, lt=1)
@@ -70,6 +69,7 @@ class FitOptions(BaseModel):
 class TabularOptions(FitOptions):
     """The constructor arguments of :class:`~tessflow.TabularFlow` that are saved with a model, as JSON holds them."""
 
+    max_steps: int | None = Field(ge=1)
     backbone: Literal["autoregressive", "coupling"]
     order: Literal["any", "fixed", "table"] | None
     scaling: Literal["quantile", "standard"]
@@ -88,6 +88,7 @@ class TabularOptions(FitOptions):
 class MixtureOptions(FitOptions):
     """The constructor arguments of :class:`~tessflow.MixtureFlow` that are saved with a model, as JSON holds them."""
 
+    max_steps: int = Field(ge=1)
     n_cells: int = Field(ge=1)
     before: int = Field(ge=0)
     univariate: Literal["spline", "affine"]

@@ -25,6 +25,7 @@ from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named
 from tessflow.tables.schema import Unseen
 from tessflow.tables.values import is_missing
+from tessflow.training.evaluation import seeded
 
 __all__ = ["TableQueries", "warn_of_unseen"]
 
@@ -94,9 +95,11 @@ class TableQueries(FlowEstimator):
                 ``condition_on="point"``), or as in :meth:`score_samples`.
         """
         check_is_fitted(self)
-        samples, rows = 100 if samples is None else samples, self._encode(X, unseen)
-        self._autoregressive()
-        scores = self._evaluate(rows, lambda model, part: model.log_prob_of(part, samples=samples)).astype(np.float64)
+        samples, rows, model = 100 if samples is None else samples, self._encode(X, unseen), self._autoregressive()
+        device = model.bias.device
+        with seeded(self.options_.random_state, device):
+            parts = [model.log_prob_of(part.to(device), samples=samples).cpu() for part in rows.split(self._chunk())]
+        scores = torch.cat(parts).double().numpy()
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(scores, columns=pd.Index(self.schema_.names, dtype=object), index=index)
 

@@ -40,6 +40,7 @@ _CHUNK = 1 << 22
 class SetOptions(FitOptions):
     """The constructor arguments of :class:`~tessflow.SetEstimator` that are saved with a model, as JSON holds them."""
 
+    max_steps: int = Field(ge=1)
     model: Literal["matched", "flow", "dpp", "independent"]
     dimension: int | None = Field(ge=1)
     width: int = Field(ge=1)
@@ -189,6 +190,7 @@ class SetEstimator(FlowEstimator):
                 schema,
                 (train, validation),
                 options,
+                max_steps=options.max_steps,
                 learning_rate=options.learning_rate or _RATES[options.model],
                 evaluate_every=min(max(len(train) // options.batch_size, 10), 100),
                 directory=directory,

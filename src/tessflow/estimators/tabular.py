@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.estimators.architecture import build, dimension_of, kind_of, learning_rate_of
+from tessflow.estimators.architecture import build, dimension_of, kind_of, learning_rate_of, steps_of
 from tessflow.estimators.base import split_places, take_rows
 from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
@@ -66,7 +66,8 @@ class TabularFlow(TableQueries):
             order, (512, 512, 512) in a fixed one and (256, 256) in the coupling backbone.
         dropout: Share of hidden units dropped while training the autoregressive network.
         layers: Number of coupling layers of the coupling backbone.
-        max_steps: Most optimizer steps.
+        max_steps: Most optimizer steps, over which the learning rate comes down; ``None`` for 128 passes over the rows,
+            but at least 1,000 and at most 5,000 steps, and 5,000 of the coupling backbone.
         batch_size: Rows a step.
         learning_rate: Peak learning rate; ``None`` for 4e-3, 2e-3 in a fixed order and 8e-3 in the coupling backbone.
         weight_decay: Decoupled weight decay.
@@ -128,7 +129,7 @@ class TabularFlow(TableQueries):
         hidden_features: Sequence[int] | None = None,
         dropout: float = 0.1,
         layers: int = 8,
-        max_steps: int = 5000,
+        max_steps: int | None = None,
         batch_size: int = 256,
         learning_rate: float | None = None,
         weight_decay: float = 0.01,
@@ -241,6 +242,7 @@ class TabularFlow(TableQueries):
             schema,
             rows,
             options,
+            max_steps=steps_of(options, schema, len(rows[0])),
             learning_rate=learning_rate_of(options, schema),
             objective=Hiding(schema.variables, rows[0]),
             # A small table is learned in few steps.

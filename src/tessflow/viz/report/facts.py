@@ -86,7 +86,7 @@ def describe_model(model: TabularFlow) -> ModelFacts:
     ]
     if len(history):
         steps, best = int(history["step"].iloc[-1]), int(history["step"].iloc[int(history["validation"].argmax())])
-        facts.append(("Training", f"{steps:,} steps of at most {options.max_steps:,}; weights of step {best:,}"))
+        facts.append(("Training", f"{steps:,} steps; the weights are those of step {best:,}"))
         if "seconds" in history:
             facts.append(("Time", f"{history['seconds'].iloc[-1]:.0f} seconds"))
     facts.append(("Library", f"tessflow {tessflow.__version__}"))
