@@ -24,7 +24,7 @@ def table(rows=400):
 
 @pytest.fixture
 def brief(monkeypatch):
-    monkeypatch.setattr(order_search, "STEPS", 4)
+    monkeypatch.setattr(order_search, "MOST_STEPS", 4)
 
 
 def test_entropies_are_those_of_codes_and_numbers():

@@ -43,7 +43,7 @@ def fitted():
 
 @pytest.fixture(scope="module")
 def fixed():
-    return TabularFlow(order="fixed", **FAST).fit(trees(300))
+    return TabularFlow(order="table", **FAST).fit(trees(300))
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +139,9 @@ def test_every_conditional_agrees_with_enumeration(small):
 
 
 def test_chain_rule_and_marginals_are_exact_along_the_order(small):
-    model, every, joint = small
-    first = model.score_samples(every, columns=["a", "b"])
+    model, every, _ = small
+    joint = np.exp(model.score_samples(every, orders=1))
+    first = model.score_samples(every, columns=["a", "b"], orders=1)
     rest = model.score_samples(every, columns=["c"], given=["a", "b"])
     np.testing.assert_allclose(first + rest, np.log(joint), atol=1e-5)
     sums = every.assign(p=joint).groupby(["a", "b"])["p"].transform("sum")
@@ -151,7 +152,18 @@ def test_columns_sum_to_the_score(fitted, small):
     table = trees(20, seed=2)
     columns = fitted.score_columns(table)
     assert columns.columns.tolist() == table.columns.tolist()
-    np.testing.assert_allclose(columns.sum(axis=1), fitted.score_samples(table), rtol=1e-5)
+    np.testing.assert_allclose(columns.sum(axis=1), fitted.score_samples(table, orders=1), rtol=1e-5)
+
+
+def test_more_orders_are_refused_where_there_is_one(fixed, fitted):
+    rows = trees(3)
+    assert (fixed.score_samples(rows, orders=1) == fixed.score_samples(rows)).all()
+    with pytest.raises(ValueError, match="orders=2 is for models of order='any'"):
+        fixed.score_samples(rows, orders=2)
+    with pytest.raises(ValueError, match="orders must be at least 1, got 0"):
+        fitted.score_samples(rows, orders=0)
+    with pytest.raises(ValueError, match="orders=2 is for an autoregressive model with order='any'"):
+        TabularFlow(order="table", orders=2, **FAST).fit(rows)
 
 
 def test_a_fixed_order_has_the_conditionals_of_its_order(fixed):

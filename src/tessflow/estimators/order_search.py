@@ -13,8 +13,10 @@ from tessflow.training import TrainingConfig, fit
 
 __all__ = ["best_order", "candidate_orders", "entropies"]
 
-# A trial is of a small network and few steps, on at most so many rows.
-WIDTHS, STEPS, RATE, ROWS, VALIDATION_ROWS = (128, 128), 200, 4e-3, 50_000, 2_000
+# A trial is of a small network, takes so many passes over the rows within bounds, and looks at so many rows at most.
+WIDTHS, RATE = (128, 128), 4e-3
+PASSES, FEWEST_STEPS, MOST_STEPS = 20, 100, 400
+ROWS, VALIDATION_ROWS = 50_000, 2_000
 
 
 def entropies(rows: Tensor, variables: tuple[Variable, ...]) -> list[float]:
@@ -52,8 +54,8 @@ def candidate_orders(rows: Tensor, variables: tuple[Variable, ...]) -> list[list
         [[0, 1], [1, 0]]
     """
     nats = entropies(rows, variables)
-    natural, _, *random = orders_of(len(nats), 5)
-    orders = [natural, sorted(natural, key=nats.__getitem__), *random[::2]]
+    natural, *others = orders_of(len(nats), 5)
+    orders = [natural, sorted(natural, key=nats.__getitem__), *others[1::2]]  # of random ones without their reverses
     return [order for n, order in enumerate(orders) if order not in orders[:n]]
 
 
@@ -65,6 +67,7 @@ def best_order(
     ascents: tuple[Ascent, ...] = (),
     most_logits: int = 1000,
     batch_size: int = 256,
+    max_steps: int = MOST_STEPS,
     seed: int = 0,
 ) -> list[int]:
     """Return the order whose small model is the best of the candidates on validation rows, after a short training.
@@ -76,6 +79,7 @@ def best_order(
         ascents: See :class:`~tessflow.models.MatchedFlow`.
         most_logits: See there.
         batch_size: Rows a step.
+        max_steps: Most steps of a trial.
         seed: Of the trials, all of which have the same.
 
     Example:
@@ -84,11 +88,12 @@ def best_order(
         [0, 1, 2]
     """
     train, validation = train[:ROWS], validation[:VALIDATION_ROWS]
+    steps = min(max(PASSES * len(train) // batch_size, FEWEST_STEPS), MOST_STEPS, max_steps)
     config = TrainingConfig(
-        max_steps=STEPS,
+        max_steps=steps,
         batch_size=batch_size,
         learning_rate=RATE,
-        warmup_steps=STEPS // 4,
+        warmup_steps=steps // 4,
         evaluate_every=25,
         seed=seed,
     )

@@ -336,6 +336,7 @@ class TabularFlow(TableQueries):
             ascents=schema.ascents,
             most_logits=options.max_categories,
             batch_size=options.batch_size,
+            max_steps=steps_of(options, schema, len(rows[0])),
             seed=options.random_state,
         )
         if options.verbose:
