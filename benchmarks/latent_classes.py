@@ -21,7 +21,7 @@ __all__ = ["LatentClasses", "fit_classes"]
 CLASSES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 ALPHA = 1.0
 # Of EM: most rounds, and the gain in nats a row that is worth another one.
-ROUNDS, GAIN = 300, 5e-4
+ROUNDS, GAIN = 300, 1e-4
 # A class's variance of scores counts beside so much of this one, from as many rows as ALPHA.
 VARIANCE = 0.01
 
@@ -75,9 +75,9 @@ class LatentClasses:
         numbers = self.alone[self.places[index]].numbers
         assert numbers is not None
         rows, mean, deviation = self.rows[:, index], self.means[:, index], self.deviations[:, index]
-        ends = torch.tensor([[numbers.low], [numbers.high]], dtype=torch.float64).expand(2, len(mean))
+        low, high = torch.full_like(mean, numbers.low), torch.full_like(mean, numbers.high)
         normal = numbers.normal_log_prob(x[:, None], mean, deviation)
-        normal = normal - numbers.normal_log_mass(*ends, mean, deviation)
+        normal = normal - numbers.normal_log_mass(low, high, mean, deviation)
         normal = normal.clamp_max(0.0) if numbers.whole else normal
         share = (rows / (rows + ALPHA)).clamp(1e-12, 1 - 1e-12)
         return torch.logaddexp(share.log() + normal, (1 - share).log() + numbers.log_prob(x)[:, None])
