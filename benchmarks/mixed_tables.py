@@ -69,7 +69,11 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     with threadpool_limits(arguments.threads):
         for seed, name in product(arguments.seeds, arguments.data):
-            data = splits(name, seed)
+            try:
+                data = splits(name, seed)
+            except (ModuleNotFoundError, OSError) as error:
+                print(f"without {name}: {error}")
+                continue
             schema = TableSchema.infer(data.train, scaling=options.get("scaling", "quantile"))
             results = Results(arguments.out / f"{name}.json", describe(name, data), made_by)
             for measure, method, take in Table(name, data, schema, seed, arguments.seconds, options).all(
