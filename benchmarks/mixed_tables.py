@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -88,22 +89,27 @@ class Results:
     """The result file of a table: what it is, runs of this script, and rows of each measure."""
 
     def __init__(self, path: Path, about: Row, made_by: Row) -> None:
-        empty: Row = {"table": about, "runs": [], "likelihood": [], "samples": [], "imputation": []}
-        self.path, self.made_by = path, made_by
-        self.content = json.loads(path.read_text()) if path.exists() else empty
+        self.path, self.about, self.made_by = path, about, made_by
+
+    def read(self) -> Row:
+        """Return what the file holds, or how it begins; another run may write to it as well."""
+        if self.path.exists():
+            return json.loads(self.path.read_text())
+        return {"table": self.about, "runs": [], "likelihood": [], "samples": [], "imputation": []}
 
     def has(self, measure: str, seed: int, method: str) -> bool:
         """Say whether something was measured."""
-        return any((row["seed"], row["method"]) == (seed, method) for row in self.content[measure])
+        return any((row["seed"], row["method"]) == (seed, method) for row in self.read()[measure])
 
     def add(self, measure: str, row: Row) -> Row:
         """Add a row, with the number of its run, and write the file."""
-        if self.made_by not in self.content["runs"]:
-            self.content["runs"].append(self.made_by)
-        row = {**row, "run": self.content["runs"].index(self.made_by)}
-        self.content[measure].append(row)
-        written = self.path.with_suffix(".part")
-        written.write_text(json.dumps(self.content, indent=1) + "\n")
+        content = self.read()
+        if self.made_by not in content["runs"]:
+            content["runs"].append(self.made_by)
+        row = {**row, "run": content["runs"].index(self.made_by)}
+        content[measure].append(row)
+        written = self.path.with_suffix(f".{os.getpid()}")
+        written.write_text(json.dumps(content, indent=1) + "\n")
         written.replace(self.path)
         return row
 
