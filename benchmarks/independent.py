@@ -24,7 +24,7 @@ from tessflow.models.variables import Number, Variable, stack_scales
 from tessflow.tables import TableSchema
 from tessflow.transforms import PiecewiseLinear
 
-__all__ = ["factorised"]
+__all__ = ["Smooth", "factorised", "log_normal_mass", "shares", "smooth_part"]
 
 # Rows behind each component of a mixture, and most components.
 BACKING, COMPONENTS = 10, 10
@@ -74,14 +74,21 @@ def _classes(train: Column, test: Column) -> Tensor:
     return shares(train.variable, _count(train)).log()[test.codes]
 
 
-def _numbers(train: Column, validation: Column, test: Column, *, mixture: bool, seed: int) -> Tensor:
+def smooth_part(train: Column, validation: Column, *, mixture: bool, seed: int) -> Smooth:
+    """Return the distribution of a column's numbers that are no atoms, as the validation rows choose it."""
     number = train.variable.number
     assert number is not None
     fitted, chosen = (column.numbers[column.codes == 0] for column in (train, validation))
     lines: list[_Line] = [_Scaled(number)]
     if mixture:
         lines += _mixtures(fitted, whole=number.whole, seed=seed)
-    smooth = max((_Smooth(number, line) for line in lines), key=lambda fit: float(fit.log_prob(chosen).sum()))
+    return max((Smooth(number, line) for line in lines), key=lambda fit: float(fit.log_prob(chosen).sum()))
+
+
+def _numbers(train: Column, validation: Column, test: Column, *, mixture: bool, seed: int) -> Tensor:
+    number = train.variable.number
+    assert number is not None
+    smooth = smooth_part(train, validation, mixture=mixture, seed=seed)
     atoms = torch.tensor(number.atoms, dtype=torch.float64)
     on_atoms = torch.full((len(atoms),), -math.inf, dtype=torch.float64)
     counts = _count(train)
@@ -116,7 +123,7 @@ class _Line(Protocol):
     def log_mass(self, low: Tensor, high: Tensor) -> Tensor: ...
 
 
-class _Smooth:
+class Smooth:
     """A density with the schema's background, within its bounds; of whole numbers the mass of their cells."""
 
     def __init__(self, number: Number, line: _Line) -> None:
@@ -129,12 +136,17 @@ class _Smooth:
         self.within = self._mixed(line.log_mass(*ends), self.background.log_mass(*ends))
 
     def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log-density of real numbers, the log-probability of whole ones."""
         if self.whole:
             ends = x - 0.5, x + 0.5
             both = self.line.log_mass(*ends), self.background.log_mass(*ends, width=1.0)
         else:
             both = self.line.log_prob(x), self.background.log_prob(x)
         return self._mixed(*both) - self.within
+
+    def log_mass(self, low: Tensor, high: Tensor) -> Tensor:
+        """Return the logarithm of the mass between two bounds, which lie within the schema's."""
+        return self._mixed(self.line.log_mass(low, high), self.background.log_mass(low, high)) - self.within
 
     def _mixed(self, line: Tensor, background: Tensor) -> Tensor:
         return torch.logaddexp(self.log_shares[0] + line, self.log_shares[1] + background)
@@ -151,7 +163,7 @@ class _Scaled:
         return (_log_normal(score) + log_slope)[:, 0]
 
     def log_mass(self, low: Tensor, high: Tensor) -> Tensor:
-        return _log_mass(self._score(low), self._score(high))
+        return log_normal_mass(self._score(low), self._score(high))
 
     def _score(self, x: Tensor) -> Tensor:
         return torch.where(x.isinf(), x, self.scale(x.clamp(-1e300, 1e300)[:, None])[:, 0])
@@ -168,7 +180,7 @@ class _Mixture(NamedTuple):
         return (self.log_weights - self.deviations.log() + _log_normal(self._standard(x))).logsumexp(1)
 
     def log_mass(self, low: Tensor, high: Tensor) -> Tensor:
-        return (self.log_weights + _log_mass(self._standard(low), self._standard(high))).logsumexp(1)
+        return (self.log_weights + log_normal_mass(self._standard(low), self._standard(high))).logsumexp(1)
 
     def _standard(self, x: Tensor) -> Tensor:
         return (x[:, None] - self.means) / self.deviations
@@ -196,7 +208,7 @@ def _log_normal(z: Tensor) -> Tensor:
     return -0.5 * (z**2 + math.log(2 * math.pi))
 
 
-def _log_mass(low: Tensor, high: Tensor) -> Tensor:
+def log_normal_mass(low: Tensor, high: Tensor) -> Tensor:
     """Return the logarithm of a standard normal number's probability between two bounds."""
     turned = low > 0  # to the side where both are told apart
     low, high = torch.where(turned, -high, low), torch.where(turned, -low, high)

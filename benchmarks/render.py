@@ -10,12 +10,14 @@ import argparse
 import json
 import re
 import statistics
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixed_page import mixed_tables
+from page import RESULTS, made_by, mean_and_spread, or_dash, table
+
 HERE = Path(__file__).parent
-PAGE, RESULTS = HERE / "README.md", HERE / "results"
+PAGE = HERE / "README.md"
 GALLERY_PAGE = HERE.parent / "docs" / "gallery.md"
 # The models of ``held_out.py``.
 MODELS = ("flow", "independent")
@@ -37,7 +39,7 @@ def main() -> None:
 
 def render(text: str) -> str:
     """Put each table between its marks ``<!-- name -->`` and ``<!-- end -->``."""
-    for name, table in (
+    for name, part in (
         ("cells", cells()),
         ("likelihoods", likelihoods()),
         ("mixture", mixture()),
@@ -48,7 +50,7 @@ def render(text: str) -> str:
         ("speed", speed()),
         ("steps", steps()),
     ):
-        text = _put(text, name, table)
+        text = _put(text, name, part)
     return text
 
 
@@ -85,14 +87,14 @@ def _cells(result: dict[str, Any]) -> str:
                 shape,
                 method.replace("_", "-"),
                 *(f"{row['ratio_to_floor']:.1f}" for row in (forward, both, inverse)),
-                *(_or_dash(row.get("times_faster_than_paper")) for row in (forward, both)),
+                *(or_dash(row.get("times_faster_than_paper")) for row in (forward, both)),
                 f"{forward['peak_bytes'] / 2**20:.1f} ({forward['floor_peak_bytes'] / 2**20:.1f})",
                 f"{forward['floor_seconds'] * 1e3:.2f}",
             )
         )
     header = ("B, N, K, D", "profile", "forward", "forward + backward", "inverse", "paper: forward",
               "paper: forward + backward", "peak MiB (floor)", "floor, ms")  # fmt: skip
-    return _table(header, rows, left=2) + _made_by(result)
+    return table(header, rows, left=2) + made_by(result)
 
 
 def likelihoods() -> str:
@@ -111,14 +113,14 @@ def likelihoods() -> str:
                 f"bound, {bound} samples" if bound else "exact",
                 f"{result['steps']:,} / {result['training_seconds']:,.0f}",
                 f"{result['independent_columns_nats']:.2f}",
-                _or_dash(result["paper_nats"], 2),
-                _or_dash(result["floor_nats"], 3),
+                or_dash(result["paper_nats"], 2),
+                or_dash(result["floor_nats"], 3),
             )
         )
     header = ("data", "model", "test nats", "kind", "steps / seconds", "independent columns", "paper, Voronoi", "floor")
     commands = "".join(f"    {result['command']}\n" for result in results if "test_nats" in result)
     last = [result for result in results if "test_nats" in result][-1:]
-    return _table(header, rows, left=2) + "".join(_made_by(result, commands) for result in last)
+    return table(header, rows, left=2) + "".join(made_by(result, commands) for result in last)
 
 
 def density() -> str:
@@ -141,18 +143,13 @@ def _density(result: dict[str, Any]) -> str:
             (
                 name.replace("_", " "),
                 f"{one[0]['rows'][0]:,} × {one[0]['columns']}",
-                *(_mean_and_spread([run["test_nats"] for run in runs[method]]) for method in methods),
-                "-" if None in truths else _mean_and_spread(truths),
+                *(mean_and_spread([run["test_nats"] for run in runs[method]]) for method in methods),
+                "-" if None in truths else mean_and_spread(truths),
                 " / ".join(f"{statistics.mean(run['seconds'] for run in runs[method]):.0f}" for method in methods),
             )
         )
     header = ("data", "training rows × columns", *methods, "truth", "seconds of search")
-    return _table(header, rows, left=1) + _made_by(result)
-
-
-def _mean_and_spread(values: Sequence[float]) -> str:
-    mean = f"{statistics.mean(values):.3f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.3f}"
+    return table(header, rows, left=1) + made_by(result)
 
 
 def mixture() -> str:
@@ -166,10 +163,10 @@ def _mixture(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         key = (str(row["features"]), row["univariate"], row["task"].replace("+", " + "), row["method"])
         missing = row["seconds"] is None
-        text = "-" if missing else f"{row['seconds'] * 1e3:.1f} ({_or_dash(row['ratio_to_one'], 2)})"
+        text = "-" if missing else f"{row['seconds'] * 1e3:.1f} ({or_dash(row['ratio_to_one'], 2)})"
         lines.setdefault(key, []).append(text)
     header = ("D", "component", "task", "mixture", *(f"K = {cells}" for cells in result["config"]["cells"]))
-    return _table(header, [(*key, *line) for key, line in lines.items()], left=4) + _made_by(result)
+    return table(header, [(*key, *line) for key, line in lines.items()], left=4) + made_by(result)
 
 
 def profiles() -> str:
@@ -180,10 +177,10 @@ def profiles() -> str:
     result = json.loads(path.read_text())
     models: dict[str, list[str]] = {}
     for row in result["rows"]:
-        lost, worst = (_or_dash(row[name], digits) for name, digits in (("nats_above_truth", 3), ("worst_row_nats", 0)))
+        lost, worst = (or_dash(row[name], digits) for name, digits in (("nats_above_truth", 3), ("worst_row_nats", 0)))
         models.setdefault(row["model"], []).append(f"{lost} ({worst})")
     sets = list(dict.fromkeys(row["set"].replace("_", " ") for row in result["rows"]))
-    return _table(("model", *sets), [(model, *cells) for model, cells in models.items()], left=1) + _made_by(result)
+    return table(("model", *sets), [(model, *cells) for model, cells in models.items()], left=1) + made_by(result)
 
 
 def steps() -> str:
@@ -197,7 +194,7 @@ def steps() -> str:
     for row in result["rows"]:
         floor = first.setdefault(row["group"], row["milliseconds"])
         rows.append((row["group"], row["model"], f"{row['milliseconds']:.1f}", f"{row['milliseconds'] / floor:.2f}"))
-    return _table(("models", "", "ms a step", "ratio"), rows, left=2) + _made_by(result)
+    return table(("models", "", "ms a step", "ratio"), rows, left=2) + made_by(result)
 
 
 def _changed(command: str) -> str:
@@ -206,84 +203,13 @@ def _changed(command: str) -> str:
     return found[1].strip() if found else ""
 
 
-def _made_by(result: dict[str, Any], commands: str | None = None) -> str:
-    environment = "".join(f"{name}={value} " for name, value in result.get("environment", {}).items())
-    commands = commands or f"    {environment}{result['command']}\n"
-    return f"\n{result['hardware']}, {result['threads']} thread(s), torch {result['torch']}:\n\n{commands}\n"
-
-
-def _or_dash(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> str:
-    def lines() -> Iterator[str]:
-        yield f"| {' | '.join(header)} |"
-        yield f"|{'|'.join(['---'] * left + ['---:'] * (len(header) - left))}|"
-        for row in rows:
-            yield f"| {' | '.join(row)} |"
-
-    return "\n".join(lines()) + "\n"
-
-
-def mixed_tables() -> str:
-    """Tables of the runs of ``mixed_tables.py``: four a result file."""
-    paths = sorted(RESULTS.glob("mixed_tables*.json"))
-    return "\n".join(_mixed_tables(json.loads(path.read_text())) for path in paths)
-
-
-def _mixed_tables(result: dict[str, Any]) -> str:
-    """Render data, likelihood, samples and imputation; figures are means over seeds."""
-    data = [
-        (
-            name,
-            f"{table['package']} ({table['licence']})",
-            " / ".join(f"{rows:,}" for rows in table["rows"]),
-            f"{table['columns']} ({table['class_columns']})",
-            f"{table['missing']:.1%}",
-        )
-        for name, table in result["tables"].items()
-    ]
-    header = ("data", "package", "training / validation / test rows", "columns (of classes)", "missing")
-    text = _table(header, data, left=2)
-    measures = {
-        "likelihood": {
-            "seen_nats": "nats a row, nothing unseen",
-            "test_nats": "nats a row, all rows",
-            "unseen_share": "rows with something unseen",
-            "worst_row_nats": "worst row",
-            "seconds": "seconds",
-        },
-        "samples": {
-            "shapes": "column shapes",
-            "trends": "pair trends",
-            "missing": "missing",
-            "told_apart": "told apart",
-            "copies": "copies of training rows",
-            "copies_among_test_rows": "the same of test rows",
-            "fit_seconds": "seconds of fit",
-        },
-        "imputation": {"accuracy": "accuracy", "rmse": "RMSE", "mae": "MAE", "seconds": "seconds"},
-    }
-    for measure, columns in measures.items():
-        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in result[measure]:
-            groups.setdefault((row["data"], row["method"]), []).append(row)
-        rows = []
-        for key, runs in groups.items():
-            values = ([run[column] for run in runs if run.get(column) is not None] for column in columns)
-            rows.append((*key, *(_mean_and_spread(some) if some else "-" for some in values)))
-        text += "\n" + _table(("data", "method", *columns.values()), rows, left=2)
-    return text + _made_by(result)
-
-
 def held_out_tables() -> str:
     """Tables of the run of ``held_out.py``, if there is one."""
     path = RESULTS / "held_out.json"
     if not path.exists():
         return ""
     result = json.loads(path.read_text())
-    return held_out(result) + _made_by(result)
+    return held_out(result) + made_by(result)
 
 
 def held_out(result: dict[str, Any]) -> str:
@@ -301,24 +227,24 @@ def held_out(result: dict[str, Any]) -> str:
             cells = [
                 f"{sum(scored[0]['rows']):,} × {scored[0]['columns']}",
                 f"{_mean_of(scored, 'flow', 'unseen_share')[0]:.1%}",
-                *(_or_dash(value, 2) for value, _ in ways),
-                *(f"{_or_dash(gain, 2)} ± {_or_dash(error, 2)}" for gain, error in gains),
+                *(or_dash(value, 2) for value, _ in ways),
+                *(f"{or_dash(gain, 2)} ± {or_dash(error, 2)}" for gain, error in gains),
             ]
             differing += [(name, column, texts) for column, texts in _measures(scored) if len(texts) > 1]
         rows.append((name.replace("_", " "), f"{len(scored)} of {len(runs)}", *cells))
     header = ("data", "scored", "rows × columns", "rows with something unseen", "flow, nothing unseen",
               "independent, nothing unseen", "flow, all rows", "independent, all rows", "gain, nothing unseen",
               "gain, all rows")  # fmt: skip
-    text = _table(header, rows, left=1)
+    text = table(header, rows, left=1)
     scored_splits = sum(run["scored"] for run in result["runs"])
     text += f"\n{scored_splits} of {len(result['runs'])} splits are scored, each with a finite number for each row.\n"
     if folds := result["cross_validation"]:
         scores = [(name, *(f"{score:.2f}" for score in values)) for name, values in folds.items()]
         titles = ("`cross_val_score(TabularFlow(), penguins, cv=5)`", *(f"fold {fold + 1}" for fold in range(5)))
-        text += "\n" + _table(titles, scores, left=1)
+        text += "\n" + table(titles, scores, left=1)
     if differing:
         lines = [(name.replace("_", " "), column, "; ".join(texts)) for name, column, texts in differing]
-        text += "\n" + _table(("data", "column with another measure in some splits", "measures"), lines, left=3)
+        text += "\n" + table(("data", "column with another measure in some splits", "measures"), lines, left=3)
     return text
 
 
@@ -355,7 +281,7 @@ def speed() -> str:
             )
             for run in result["speed"]
         ]
-        text.append(_table(("columns", "order", "parameters", *names.values()), rows, left=2) + _made_by(result))
+        text.append(table(("columns", "order", "parameters", *names.values()), rows, left=2) + made_by(result))
     for path in sorted(RESULTS.glob("table_stream*.json")):
         result = json.loads(path.read_text())
         row = (
@@ -367,7 +293,7 @@ def speed() -> str:
             f"{result['peak_memory_megabytes_before']:,} / {result['peak_memory_megabytes']:,} MB",
         )
         header = ("rows", "file", "reading twice, encoding", "training", "scoring", "memory before / at most")
-        text.append(_table(header, [row], left=0) + _made_by(result))
+        text.append(table(header, [row], left=0) + made_by(result))
     for path in sorted(RESULTS.glob("table_classes*.json")):
         result = json.loads(path.read_text())
         lines = [
@@ -383,7 +309,7 @@ def speed() -> str:
             for run in result["classes"]
         ]
         columns = ("classes", "method", "parameters", "training", "scoring", "steps", "test nats")
-        text.append(_table(columns, lines, left=2) + _made_by(result))
+        text.append(table(columns, lines, left=2) + made_by(result))
     return "\n".join(text)
 
 

@@ -10,8 +10,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from mixed_data import TABLES, classes, load, matrix, split
-from mixed_peers import gaussian_copula, impute_by_regression, impute_by_trees, impute_most_frequent
+from mixed_peers import IMPUTERS, gaussian_copula, installed
 from mixed_quality import copies, quality
+from mixed_tables import Results
 
 
 @pytest.fixture
@@ -91,16 +92,36 @@ def test_the_copula_keeps_values_missing_ones_and_dependence(rows):
     assert np.corrcoef(known, rowvar=False)[0, 1] > 0.6
 
 
-@pytest.mark.parametrize("impute", [impute_most_frequent, impute_by_regression, impute_by_trees])
-def test_imputers_fill_holes_and_nothing_else(rows, impute):
-    seed = () if impute is impute_most_frequent else (0,)
+@pytest.mark.parametrize("method", IMPUTERS)
+def test_imputers_fill_holes_and_nothing_else(rows, method):
+    package, impute = IMPUTERS[method]
+    if find_spec(package) is None:
+        pytest.skip(f"the package {package} is not installed")
     known = rows[~np.isnan(rows).any(axis=1)]
     holes = known.copy()
     holes[:100, 0] = np.nan
     holes[100:200, 1] = np.nan
-    filled = impute(rows, holes, np.array([True, False]), *seed)
+    filled = impute(rows, holes, np.array([True, False]), 0)
     np.testing.assert_allclose(filled[~np.isnan(holes)], holes[~np.isnan(holes)])
     assert np.isin(filled[:100, 0], [0, 1, 2]).all()
-    if seed:
+    if method != "most frequent, median":
         assert (filled[:100, 0] == known[:100, 0]).mean() > 0.9
         assert np.abs(filled[100:200, 1] - known[100:200, 1]).mean() < 2
+
+
+def test_an_absent_peer_is_named(capsys):
+    assert installed("boosted trees", "sklearn")
+    assert not installed("a peer", "no_such_package")
+    assert capsys.readouterr().out == "without a peer, since no_such_package is not installed\n"
+
+
+def test_a_result_file_says_what_is_still_missing(tmp_path):
+    path = tmp_path / "table.json"
+    Results(path, {"name": "table"}, {"command": "first"}).add(
+        "likelihood", {"seed": 0, "method": "a", "test_nats": 1.0}
+    )
+    again = Results(path, {"name": "table"}, {"command": "second"})
+    assert again.has("likelihood", 0, "a")
+    assert not again.has("likelihood", 1, "a")
+    assert not again.has("samples", 0, "a")
+    assert again.add("samples", {"seed": 0, "method": "a"})["run"] == 1
