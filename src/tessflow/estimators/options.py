@@ -83,6 +83,7 @@ class TabularOptions(FitOptions):
     max_categories: int = Field(ge=1)
     unseen: Literal["other", "error"]
     orders: int | None = Field(default=1, ge=1)  # models that were saved before there were several have one
+    warm_start: bool = False
 
 
 class MixtureOptions(FitOptions):
