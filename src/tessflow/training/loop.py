@@ -152,7 +152,7 @@ def fit(
         run = state.counters
         report(run)
         started = time.perf_counter() - run.seconds
-        batches = _batches(train, weights[0], config.batch_size, seed=config.seed, start=run.step)
+        batches = _batches(train, config.batch_size, seed=config.seed, start=run.step, weights=weights[0])
         while not run.finished:
             run.step += 1
             optimizer.param_groups[0]["lr"] = config.learning_rate_at(run.step)
@@ -190,7 +190,9 @@ def fit(
     return result
 
 
-def _batches(data: Tensor, weights: Tensor | None, batch_size: int, *, seed: int, start: int) -> Iterator[Tensor]:
+def _batches(
+    data: Tensor, batch_size: int, *, seed: int, start: int, weights: Tensor | None = None
+) -> Iterator[Tensor]:
     """Batches of shuffled rows, epoch after epoch, from step `start` on: a function of the seed and the step.
 
     The last batch of an epoch is dropped when it is incomplete, unless it is the only one. Rows with weights are drawn
