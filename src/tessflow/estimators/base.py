@@ -24,6 +24,7 @@ from tessflow.estimators.options import FitOptions
 from tessflow.estimators.storage import ModelConfig, ModelDirectory
 from tessflow.training import TrainingConfig, TrainingResult, evaluate, fit
 from tessflow.training.evaluation import Objective, seeded
+from tessflow.training.loop import Weights
 
 __all__ = ["FlowEstimator", "split_places", "split_rows", "take_rows", "weighted_mean"]
 
@@ -180,7 +181,7 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
         objective: Objective | None = None,
         evaluate_every: int = 100,
         directory: str | os.PathLike[str] | None = None,
-        weights: tuple[Tensor | None, Tensor | None] = (None, None),
+        weights: Weights = (None, None),
         identity: Mapping[str, Any] | None = None,
     ) -> None:
         """Train on the first rows, choose on the second, and keep what came of it.

@@ -40,9 +40,7 @@ def entropies(rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | N
     return found
 
 
-def candidate_orders(
-    rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | None = None
-) -> list[list[int]]:
+def candidate_orders(rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | None = None) -> list[list[int]]:
     """Return the orders to try: that of the table, by ascending entropy, and two random ones.
 
     A variable of low entropy costs little where it is told first, and tells the others something.
@@ -91,7 +89,9 @@ def best_order(
         [0, 1, 2]
     """
     train, validation = train[:ROWS], validation[:VALIDATION_ROWS]
-    heavy, chosen = (None if w is None else w[: len(part)] for w, part in zip(weights, (train, validation), strict=True))
+    heavy, chosen = (
+        None if w is None else w[: len(part)] for w, part in zip(weights, (train, validation), strict=True)
+    )
     config = TrainingConfig(
         max_steps=STEPS,
         batch_size=batch_size,

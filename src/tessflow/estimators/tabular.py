@@ -31,6 +31,7 @@ from tessflow.tables import TableSchema, TableSource, TableWarning
 from tessflow.tables.readings import missing_word_warnings
 from tessflow.tables.schema import Unseen
 from tessflow.training.checkpoint import digest
+from tessflow.training.loop import Weights
 
 __all__ = ["TabularFlow"]
 

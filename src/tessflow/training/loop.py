@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,10 @@ from tessflow.training.progress import progress_bar
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["TrainingResult", "cut_off_mean", "fit"]
+__all__ = ["TrainingResult", "Weights", "cut_off_mean", "fit"]
+
+Weights: TypeAlias = tuple["Tensor | None", "Tensor | None"]
+"""How many rows each row to train on counts as, and each to validate on: positive, shape (rows,); None: 1."""
 
 CUT_OFF, FEWEST = 0.005, 20
 """The quantile of the validation rows below which values do not count, and the fewest rows that have one."""
@@ -75,7 +78,7 @@ def fit(
     validation: Tensor,
     config: TrainingConfig,
     *,
-    weights: tuple[Tensor | None, Tensor | None] = (None, None),
+    weights: Weights = (None, None),
     objective: Objective | None = None,
     directory: str | os.PathLike[str] | None = None,
     options: Mapping[str, Any] | None = None,
