@@ -28,6 +28,7 @@ from tessflow.estimators.stream import encoded_file
 from tessflow.estimators.weighting import Part, split_table
 from tessflow.models import MatchedFlow
 from tessflow.tables import TableSchema, TableSource, TableWarning
+from tessflow.tables.frame_kinds import FrameKind
 from tessflow.tables.readings import missing_word_warnings
 from tessflow.tables.schema import Unseen
 from tessflow.training.checkpoint import digest
@@ -101,6 +102,7 @@ class TabularFlow(TableQueries):
         has_conditionals_: Whether the model is one of columns given columns: autoregressive, and exact on cells.
         order_: The columns in the order in which the model takes them (of ``order="any"``: the first of its orders);
             ``None`` for the coupling backbone.
+        frame_kind_: The kind of frame that ``fit`` was given and :meth:`sample` returns.
         lower_bound_: Whether ``score_samples`` gives lower bounds rather than exact log-likelihoods.
         result_: What training did (:class:`~tessflow.training.TrainingResult`); ``None`` for a loaded model.
         history_: One row an evaluation, a DataFrame.
@@ -198,8 +200,8 @@ class TabularFlow(TableQueries):
         """Fit the joint distribution of the columns of ``X``.
 
         Args:
-            X: A DataFrame, a 2-D array or a list of rows; or the path of a table file (or a `TableSource`), which is
-                read in batches and may be larger than memory.
+            X: A frame (pandas, polars, pyarrow, DuckDB), a dict of arrays, a 2-D array or a list of rows; or the path
+                of a table file (or a `TableSource`), which is read in batches and may be larger than memory.
             y: Ignored; there for scikit-learn.
             sample_weight: How many rows each row of ``X`` counts as, shape ``(rows,)``: not negative, finite and not
                 all zero. A row of weight 0 is as if it were absent. Weights of a mean below 1 are scaled to a mean of
@@ -238,7 +240,9 @@ class TabularFlow(TableQueries):
             with encoded_file(X, schema, options, share or 0.0, kept=kept) as (columns, train, validation):
                 rows = (train, validation if share else columns.encode(X_validation, unseen=unseen))
                 self._fit(columns, rows, options, directory, is_declared=is_declared)
+            self.frame_kind_ = FrameKind()
             return self
+        kind = FrameKind.of(X)
         trained, aside = split_table(X, sample_weight, share, options.random_state)
         aside = aside or Part(X_validation)
         weights = trained.weights
@@ -248,6 +252,7 @@ class TabularFlow(TableQueries):
         rows = (columns.encode(trained.table, unseen=unseen), columns.encode(aside.table, unseen=unseen))
         counts = [None if part is None else torch.from_numpy(part) for part in (weights, aside.weights)]
         self._fit(columns, rows, options, directory, is_declared=is_declared, weights=(counts[0], counts[1]))
+        self.frame_kind_ = kind
         return self
 
     def _kept_schema(self, options: TabularOptions, schema: Any) -> TableSchema | None:
