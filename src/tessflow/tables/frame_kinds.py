@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -41,7 +41,7 @@ class FrameKind:
     @classmethod
     def of(cls, table: object) -> FrameKind:
         """Return the kind of a table."""
-        if isinstance(table, dict):
+        if _is_dict(table):
             return cls(is_dict=True)
         frame = _known(table)
         if frame is None:
@@ -139,7 +139,7 @@ def to_pandas(table: object) -> pd.DataFrame | None:
         >>> to_pandas(pa.table({"eggs": [2**60 + 1, None]}))["eggs"].tolist()
         [1152921504606846977, <NA>]
     """
-    if isinstance(table, dict):
+    if _is_dict(table):
         return _from_dict(table)
     frame = _known(table)
     if frame is None:
@@ -165,6 +165,10 @@ def _known(table: Any) -> nw.DataFrame[Any] | nw.LazyFrame[Any] | None:
         return None
     frame = nw.from_native(table, pass_through=True)
     return frame if isinstance(frame, (nw.DataFrame, nw.LazyFrame)) else None
+
+
+def _is_dict(table: object) -> TypeGuard[dict[Any, Any]]:
+    return isinstance(table, dict) and not hasattr(table, "shape")  # a sparse matrix may be one
 
 
 def _from_dict(table: dict[Any, Any]) -> pd.DataFrame:
