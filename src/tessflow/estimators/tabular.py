@@ -41,9 +41,6 @@ Self = TypeVar("Self", bound="TabularFlow")
 # Numbers that a scoring or sampling pass holds at once.
 _CHUNK = 1 << 24
 
-# Options of the schema and of the model that a warm start cannot change, beside the architecture.
-_KEPT = frozenset({"scaling", "max_levels", "max_categories", "orders"})
-
 
 class TabularFlow(TableQueries):
     """The joint distribution of the columns of a table: categories, booleans, numbers, dates and times.
@@ -261,13 +258,7 @@ class TabularFlow(TableQueries):
             return None
         if schema is not None:
             raise ValueError("schema is that of the first fit with warm_start=True: leave it out.")
-        for name in sorted(_KEPT | self._architecture):
-            old, new = getattr(self.options_, name), getattr(options, name)
-            if old != new:
-                raise ValueError(
-                    f"{name} is {new!r}, and warm_start=True goes on from a model with {name}={old!r}: set it back, or "
-                    "warm_start=False."
-                )
+        options.require_same_model(self.options_, self._architecture)
         return self.schema_
 
     def _fit(
