@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tessflow import TabularFlow
+from tessflow.estimators.order_search import entropies
 from tessflow.estimators.weighting import checked_weights, shared_weights
 from tessflow.tables import TableSchema, tally
 from tessflow.training import TrainingConfig, fit
@@ -136,3 +137,11 @@ def test_batches_are_unbiased():
     assert model.mean.item() == pytest.approx(0.75, abs=0.03)
     with pytest.raises(ValueError, match=r"weights have shape \(2,\) for 3 rows"):
         fit(model, torch.zeros(3, 1), rows, config, weights=(weights, None))
+
+
+def test_the_search_for_an_order_weighs_rows():
+    table, counts = mixed(), torch.randint(1, 4, (200,))
+    schema = TableSchema.infer(table)
+    rows = schema.encode(table)
+    repeated = entropies(rows.repeat_interleave(counts, 0), schema.variables)
+    assert entropies(rows, schema.variables, counts.double()) == pytest.approx(repeated)

@@ -57,6 +57,12 @@ def test_what_was_not_seen_counts_as_usual(tmp_path):
         flow.fit(new[["kind"]])
 
 
+def test_the_order_of_the_columns_is_kept():
+    flow = TabularFlow(order="fixed", warm_start=True, dimension=2, **SMALL).fit(table())
+    order = flow.order_
+    assert flow.fit(table(seed=1)).order_ == order
+
+
 def test_weights_and_given_validation_rows():
     flow = TabularFlow(warm_start=True, **SMALL).fit(table())
     flow.fit(table(seed=1), sample_weight=np.arange(120), X_validation=table(seed=2))
