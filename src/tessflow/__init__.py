@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tessflow.estimators import MixtureFlow, SetEstimator, TabularFlow
+    from tessflow.estimators import MixtureFlow, SetEstimator, TabularFlow, TabularImputer, TabularOutlierDetector
 
-__all__ = ["MixtureFlow", "SetEstimator", "TabularFlow"]
+__all__ = ["MixtureFlow", "SetEstimator", "TabularFlow", "TabularImputer", "TabularOutlierDetector"]
 __version__ = "0.1.0.dev0"
 
 

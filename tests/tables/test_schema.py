@@ -258,7 +258,7 @@ def test_other_columns_are_refused_by_name(values, message):
 @pytest.mark.parametrize(
     ("table", "error", "message"),
     [
-        ({"a": [1]}, TypeError, "got dict"),
+        ({1, 2}, TypeError, "got set"),
         (None, TypeError, "got NoneType"),
         ("table.csv", TypeError, "got str"),
         (np.array([1, 2]), ValueError, "Reshape your data"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
@@ -24,8 +24,9 @@ from tessflow.estimators.options import FitOptions
 from tessflow.estimators.storage import ModelConfig, ModelDirectory
 from tessflow.training import TrainingConfig, TrainingResult, evaluate, fit
 from tessflow.training.evaluation import Objective, seeded
+from tessflow.training.loop import Weights
 
-__all__ = ["FlowEstimator", "split_places", "split_rows", "take_rows"]
+__all__ = ["FlowEstimator", "split_places", "split_rows", "take_rows", "weighted_mean"]
 
 Self = TypeVar("Self", bound="FlowEstimator")
 
@@ -180,8 +181,13 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
         objective: Objective | None = None,
         evaluate_every: int = 100,
         directory: str | os.PathLike[str] | None = None,
+        weights: Weights = (None, None),
+        identity: Mapping[str, Any] | None = None,
     ) -> None:
-        """Train on the first rows, choose on the second, and keep what came of it."""
+        """Train on the first rows, choose on the second, and keep what came of it.
+
+        What is in `identity`, and the architecture, is what a checkpoint has to share.
+        """
         config = TrainingConfig(
             max_steps=max_steps,
             batch_size=options.batch_size,
@@ -196,13 +202,14 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
             model,
             *rows,
             config,
+            weights=weights,
             objective=objective,
             directory=directory,
-            options=options.model_dump(mode="json", include=self._architecture),
+            options={**options.model_dump(mode="json", include=self._architecture), **(identity or {})},
             progress=options.verbose,
         )
         score = evaluate(model, rows[1], objective=objective, batch_size=4 * options.batch_size, seed=config.seed)
-        self._adopt(schema, self._finished(model), options, float(score.double().mean()))
+        self._adopt(schema, self._finished(model), options, weighted_mean(score.double(), weights[1]))
         self.result_ = result
         self.history_ = pd.DataFrame(result.history)
 
@@ -253,6 +260,13 @@ def take_rows(table: Any, places: NDArray[np.int64]) -> Any:
     if isinstance(table, pd.DataFrame):
         return table.iloc[places]
     return [table[place] for place in places] if isinstance(table, (list, tuple)) else np.asanyarray(table)[places]
+
+
+def weighted_mean(scores: Any, weights: Tensor | None) -> float:
+    """Return the mean of scores of rows, ``(rows,)``, weighted if they have weights."""
+    if weights is None:
+        return float(scores.mean())
+    return float((weights * torch.as_tensor(scores).double().cpu()).sum() / weights.sum())
 
 
 def _seed(random_state: int | np.random.RandomState | None) -> int:

@@ -28,9 +28,10 @@ class Hiding:
     Args:
         variables: The variables of a row.
         rows: The training rows, ``(B, N)`` or ``(B, N + M)``.
+        weights: How many rows each counts as, ``(B,)``; 1 by default.
     """
 
-    def __init__(self, variables: tuple[Variable, ...], rows: Tensor) -> None:
+    def __init__(self, variables: tuple[Variable, ...], rows: Tensor, weights: Tensor | None = None) -> None:
         self.unseen = torch.tensor([-1 if v.unseen is None else v.unseen for v in variables])
         most = max(variable.classes for variable in variables)
         self.chances = torch.zeros(len(variables), most)
@@ -38,9 +39,9 @@ class Hiding:
         for n, variable in enumerate(variables):
             if variable.unseen is None or variable.number is not None:
                 continue
-            counts = torch.bincount(rows[:, n].long(), minlength=most).double()
+            counts = torch.bincount(rows[:, n].long(), weights, minlength=most).double()
             seen = int((counts > 0).sum())
-            discount = float((counts == 1).sum()) / (seen + 1)
+            discount = float(((counts > 0) & (counts < 2)).sum()) / (seen + 1)
             self.chances[n] = (discount / counts.clamp_min(1)).float()
             self.chances[n, variable.unseen] = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -83,6 +84,22 @@ class TabularOptions(FitOptions):
     max_categories: int = Field(ge=1)
     unseen: Literal["other", "error"]
     orders: int | None = Field(default=1, ge=1)  # models that were saved before there were several have one
+    warm_start: bool = False
+
+    def require_same_model(self, fitted: TabularOptions, architecture: Iterable[str]) -> None:
+        """Raise a ValueError if an option of the model or its schema differs from that of a fitted model.
+
+        Args:
+            fitted: The options of the fitted model.
+            architecture: Names of options that make it another model.
+        """
+        for name in sorted({*architecture, "scaling", "max_levels", "max_categories", "orders"}):
+            old, new = getattr(fitted, name), getattr(self, name)
+            if old != new:
+                raise ValueError(
+                    f"{name} is {new!r}, and warm_start=True goes on from a model with {name}={old!r}: set it back, or "
+                    "warm_start=False."
+                )
 
 
 class MixtureOptions(FitOptions):

@@ -10,6 +10,7 @@ from tessflow.models import MatchedFlow, Variable
 from tessflow.models.orders import orders_of
 from tessflow.models.variables import Ascent
 from tessflow.training import TrainingConfig, fit
+from tessflow.training.loop import Weights
 
 __all__ = ["best_order", "candidate_orders", "entropies"]
 
@@ -19,12 +20,13 @@ PASSES, FEWEST_STEPS, MOST_STEPS = 20, 100, 400
 ROWS, VALIDATION_ROWS = 50_000, 2_000
 
 
-def entropies(rows: Tensor, variables: tuple[Variable, ...]) -> list[float]:
+def entropies(rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | None = None) -> list[float]:
     """Return the entropy of each variable's values, in nats.
 
     Args:
         rows: Encoded rows, ``(B, N)`` or, with M numeric variables, ``(B, N + M)``.
         variables: The variables.
+        weights: How many rows each counts as, ``(B,)``; 1 by default.
 
     Example:
         >>> [round(nats, 3) for nats in entropies(torch.tensor([[0, 1], [0, 0]]), (Variable(2), Variable(2)))]
@@ -35,12 +37,12 @@ def entropies(rows: Tensor, variables: tuple[Variable, ...]) -> list[float]:
         values = rows[:, [n]]
         if variable.number is not None:
             values, place = rows[:, [n, place]], place + 1
-        counts = values.unique(dim=0, return_counts=True)[1].double()
+        counts = torch.bincount(values.unique(dim=0, return_inverse=True)[1], weights).double()
         found.append(float(torch.special.entr(counts / counts.sum()).sum()))
     return found
 
 
-def candidate_orders(rows: Tensor, variables: tuple[Variable, ...]) -> list[list[int]]:
+def candidate_orders(rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | None = None) -> list[list[int]]:
     """Return the orders to try: that of the table, by ascending entropy, and two random ones.
 
     A variable of low entropy costs little where it is told first, and tells the others something.
@@ -48,12 +50,13 @@ def candidate_orders(rows: Tensor, variables: tuple[Variable, ...]) -> list[list
     Args:
         rows: Encoded rows.
         variables: The variables.
+        weights: As in `entropies`.
 
     Example:
         >>> candidate_orders(torch.tensor([[0, 0], [1, 0]]), (Variable(2), Variable(2)))
         [[0, 1], [1, 0]]
     """
-    nats = entropies(rows, variables)
+    nats = entropies(rows, variables, weights)
     natural, *others = orders_of(len(nats), 5)
     orders = [natural, sorted(natural, key=nats.__getitem__), *others[1::2]]  # of random ones without their reverses
     return [order for n, order in enumerate(orders) if order not in orders[:n]]
@@ -64,6 +67,7 @@ def best_order(
     validation: Tensor,
     variables: tuple[Variable, ...],
     *,
+    weights: Weights = (None, None),
     ascents: tuple[Ascent, ...] = (),
     most_logits: int = 1000,
     batch_size: int = 256,
@@ -76,6 +80,7 @@ def best_order(
         train: Encoded rows to train on.
         validation: Encoded rows to choose by.
         variables: The variables.
+        weights: How many rows each row to train on counts as, and each to choose by; 1 by default.
         ascents: See :class:`~tessflow.models.MatchedFlow`.
         most_logits: See there.
         batch_size: Rows a step.
@@ -88,6 +93,9 @@ def best_order(
         [0, 1, 2]
     """
     train, validation = train[:ROWS], validation[:VALIDATION_ROWS]
+    heavy, chosen = (
+        None if w is None else w[: len(part)] for w, part in zip(weights, (train, validation), strict=True)
+    )
     steps = min(max(PASSES * len(train) // batch_size, FEWEST_STEPS), MOST_STEPS, max_steps)
     config = TrainingConfig(
         max_steps=steps,
@@ -103,7 +111,8 @@ def best_order(
         model = MatchedFlow(
             variables, dim=4, hidden_features=WIDTHS, order=order, most_logits=most_logits, ascents=ascents
         )
-        return fit(model, train, validation, config, objective=Hiding(variables, train)).best_validation
+        objective = Hiding(variables, train, heavy)
+        return fit(model, train, validation, config, weights=(heavy, chosen), objective=objective).best_validation
 
     with torch.random.fork_rng(devices=[]):
-        return max(candidate_orders(train, variables), key=score)
+        return max(candidate_orders(train, variables, heavy), key=score)

@@ -21,6 +21,7 @@ from tessflow.estimators.partial import Conditions, Known, encode_known
 from tessflow.models import MatchedFlow
 from tessflow.tables import TableSchema, TableWarning
 from tessflow.tables.filling import fill
+from tessflow.tables.frame_kinds import FrameKind, collected
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named
 from tessflow.tables.schema import Unseen
@@ -53,10 +54,18 @@ def warn_of_unseen(schema: TableSchema, counts: Mapping[Any, int], rows: int, *,
             )
 
 
+def _taken(X: Any) -> tuple[FrameKind, Any]:
+    """Return the kind of a table, and its rows: those of a frame as a DataFrame, others as they are."""
+    kind = FrameKind.of(X)
+    return kind, X if kind.is_pandas else as_frame(X)[0]
+
+
 class TableQueries(FlowEstimator):
     """What a fitted model of a table answers beside the likelihood of rows."""
 
-    def find_unseen(self, X: Any, *, columns: Sequence[Any] | None = None) -> pd.DataFrame:
+    frame_kind_: FrameKind = FrameKind()
+
+    def find_unseen(self, X: Any, *, columns: Sequence[Any] | None = None) -> Any:
         """Return which values of rows were not seen in training.
 
         Args:
@@ -64,21 +73,23 @@ class TableQueries(FlowEstimator):
             columns: Look at these columns only; at all by default.
 
         Returns:
-            A boolean DataFrame of ``X``'s rows and those columns. The likelihood of such a value is that of the
-            event "something not seen", which is easier to predict than any of its members: report rows without one, all
-            rows, and the share of rows with one.
+            A boolean frame of ``X``'s rows and those columns, of the kind of ``X`` (pandas for an array). The
+            likelihood of such a value is that of the event "something not seen", which is easier to predict than any of
+            its members: report rows without one, all rows, and the share of rows with one.
 
         Raises:
             ValueError: As :meth:`score_samples`.
         """
         check_is_fitted(self)
+        kind, X = _taken(X)
         places = range(len(self.schema_.columns)) if columns is None else [self.schema_.position(c) for c in columns]
         rows = self.schema_.encode(X) if columns is None else encode_known(self.schema_, X, places, missing=True).rows
         found = {n: (rows[:, n] == self.schema_.columns[n].unseen).numpy() for n in places}
         names = pd.Index([self.schema_.names[n] for n in places], dtype=object)
-        return pd.DataFrame(found, index=X.index if isinstance(X, pd.DataFrame) else None).set_axis(names, axis=1)
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        return kind.frame(pd.DataFrame(found, index=index).set_axis(names, axis=1))
 
-    def score_columns(self, X: Any, *, samples: int | None = None, unseen: Unseen | None = None) -> pd.DataFrame:
+    def score_columns(self, X: Any, *, samples: int | None = None, unseen: Unseen | None = None) -> Any:
         """Return what each column adds to the log-likelihood of each row, given the columns before it, in nats.
 
         Args:
@@ -87,21 +98,22 @@ class TableQueries(FlowEstimator):
             unseen: As in :meth:`score_samples`.
 
         Returns:
-            A DataFrame of ``X``'s rows and columns. Its rows sum to the log-likelihood by that one order,
-            ``score_samples(X, orders=1)``.
+            A frame of ``X``'s rows and columns, of the kind of ``X`` (pandas for an array). Its rows sum to the
+            log-likelihood by that one order, ``score_samples(X, orders=1)``.
 
         Raises:
             ValueError: If the model's likelihood is no sum over columns (``backbone="coupling"`` or
                 ``condition_on="point"``), or as in :meth:`score_samples`.
         """
         check_is_fitted(self)
+        kind, X = _taken(X)
         samples, rows, model = 100 if samples is None else samples, self._encode(X, unseen), self._autoregressive()
         device = model.bias.device
         with seeded(self.options_.random_state, device):
             parts = [model.log_prob_of(part.to(device), samples=samples).cpu() for part in rows.split(self._chunk())]
         scores = torch.cat(parts).double().numpy()
         index = X.index if isinstance(X, pd.DataFrame) else None
-        return pd.DataFrame(scores, columns=pd.Index(self.schema_.names, dtype=object), index=index)
+        return kind.frame(pd.DataFrame(scores, columns=pd.Index(self.schema_.names, dtype=object), index=index))
 
     def sample(
         self,
@@ -121,7 +133,8 @@ class TableQueries(FlowEstimator):
             random_state: Seed of the draw; by default that of the estimator, so that the same call gives the same rows.
 
         Returns:
-            A DataFrame with the columns of the training data; an array if that was one.
+            The columns of the training data, as the kind of frame that ``fit`` was given, or an array; of a model that
+            was loaded or fitted to a file, a DataFrame of pandas.
 
         Raises:
             TypeError: If what is given is of another type than the column.
@@ -139,7 +152,7 @@ class TableQueries(FlowEstimator):
         """
         check_is_fitted(self)
         if not given:
-            return self._decoded(n_samples, random_state, self.model_.sample)
+            return self._as_fitted(self._decoded(n_samples, random_state, self.model_.sample))
         conditions, model = Conditions.of(self.schema_, given, unseen=self.options_.unseen), self._autoregressive()
         for n in conditions.allowed:
             if n in model.conditionals.uncelled:
@@ -158,7 +171,11 @@ class TableQueries(FlowEstimator):
         altered = {
             n: given for n, given in conditions.numbers.items() if not is_missing(given) and first.iloc[n] != given
         }
-        return self._with_values(table, {**altered, **conditions.unseen})
+        return self._as_fitted(self._with_values(table, {**altered, **conditions.unseen}))
+
+    def _as_fitted(self, table: Any) -> Any:
+        """Return drawn rows as the kind of table that the model was fitted to; an array stays one."""
+        return self.frame_kind_.frame(table)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -200,9 +217,9 @@ class TableQueries(FlowEstimator):
             unseen: As in :meth:`score_samples`. A known value that was not seen stays as it is.
 
         Returns:
-            As ``X``: a DataFrame with its index and all of its columns, or an array. A column that was filled has the
-            dtype of training, where that holds all of its values exactly, or else its own, or is one of objects. A
-            column of which nothing but missing values were seen in training keeps them.
+            As ``X``: a DataFrame with its index, another frame, or a dict, with all of its columns; or an array. A
+            column that was filled has the dtype of training, where that holds all of its values exactly, or else its
+            own, or is one of objects. A column of which nothing but missing values were seen in training keeps them.
 
         Raises:
             ValueError: If ``strategy`` is none of the two, a value was not seen in training and is refused, or the
@@ -211,6 +228,8 @@ class TableQueries(FlowEstimator):
         check_is_fitted(self)
         if strategy not in ("typical", "sample"):
             raise ValueError(f"strategy must be 'typical' or 'sample', got {strategy!r}.")
+        kind, given = FrameKind.of(X), collected(X)
+        X = given if kind.is_pandas else as_frame(given)[0]
         known = self._known(X, unseen)
         filled = impute_rows(
             self._any_order(),
@@ -228,11 +247,16 @@ class TableQueries(FlowEstimator):
         whole = frame.copy()
         if not isinstance(X, pd.DataFrame):
             whole.columns = pd.Index(self.schema_.names)
+        changed: list[int] = []
         places = named(whole, self.schema_.names)  # names that are written alike, in the same places
         for n, name in enumerate(self.schema_.names):
-            place = places.columns.get_loc(name)
+            place: Any = places.columns.get_loc(name)
             values = decoded.iloc[:, n].set_axis(whole.index)
-            whole[whole.columns[place]] = fill(whole.iloc[:, place], ~known.where[:, n].numpy(), values)
+            holes = ~known.where[:, n].numpy()
+            whole[whole.columns[place]] = fill(whole.iloc[:, place], holes, values)
+            changed += [place] if holes.any() else []
+        if not kind.is_pandas:
+            return kind.replaced(given, whole.iloc[:, changed])
         if isinstance(X, pd.DataFrame):
             return whole
         dtype = getattr(X, "dtype", None) if getattr(getattr(X, "dtype", None), "kind", "O") == "f" else None
@@ -251,7 +275,7 @@ class TableQueries(FlowEstimator):
                 not fitted with ``order="any"``.
         """
         check_is_fitted(self)
-        n = self.schema_.position(column)
+        n, X = self.schema_.position(column), _taken(X)[1]
         absent = isinstance(X, pd.DataFrame) and not {column, str(column)} & set(X.columns)
         others = [m for m in range(len(self.schema_.columns)) if m != n] if absent else None
         known = self._known(X, unseen, others)

@@ -24,7 +24,12 @@ MOST_VALIDATION_ROWS = 20_000
 
 @contextmanager
 def encoded_file(
-    source: TableSource, schema: TableSchema | None, options: TabularOptions, share: float
+    source: TableSource,
+    schema: TableSchema | None,
+    options: TabularOptions,
+    share: float,
+    *,
+    kept: TableSchema | None = None,
 ) -> Iterator[tuple[TableSchema, Tensor, Tensor]]:
     """Read a table file in bounded memory: for the number of its rows, for its schema, and for the rows.
 
@@ -33,6 +38,7 @@ def encoded_file(
         schema: What is declared of its columns, if anything.
         options: How to read the schema, and the seed.
         share: What share of the rows to set aside, at most; of many rows a smaller one.
+        kept: The schema of a model that is trained on; None to read one.
 
     Yields:
         The schema, and encoded rows to train on and to validate on. They are kept in a temporary directory for as long
@@ -52,13 +58,14 @@ def encoded_file(
 
     # What was seen is what training rows hold.
     train_rows = (batch[~aside] for batch, aside in parts(schema))
-    columns = TableSchema.read(train_rows, schema, max_levels=options.max_levels, scaling=options.scaling)
+    columns = kept or TableSchema.read(train_rows, schema, max_levels=options.max_levels, scaling=options.scaling)
+    unseen = options.unseen if kept else "other"
     with tempfile.TemporaryDirectory(prefix="tessflow-") as directory:
         files = [Path(directory) / name for name in ("train", "validation")]
         counts, width, dtype = [0, 0], 0, torch.int64
         with files[0].open("wb") as train, files[1].open("wb") as validation:
             for batch, aside in parts(columns):
-                rows = columns.encode(batch)
+                rows = columns.encode(batch, unseen=unseen)
                 for part, (file, chosen) in enumerate(((train, ~aside), (validation, aside))):
                     counts[part] += int(chosen.sum())
                     file.write(rows[torch.from_numpy(chosen)].numpy().tobytes())

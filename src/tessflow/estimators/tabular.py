@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import warnings
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
@@ -16,18 +18,21 @@ from torch import Tensor, nn
 
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.estimators.architecture import build, dimension_of, kind_of, learning_rate_of, steps_of
-from tessflow.estimators.base import split_places, take_rows
+from tessflow.estimators.base import weighted_mean
 from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
 from tessflow.estimators.order_search import best_order
 from tessflow.estimators.queries import TableQueries
 from tessflow.estimators.storage import TabularConfig
 from tessflow.estimators.stream import encoded_file
+from tessflow.estimators.weighting import Part, split_table
 from tessflow.models import MatchedFlow
 from tessflow.tables import TableSchema, TableSource, TableWarning
-from tessflow.tables.frames import as_frame
+from tessflow.tables.frame_kinds import FrameKind
 from tessflow.tables.readings import missing_word_warnings
 from tessflow.tables.schema import Unseen
+from tessflow.training.checkpoint import digest
+from tessflow.training.loop import Weights
 
 __all__ = ["TabularFlow"]
 
@@ -80,6 +85,8 @@ class TabularFlow(TableQueries):
             (``"other"``), or is refused (``"error"``).
         orders: Over how many orders of the columns a model of any order takes the mean of a row's probability, and in
             how many it draws rows: more are better and slower. ``None`` for 8 up to 16 columns, and fewer beyond.
+        warm_start: Whether a second ``fit`` goes on from the fitted weights and keeps the schema. Values that it does
+            not hold count as ``unseen`` says, and options of the model and of the schema have to be those of the first.
         random_state: Seed of everything random in ``fit`` and, by default, in ``sample`` and ``score_samples``.
         accelerator: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         verbose: Whether to show progress.
@@ -92,6 +99,7 @@ class TabularFlow(TableQueries):
         has_conditionals_: Whether the model is one of columns given columns: autoregressive, and exact on cells.
         order_: The columns in the order in which the model takes them (of ``order="any"``: the first of its orders);
             ``None`` for the coupling backbone.
+        frame_kind_: The kind of frame that ``fit`` was given and :meth:`sample` returns.
         lower_bound_: Whether ``score_samples`` gives lower bounds rather than exact log-likelihoods.
         result_: What training did (:class:`~tessflow.training.TrainingResult`); ``None`` for a loaded model.
         history_: One row an evaluation, a DataFrame.
@@ -139,6 +147,7 @@ class TabularFlow(TableQueries):
         max_categories: int = 1000,
         unseen: Unseen = "other",
         orders: int | None = None,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         accelerator: Literal["cpu", "cuda", "auto"] = "cpu",
         verbose: bool = False,
@@ -162,6 +171,7 @@ class TabularFlow(TableQueries):
         self.max_categories = max_categories
         self.unseen = unseen
         self.orders = orders
+        self.warm_start = warm_start
         self.random_state = random_state
         self.accelerator = accelerator
         self.verbose = verbose
@@ -179,6 +189,7 @@ class TabularFlow(TableQueries):
         X: Any,
         y: Any = None,
         *,
+        sample_weight: Any = None,
         schema: TableSchema | str | os.PathLike[str] | None = None,
         X_validation: Any = None,
         directory: str | os.PathLike[str] | None = None,
@@ -186,9 +197,15 @@ class TabularFlow(TableQueries):
         """Fit the joint distribution of the columns of ``X``.
 
         Args:
-            X: A DataFrame, a 2-D array or a list of rows; or the path of a table file (or a `TableSource`), which is
-                read in batches and may be larger than memory.
+            X: A frame (pandas, polars, pyarrow, DuckDB), a dict of arrays, a 2-D array or a list of rows; or the path
+                of a table file (or a `TableSource`), which is read in batches and may be larger than memory.
             y: Ignored; there for scikit-learn.
+            sample_weight: How many rows each row of ``X`` counts as, shape ``(rows,)``: not negative, finite and not
+                all zero. A row of weight 0 is as if it were absent. Weights of a mean below 1 are scaled to a mean of
+                1, over the rows that have one. They count in all that the schema reads off the rows (frequent
+                values, scales of numbers, shares of missing and of unseen values), in the validation rows and in their
+                score; batches hold rows drawn with probabilities in proportion. Only for a table in memory;
+                ``X_validation`` has no weights.
             schema: What the columns are: a schema, or a YAML file that declares one (``tessflow schema``); by default
                 read off the rows.
             X_validation: Rows that choose the best weights; by default a random share of ``X``.
@@ -197,8 +214,9 @@ class TabularFlow(TableQueries):
 
         Raises:
             TypeError: If a column is of a kind that cannot be modelled.
-            ValueError: If an option is out of range, ``X`` has no rows or does not fit ``schema``, or
-                ``X_validation`` does not fit ``X``.
+            ValueError: If an option is out of range, ``X`` has no rows or does not fit ``schema``,
+                ``X_validation`` does not fit ``X``, weights are not as they have to be, or ``warm_start`` is to go on
+                from another model.
 
         Warns:
             TableWarning: Before training, if a column looks like a key; or, without a ``schema``, if one has a word
@@ -209,19 +227,39 @@ class TabularFlow(TableQueries):
             schema = TableSchema.from_yaml(schema)
         if isinstance(X, (str, os.PathLike)):
             X = TableSource(X)
+        kept = self._kept_schema(options, schema)
+        unseen: Unseen = options.unseen if kept else "other"
+        is_declared = kept is not None or schema is not None
+        share = options.validation_fraction if X_validation is None else None
         if isinstance(X, TableSource):
-            share = options.validation_fraction if X_validation is None else 0.0
-            with encoded_file(X, schema, options, share) as (columns, train, validation):
-                rows = (train, validation if X_validation is None else columns.encode(X_validation))
-                self._fit(columns, rows, options, directory, is_declared=schema is not None)
+            if sample_weight is not None:
+                raise ValueError(f"sample_weight is for a table in memory, and X is {X.path}: read it with read_table.")
+            with encoded_file(X, schema, options, share or 0.0, kept=kept) as (columns, train, validation):
+                rows = (train, validation if share else columns.encode(X_validation, unseen=unseen))
+                self._fit(columns, rows, options, directory, is_declared=is_declared)
+            self.frame_kind_ = FrameKind()
             return self
-        if X_validation is None:
-            kept, aside = split_places(as_frame(X)[0].shape[0], options.validation_fraction, options.random_state)
-            X, X_validation = take_rows(X, kept), take_rows(X, aside)
-        columns = TableSchema.read(X, schema, max_levels=options.max_levels, scaling=options.scaling)
-        encoded = (columns.encode(X), columns.encode(X_validation))
-        self._fit(columns, encoded, options, directory, is_declared=schema is not None)
+        kind = FrameKind.of(X)
+        trained, aside = split_table(X, sample_weight, share, options.random_state)
+        aside = aside or Part(X_validation)
+        weights = trained.weights
+        columns = kept or TableSchema.read(
+            trained.table, schema, max_levels=options.max_levels, scaling=options.scaling, weights=weights
+        )
+        rows = (columns.encode(trained.table, unseen=unseen), columns.encode(aside.table, unseen=unseen))
+        counts = [None if part is None else torch.from_numpy(part) for part in (weights, aside.weights)]
+        self._fit(columns, rows, options, directory, is_declared=is_declared, weights=(counts[0], counts[1]))
+        self.frame_kind_ = kind
         return self
+
+    def _kept_schema(self, options: TabularOptions, schema: Any) -> TableSchema | None:
+        """Return the schema of the fitted model from which a fit goes on; None if it starts anew."""
+        if not options.warm_start or not hasattr(self, "model_"):
+            return None
+        if schema is not None:
+            raise ValueError("schema is that of the first fit with warm_start=True: leave it out.")
+        options.require_same_model(self.options_, self._architecture)
+        return self.schema_
 
     def _fit(
         self,
@@ -231,26 +269,34 @@ class TabularFlow(TableQueries):
         directory: Any,
         *,
         is_declared: bool,
+        weights: Weights = (None, None),
     ) -> None:
+        goes_on = options.warm_start and hasattr(self, "model_")
         for line in schema.summary() if options.verbose else ():
             print(line, file=sys.stderr)
         for warning in (*schema.warnings(), *(() if is_declared else missing_word_warnings(schema))):
             warnings.warn(warning, TableWarning, stacklevel=3)
-        order = self._chosen_order(options, schema, rows)
+        if goes_on:
+            model = copy.deepcopy(self.model_)
+        else:
+            model = self._build(options, schema, self._chosen_order(options, schema, rows, weights))
+        counted = len(rows[0]) if weights[0] is None else int(weights[0].sum())
         self._train(
-            self._build(options, schema, order),
+            model,
             schema,
             rows,
             options,
-            max_steps=steps_of(options, schema, len(rows[0])),
+            max_steps=steps_of(options, schema, counted),
             learning_rate=learning_rate_of(options, schema),
-            objective=Hiding(schema.variables, rows[0]),
+            objective=Hiding(schema.variables, rows[0], weights[0]),
             # A small table is learned in few steps.
-            evaluate_every=min(max(len(rows[0]) // options.batch_size, 10), 100),
+            evaluate_every=min(max(counted // options.batch_size, 10), 100),
             directory=directory,
+            weights=weights,
+            identity={"starting weights": digest(*model.state_dict().values()) if goes_on else None},
         )
         if kind_of(options, schema) == "any":  # trained and validated on random orders, and scored in one
-            self.validation_score_ = float(self._evaluate(rows[1], _log_prob).mean())
+            self.validation_score_ = weighted_mean(self._evaluate(rows[1], _log_prob), weights[1])
 
     def score_samples(
         self,
@@ -326,13 +372,16 @@ class TabularFlow(TableQueries):
         return max(1, min(4096, _CHUNK // numbers))
 
     @staticmethod
-    def _chosen_order(options: TabularOptions, schema: TableSchema, rows: tuple[Tensor, Tensor]) -> list[int] | None:
+    def _chosen_order(
+        options: TabularOptions, schema: TableSchema, rows: tuple[Tensor, Tensor], weights: Weights
+    ) -> list[int] | None:
         """Return the best of some orders, if the order is left to be chosen."""
         if options.order == "table" or kind_of(options, schema) != "fixed":
             return None
         order = best_order(
             *rows,
             schema.variables,
+            weights=weights,
             ascents=schema.ascents,
             most_logits=options.max_categories,
             batch_size=options.batch_size,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,13 +21,13 @@ many of the numbers seen on either side of it. It has at least this share of the
 
 
 def frequent(
-    values: NDArray[np.float64], counts: NDArray[np.int64], rows: float, *, whole: bool, most: int
+    values: NDArray[np.float64], counts: NDArray[Any], rows: float, *, whole: bool, most: int
 ) -> NDArray[np.bool_]:
     """Return which of some distinct numbers come again and again.
 
     Args:
         values: Distinct finite numbers, ascending; in steps, if they are whole.
-        counts: How many rows hold each.
+        counts: How many rows hold each, or their weight.
         rows: How many rows there are, those with missing values included.
         whole: Whether they are whole.
         most: How many to return at most: those that stand out most.
@@ -43,7 +45,7 @@ def frequent(
     if not len(values):
         return np.zeros(0, bool)
     if len(values) <= min(FEW, most) and counts.sum() >= REPEATS * len(values):
-        return _near(values, counts > 1)
+        return _near(values, counts >= 2)
     expected = np.full(len(values), np.median(counts), np.float64)
     found = (counts >= SPIKE * rows) & (counts >= OFTEN * np.median(counts))
     if whole and len(values) > 2:
@@ -68,7 +70,7 @@ def _near(values: NDArray[np.float64], twice: NDArray[np.bool_]) -> NDArray[np.b
         return (values >= low - reach) & (values <= high + reach)
 
 
-def _around(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _around(values: NDArray[np.float64], counts: NDArray[Any]) -> NDArray[np.float64]:
     """Return how many rows a step has around each number, but for the number itself."""
     place = np.arange(len(values))
     first, last = np.maximum(place - AROUND, 0), np.minimum(place + AROUND, len(values) - 1)

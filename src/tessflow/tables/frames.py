@@ -1,4 +1,4 @@
-"""What may be given as a table: a DataFrame, an array, or a list of rows; and how a DataFrame was read."""
+"""What may be given as a table: a frame of any library, an array, or a list of rows; and how a DataFrame was read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tessflow.tables.grid import EXACT_STEPS
+from tessflow.tables.frame_kinds import exact_series, to_pandas, unmasked_series
 
 __all__ = ["as_frame", "note_na_values", "noted_na_values"]
 
-EXPECTED = "a table is a pandas DataFrame, a 2-D NumPy array or a list of rows"
+EXPECTED = (
+    "a table is a DataFrame (pandas, polars), a pyarrow table, a DuckDB relation, a dict of arrays, a 2-D NumPy array "
+    "or a list of rows"
+)
 
 NOTE = "tessflow_na_values"
 """The entry of `DataFrame.attrs`, which pandas carries along, for the words that were read as missing values."""
@@ -22,11 +25,12 @@ def as_frame(table: object) -> tuple[pd.DataFrame, str | None]:
     """Return a table as a DataFrame, whose columns an array or a list of rows numbers from 0.
 
     Args:
-        table: A DataFrame, a 2-D array (or anything else that NumPy takes for one), or a list of rows. What is masked
-            of an array of `numpy.ma` is missing; integers and booleans beside it get nullable dtypes.
+        table: A DataFrame, of pandas or of any other library that narwhals knows (polars, pyarrow, DuckDB); a dict of
+            arrays; a 2-D array (or anything else that NumPy takes for one); or a list of rows. What is masked of an
+            array of `numpy.ma` is missing. Integers and booleans beside missing values get nullable dtypes.
 
     Returns:
-        The DataFrame, and the dtype of the array (None for a DataFrame).
+        The DataFrame, and the dtype of the array (None for a frame and a dict).
 
     Raises:
         TypeError: If it is anything else, or its column names are neither strings nor integers.
@@ -37,6 +41,8 @@ def as_frame(table: object) -> tuple[pd.DataFrame, str | None]:
         >>> list(frame.columns), array_dtype
         ([0, 1], 'object')
     """
+    converted = to_pandas(table)
+    table = table if converted is None else converted
     if isinstance(table, pd.DataFrame):
         _require_names(table.columns)
         frame, array_dtype = table, None
@@ -93,25 +99,14 @@ def _rows(rows: list[object] | tuple[object, ...]) -> pd.DataFrame:
     cells = [[None if cell is np.ma.masked else cell for cell in row] for row in rows]  # type: ignore[attr-defined]
     frame = pd.DataFrame(cells)
     for n, column in frame.items():
-        if column.dtype == np.float64 and (column.abs() >= EXACT_STEPS).any():
-            own = [row[n] for row in cells]
-            if any(isinstance(cell, (int, np.integer)) for cell in own):  # perhaps it was rounded
-                frame[n] = pd.Series(own, dtype=object)
+        frame[n] = exact_series(column, [row[n] for row in cells])
     return frame
 
 
 def _unmasked(array: np.ma.MaskedArray[Any, Any]) -> pd.DataFrame:
     """Return a masked array as a DataFrame, in which what is masked is missing."""
-    columns = {}
-    for n, (values, gone) in enumerate(zip(array.data.T, np.ma.getmaskarray(array).T, strict=True)):
-        series = pd.Series(values, dtype=object if values.dtype.kind == "O" else None)
-        if gone.any():
-            name = values.dtype.name
-            if values.dtype.kind in "iub":  # never by way of floats
-                series = series.astype("boolean" if name == "bool" else name.replace("i", "I").replace("uI", "UI"))
-            series = series.mask(gone, None if values.dtype.kind == "O" else pd.NA)
-        columns[n] = series
-    return pd.DataFrame(columns)
+    columns = zip(array.data.T, np.ma.getmaskarray(array).T, strict=True)
+    return pd.DataFrame({n: unmasked_series(values, gone) for n, (values, gone) in enumerate(columns)})
 
 
 def _require_names(names: pd.Index) -> None:

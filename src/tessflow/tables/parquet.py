@@ -1,4 +1,4 @@
-"""Parquet files: their index, and integers and booleans with missing values, as they were."""
+"""Parquet files and tables of Arrow: their index, and integers and booleans with missing values, as they were."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.parquet
 from pandas.api.extensions import ExtensionDtype
 from pandas.api.types import pandas_dtype
 
-__all__ = ["parquet_batches", "read_parquet"]
+__all__ = ["from_arrow", "parquet_batches", "read_parquet"]
 
 
 def read_parquet(file: IO[bytes]) -> pd.DataFrame:
@@ -31,7 +31,11 @@ def read_parquet(file: IO[bytes]) -> pd.DataFrame:
         >>> read_parquet(file)["eggs"].tolist()
         [1152921504606846977, <NA>]
     """
-    table = pyarrow.parquet.ParquetFile(file).read()
+    return from_arrow(pyarrow.parquet.ParquetFile(file).read())
+
+
+def from_arrow(table: pa.Table) -> pd.DataFrame:
+    """Return a table of Arrow with the dtypes and the index of `read_parquet`."""
     return _frame(table, _gaps([table]))
 
 

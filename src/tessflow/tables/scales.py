@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ LARGEST, SMALLEST = 1e300, 1e-300
 """What knots are clipped to, and how far apart they are at least: within, no slope overflows."""
 
 
-def gathered(numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def gathered(numbers: NDArray[np.float64], counts: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Return distinct numbers, ascending, and how often each comes.
 
     Example:
@@ -31,11 +32,11 @@ def gathered(numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[N
         (array([1., 3.]), array([5, 3]))
     """
     distinct, place = np.unique(numbers, return_inverse=True)
-    return distinct, np.bincount(place, weights=counts, minlength=len(distinct)).astype(np.int64)
+    return distinct, np.bincount(place, counts, len(distinct)).astype(counts.dtype)
 
 
 def quantile_scale(
-    values: NDArray[np.float64], counts: NDArray[np.int64], *, whole: bool
+    values: NDArray[np.float64], counts: NDArray[Any], *, whole: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Map quantiles to those of the standard normal distribution.
 
@@ -46,7 +47,7 @@ def quantile_scale(
 
     Args:
         values: Distinct finite numbers, ascending.
-        counts: Number of rows of each.
+        counts: Number of rows of each, or their weight.
         whole: Whether the numbers are whole.
 
     Returns:
@@ -57,14 +58,14 @@ def quantile_scale(
         >>> len(knots), round(knots[0]), round(scores[0], 2)
         (66, 7, -2.43)
     """
-    total = int(counts.sum())
+    total = float(counts.sum())
     below = np.cumsum(counts) - counts
     if whole:
         places = np.floor(values[:-1] / 2 + values[1:] / 2) + 0.5
         ranks = below[1:] / total
     else:
         places, ranks = values, (below + counts / 2) / total
-    interior = min(INTERIOR, total // BACKING)
+    interior = min(INTERIOR, int(total // BACKING))
     if interior < 2 or len(places) < 2:
         return standard_scale(values, counts, whole=whole)
     targets = np.arange(1, interior + 1) / (interior + 1)
@@ -93,7 +94,7 @@ def quantile_scale(
 
 
 def standard_scale(
-    values: NDArray[np.float64], counts: NDArray[np.int64], *, whole: bool
+    values: NDArray[np.float64], counts: NDArray[Any], *, whole: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Map the mean less and plus one standard deviation to -1 and 1; see `quantile_scale`.
 

@@ -27,7 +27,7 @@ from tessflow.tables.declared_order import (
 )
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import listed, named, place_of, require_columns
-from tessflow.tables.tally import tally
+from tessflow.tables.tally import Weights, tally
 
 __all__ = ["TableSchema", "Unseen"]
 
@@ -131,7 +131,7 @@ class TableSchema(BaseModel):
         return tuple(column.variable for column in self.columns)
 
     @classmethod
-    def infer(cls, table: object, *, max_levels: int = 64, scaling: str = "quantile") -> Self:
+    def infer(cls, table: object, *, max_levels: int = 64, scaling: str = "quantile", weights: Weights = None) -> Self:
         """Read the schema of a table off its rows.
 
         Strings, booleans and categorical dtypes are classes. Integers, floats, dates, datetimes and durations are
@@ -149,6 +149,7 @@ class TableSchema(BaseModel):
                 quantiles are those of a random sample of 200 000 rows.
             max_levels: Most atoms of a column.
             scaling: How numbers are scaled: "quantile" or "standard".
+            weights: How many rows each row of a single table counts as, positive, shape (rows,); 1 by default.
 
         Returns:
             The schema.
@@ -162,13 +163,15 @@ class TableSchema(BaseModel):
             >>> [column.measure for column in schema.columns]
             ['probabilities of steps of 0.01', 'probabilities of 2 classes']
         """
-        tallies, array_dtype = tally(table)
+        tallies, array_dtype = tally(table, weights=weights)
         options = Inference(max_levels, scaling)
         columns = tuple(infer(tally, options) for tally in tallies.values())
         return cls(columns=columns, array_dtype=array_dtype)  # type: ignore[arg-type]
 
     @classmethod
-    def read(cls, table: object, declared: Self | None, *, max_levels: int, scaling: str) -> Self:
+    def read(
+        cls, table: object, declared: Self | None, *, max_levels: int, scaling: str, weights: Weights = None
+    ) -> Self:
         """Read the schema of a table: what is declared, `fitted` to its rows, or else what they `infer`.
 
         Args:
@@ -176,16 +179,18 @@ class TableSchema(BaseModel):
             declared: A schema, whose columns decide; None if nothing is declared.
             max_levels: As in `infer`.
             scaling: As in `infer`.
+            weights: As in `infer`.
         """
         if declared is not None:
-            return declared.fitted(table)
-        return cls.infer(table, max_levels=max_levels, scaling=scaling)
+            return declared.fitted(table, weights=weights)
+        return cls.infer(table, max_levels=max_levels, scaling=scaling, weights=weights)
 
-    def fitted(self, table: object) -> Self:
+    def fitted(self, table: object, *, weights: Weights = None) -> Self:
         r"""Complete a declared schema with what rows must give: dtypes, knots and scores, and values left out.
 
         Args:
             table: As in `infer`.
+            weights: As in `infer`.
 
         Returns:
             The schema, with its columns as declared.
@@ -200,7 +205,7 @@ class TableSchema(BaseModel):
             >>> column.dtype, column.knots
             ('float64', (998.0, 1002.0))
         """
-        tallies, array_dtype = tally(table, self.align, self.names)
+        tallies, array_dtype = tally(table, self.align, self.names, weights)
         bounded = carry_bounds(self._numeric, self._order)
         columns = tuple(bounded.get(column.name, column).complete(tallies[column.name]) for column in self.columns)
         return self.model_copy(update={"columns": columns, "array_dtype": array_dtype})

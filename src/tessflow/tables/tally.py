@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,10 @@ from tessflow.tables.grid import Grid
 from tessflow.tables.times import UNITS, to_microseconds, word
 from tessflow.tables.values import Missing, Value, factorize, family, missing_name, natives, plain
 
-__all__ = ["Tally", "tally"]
+__all__ = ["Tally", "Weights", "tally"]
+
+Weights: TypeAlias = "NDArray[np.float64] | None"
+"""How many rows each row counts as, positive, shape (rows,); 1 if None."""
 
 DISTINCT, SAMPLE = 100_000, 200_000
 """Distinct numbers that are counted; beyond, a random sample of so many rows takes their place."""
@@ -32,12 +35,12 @@ class Tally:
     """Rows of one column, batch by batch.
 
     Of numbers and times it keeps how often each came, up to a cap, and then a sample; of all else how often each of
-    the distinct values came. Times are microseconds.
+    the distinct values came. Times are microseconds. A row of weight w counts as w rows.
     """
 
     name: str | int
-    rows: int = 0
-    present: int = 0
+    weight: float = 0  # of all rows
+    weight_present: float = 0  # of those with a value
     families: set[str] = field(default_factory=set)
     missing: Missing | None = None
     categories: pd.CategoricalDtype | None = None
@@ -53,22 +56,28 @@ class Tally:
         self._random = np.random.default_rng(0)
         self._keys = np.empty(0)  # of the sample, at random
         self._sample: NDArray[Any] | None = None
-        self.counted = self.infinite = 0  # finite numbers, and others
-        self._nonzero = 0
+        self._sample_weights = np.empty(0)
+        self.counted: float = 0  # finite numbers
+        self.weight_infinite: float = 0
+        self._nonzero: float = 0
         # Of each resolution, from coarse to fine: rows that are no multiples, those too large to tell, and those that
         # are taken for 0, but are not.
-        self._off = np.zeros((3, DECIMALS + 1), np.int64)
+        self._off = np.zeros((3, DECIMALS + 1))
 
-    def add(self, series: pd.Series) -> None:
+    def add(self, series: pd.Series, weights: Weights = None) -> None:
         """Take in the rows of a batch.
+
+        Args:
+            series: The rows.
+            weights: How many rows each counts as, positive; 1 by default.
 
         Raises:
             TypeError: If they hold what no column takes, or types are mixed.
         """
         found = family(series, self.name)
         gone = series.isna().to_numpy()
-        self.rows += len(series)
-        self.present += int(np.count_nonzero(~gone))
+        self.weight += len(series) if weights is None else float(weights.sum())
+        self.weight_present += int(np.count_nonzero(~gone)) if weights is None else float(weights[~gone].sum())
         if gone.any() and self.missing is None:
             self.missing = missing_name(series.iloc[int(np.argmax(gone))])
         is_categorical = isinstance(series.dtype, pd.CategoricalDtype)
@@ -85,12 +94,28 @@ class Tally:
             kinds = ", ".join(sorted(self.families))
             raise TypeError(f"column {self.name!r} mixes {kinds}: convert it to one of them, such as astype(str)")
         if self.is_numeric:
-            self._count(series[~gone])
+            self._count(series[~gone], None if weights is None else weights[~gone])
         else:
             codes, distinct = factorize(series, self.name)
-            for code, count in enumerate(np.bincount(codes[codes >= 0], minlength=len(distinct)).tolist()):
+            weights = None if weights is None else weights[codes >= 0]
+            for code, count in enumerate(np.bincount(codes[codes >= 0], weights, len(distinct)).tolist()):
                 if count:
                     self.values[distinct[code]] += count
+
+    @property
+    def rows(self) -> int:
+        """How many rows came."""
+        return _rounded(self.weight)
+
+    @property
+    def present(self) -> int:
+        """How many of them had a value."""
+        return _rounded(self.weight_present)
+
+    @property
+    def infinite(self) -> int:
+        """How many of them had an infinite one."""
+        return _rounded(self.weight_infinite)
 
     @property
     def family(self) -> str:
@@ -108,18 +133,18 @@ class Tally:
         return self._counts is not None
 
     @cached_property
-    def numbers(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def numbers(self) -> tuple[NDArray[np.float64], NDArray[Any]]:
         """Distinct finite numbers, ascending, and their counts, of all rows or of the sample."""
         native, counts = self._distinct()
         values = native.astype(np.float64)
         order = np.argsort(values, kind="stable")
         order = order[np.isfinite(values[order])]
-        return values[order], counts[order].astype(np.int64)
+        return values[order], counts[order]
 
     @property
     def share(self) -> float:
         """Share of the rows with a value that are behind `numbers`: less than 1 if they are a sample."""
-        return 1.0 if self.is_exact else len(self._keys) / self.present
+        return 1.0 if self.is_exact else float(self._sample_weights.sum()) / self.weight_present
 
     def resolution(self, allowed: float) -> float:
         """Return the coarsest resolution of which all numbers but a few are multiples; 0 if there is none.
@@ -164,7 +189,7 @@ class Tally:
         assert self._head is not None
         return (self._head.infer_objects() if self.family in ("datetimes", "timedeltas") else self._head).dtype
 
-    def class_counts(self) -> dict[Value, int]:
+    def class_counts(self) -> dict[Value, float]:
         """Return how often each distinct value came, in the order of the categories, or ascending.
 
         Raises:
@@ -179,19 +204,20 @@ class Tally:
             raise ValueError(f"column {self.name!r} has more than {DISTINCT} distinct values: too many for classes")
         counts = zip(self._counts.index.tolist(), self._counts.tolist(), strict=True)
         if self.family == "numbers":
-            return dict(sorted((plain(value), int(count)) for value, count in counts))  # type: ignore[type-var]
-        return {word(int(value), self.family.removesuffix("s")): int(count) for value, count in sorted(counts)}
+            return dict(sorted((plain(value), count) for value, count in counts))  # type: ignore[type-var]
+        return {word(int(value), self.family.removesuffix("s")): count for value, count in sorted(counts)}
 
     @property
     def _resolutions(self) -> tuple[float, ...]:
         return tuple(10.0**-d for d in range(DECIMALS + 1)) if self.family == "numbers" else UNITS
 
-    def _distinct(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    def _distinct(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return distinct numbers as they came, and their counts, of all rows or of the sample."""
         if self._counts is not None:
             return self._counts.index.to_numpy(), self._counts.to_numpy()
         assert self._sample is not None
-        return np.unique(self._sample, return_counts=True)
+        distinct, places = np.unique(self._sample, return_inverse=True)
+        return distinct, np.bincount(places, self._sample_weights)
 
     def _join(self, series: pd.Series) -> None:
         """Find the dtype that pandas would give all batches together."""
@@ -209,21 +235,23 @@ class Tally:
         else:
             self.categories = pd.CategoricalDtype(self.categories.categories.union(dtype.categories, sort=False))
 
-    def _count(self, present: pd.Series) -> None:
+    def _count(self, present: pd.Series, weights: Weights) -> None:
         is_number = self.family == "numbers"
         cells = natives(present) if is_number else to_microseconds(present, self.name)[0]
         if cells.dtype.kind == "f":
             is_nan = np.isnan(cells)  # which nullable dtypes hold beside NA
             self.missing = self.missing or ("nan" if is_nan.any() else None)
-            cells = cells[~is_nan]
+            cells, weights = cells[~is_nan], None if weights is None else weights[~is_nan]
         counts = pd.Series(cells).value_counts(sort=False)
+        if weights is not None:
+            counts = pd.Series(weights).groupby(cells, sort=False).sum().reindex(counts.index)
         floats = counts.index.to_numpy().astype(np.float64)
         is_finite = np.isfinite(floats)
         finite, times = floats[is_finite], counts.to_numpy()[is_finite]
         self.infinities.update(floats[~is_finite].tolist())
-        self.counted += int(times.sum())
-        self.infinite += int(counts.sum() - times.sum())
-        self._nonzero += int(times[finite != 0].sum())
+        self.counted += times.sum()
+        self.weight_infinite += counts.sum() - times.sum()
+        self._nonzero += times[finite != 0].sum()
         if len(finite):
             self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
         whole = cells.dtype.kind != "f"
@@ -240,16 +268,18 @@ class Tally:
             lost = (finite != 0) & (grid.count(finite) == 0) & ~off
             self._off[:, place] += times[off].sum(), times[undecided].sum(), times[lost].sum()
         keys = np.concatenate([self._keys, self._random.random(len(cells))])
+        weights = np.concatenate([self._sample_weights, np.ones(len(cells)) if weights is None else weights])
         if self._sample is not None:
             dtype = _joint(self._sample.dtype, cells.dtype)
             cells = np.concatenate([self._sample.astype(dtype), cells.astype(dtype)])
         kept = np.argpartition(keys, SAMPLE)[:SAMPLE] if len(keys) > SAMPLE else slice(None)
-        self._keys, self._sample = keys[kept], cells[kept]
+        self._keys, self._sample, self._sample_weights = keys[kept], cells[kept], weights[kept]
         if self._counts is not None:
             if len(self._counts) and self._counts.index.dtype != counts.index.dtype:
                 joint = _joint(*(c.index.to_numpy().dtype for c in (self._counts, counts)))
                 self._counts.index, counts.index = (c.index.astype(joint) for c in (self._counts, counts))
-            self._counts = self._counts.add(counts, fill_value=0).astype(np.int64) if len(self._counts) else counts
+            joined = self._counts.add(counts, fill_value=0).astype(counts.dtype) if len(self._counts) else counts
+            self._counts = joined
             if len(self._counts) > DISTINCT:
                 self._counts = None
 
@@ -262,6 +292,10 @@ def _joint(one: np.dtype[Any], other: np.dtype[Any]) -> np.dtype[Any]:
     return joint
 
 
+def _rounded(weight: float) -> int:
+    return max(round(weight), int(weight > 0))
+
+
 def _number(value: float) -> int | float:
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
@@ -270,6 +304,7 @@ def tally(
     table: object,
     align: Callable[[object], pd.DataFrame] | None = None,
     names: Sequence[str | int] | None = None,
+    weights: Weights = None,
 ) -> tuple[dict[str | int, Tally], str | None]:
     """Read the rows of a table, or of batches of it, once.
 
@@ -277,6 +312,7 @@ def tally(
         table: See `TableSchema.infer`.
         align: Makes a batch a DataFrame with the columns that a schema declares; by default it is taken as it is.
         names: The columns to read; all by default.
+        weights: How many rows each row of a single table counts as; 1 by default.
 
     Returns:
         What was found of each column, by name; and the dtype of the array, if it is one.
@@ -298,7 +334,7 @@ def tally(
                 tallies[name] = Tally(name)  # type: ignore[index, arg-type]
             tallies[name].na_values |= noted_na_values(batch)  # type: ignore[index]
             if len(frame):
-                tallies[name].add(series)  # type: ignore[index]
+                tallies[name].add(series, weights)  # type: ignore[index]
     if not tallies or not next(iter(tallies.values())).rows:
         raise ValueError(f"0 sample(s) (shape=(0, {len(tallies)})) while a minimum of 1 is required.")
     return tallies, array_dtype

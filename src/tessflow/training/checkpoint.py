@@ -19,7 +19,7 @@ from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import Counters
 from tessflow.training.weights import first_difference, read_tensors, write_atomically, write_tensors
 
-__all__ = ["RunDirectory", "TrainingState", "run_identity"]
+__all__ = ["RunDirectory", "TrainingState", "digest", "run_identity"]
 
 FORMAT_VERSION = 1
 COLUMNS = ("step", "training", "validation", "learning_rate", "gradient_norm", "seconds", "skipped")
@@ -137,6 +137,7 @@ def run_identity(
     train: Tensor,
     validation: Tensor,
     options: Mapping[str, Any] | None = None,
+    weights: tuple[Tensor | None, Tensor | None] = (None, None),
 ) -> dict[str, Any]:
     """Describe what a run must share with a checkpoint to continue it: options, data, structure of the model.
 
@@ -149,8 +150,8 @@ def run_identity(
     return {
         "format version": FORMAT_VERSION,
         "config": json.loads(json.dumps({**config.model_dump(), **(options or {})})),
-        "training data": _digest(train),
-        "validation data": _digest(validation),
+        "training data": digest(train, weights[0]),
+        "validation data": digest(validation, weights[1]),
         "model structure": hashlib.sha256(repr((classes, trainable)).encode()).hexdigest(),
     }
 
@@ -163,11 +164,15 @@ def _identity_difference(found: Mapping[str, Any], expected: Mapping[str, Any]) 
     return ", ".join(differences + [f"another {part}" for part in parts]) or None
 
 
-def _digest(data: Tensor) -> str:
-    contents = data.detach().cpu().contiguous()
-    digest = hashlib.sha256(f"{contents.dtype} {tuple(contents.shape)}".encode())
-    digest.update(contents.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def digest(*data: Tensor | None) -> str:
+    """Return what tells tensors from others; one that is None is left out."""
+    hashed = hashlib.sha256()
+    for part in data:
+        if part is not None:
+            contents = part.detach().cpu().contiguous()
+            hashed.update(f"{contents.dtype} {tuple(contents.shape)}".encode())
+            hashed.update(contents.flatten().view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 def _under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,10 @@ from tessflow.training.progress import progress_bar
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["TrainingResult", "cut_off_mean", "fit"]
+__all__ = ["TrainingResult", "Weights", "cut_off_mean", "fit"]
+
+Weights: TypeAlias = tuple["Tensor | None", "Tensor | None"]
+"""How many rows each row to train on counts as, and each to validate on: positive, shape (rows,); None: 1."""
 
 CUT_OFF, FEWEST = 0.005, 20
 """The quantile of the validation rows below which values do not count, and the fewest rows that have one."""
@@ -75,6 +78,7 @@ def fit(
     validation: Tensor,
     config: TrainingConfig,
     *,
+    weights: Weights = (None, None),
     objective: Objective | None = None,
     directory: str | os.PathLike[str] | None = None,
     options: Mapping[str, Any] | None = None,
@@ -99,6 +103,9 @@ def fit(
         train: Rows to train on, shape (rows, ...), kept on that device as one tensor.
         validation: Rows to evaluate on, of the same shape but for the first dimension.
         config: The options.
+        weights: How many rows each row to train on counts as, and each row to evaluate on: positive, shape (rows,);
+            `None`: each is one. A batch then holds rows drawn with replacement, with probabilities that are
+            proportional to the weights, and means over validation rows are weighted.
         objective: Maps `(model, batch)` to a log-probability or a bound on it for each row, shape (B,), in
             nats; default: `model.elbo(batch)`.
         directory: Where checkpoint and history go, made if need be; `None`: nowhere.
@@ -127,10 +134,13 @@ def fit(
         True
     """
     _check_arguments(model, train, validation)
+    for rows, part in zip((train, validation), weights, strict=True):
+        if part is not None and part.shape != rows.shape[:1]:
+            raise ValueError(f"weights have shape {tuple(part.shape)} for {len(rows)} rows; give one a row")
     fabric = _make_fabric(config)
     files = None
     if directory is not None:
-        files = RunDirectory(directory, run_identity(config, model, train, validation, options))
+        files = RunDirectory(directory, run_identity(config, model, train, validation, options, weights))
 
     with seeded(config.seed, fabric.device), progress_bar(config, enabled=progress) as report:
         rowwise = fabric.setup_module(RowwiseObjective(model, objective)).train()
@@ -145,7 +155,7 @@ def fit(
         run = state.counters
         report(run)
         started = time.perf_counter() - run.seconds
-        batches = _batches(train, config.batch_size, seed=config.seed, start=run.step)
+        batches = _batches(train, config.batch_size, seed=config.seed, start=run.step, weights=weights[0])
         while not run.finished:
             run.step += 1
             optimizer.param_groups[0]["lr"] = config.learning_rate_at(run.step)
@@ -161,7 +171,7 @@ def fit(
             run.seconds = time.perf_counter() - started
 
             if run.evaluation_due(config):
-                value = _evaluate_mean(fabric, average, validation, config, objective)
+                value = _evaluate_mean(fabric, average, validation, weights[1], config, objective)
                 if run.record(value, config):
                     best.load_state_dict(average.state_dict())
                 if files is not None:
@@ -183,11 +193,18 @@ def fit(
     return result
 
 
-def _batches(data: Tensor, batch_size: int, *, seed: int, start: int) -> Iterator[Tensor]:
+def _batches(
+    data: Tensor, batch_size: int, *, seed: int, start: int, weights: Tensor | None = None
+) -> Iterator[Tensor]:
     """Batches of shuffled rows, epoch after epoch, from step `start` on: a function of the seed and the step.
 
-    The last batch of an epoch is dropped when it is incomplete, unless it is the only one.
+    The last batch of an epoch is dropped when it is incomplete, unless it is the only one. Rows with weights are drawn
+    anew for each batch.
     """
+    if weights is not None:
+        edges = weights.double().cumsum(0)
+        for step in count(start):
+            yield data[_drawn(edges, batch_size, seed=seed + step).to(data.device)]
     per_epoch = max(1, len(data) // batch_size)
     order = torch.empty(0)
     for step in count(start):
@@ -198,30 +215,56 @@ def _batches(data: Tensor, batch_size: int, *, seed: int, start: int) -> Iterato
         yield data[order[position * batch_size : (position + 1) * batch_size]]
 
 
+def _drawn(edges: Tensor, size: int, *, seed: int) -> Tensor:
+    """Draw places of rows, ``(size,)``, with replacement, from the sums of their weights up to each.
+
+    One is drawn from each of `size` parts of equal weight, so that a row is expected as often as its share of the
+    weight says, and comes within two of that often.
+    """
+    points = torch.arange(size) + torch.rand(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.searchsorted(edges, points * (edges[-1] / size), right=True).clamp_max(len(edges) - 1)
+
+
 def _evaluate_mean(
-    fabric: Fabric, model: nn.Module, validation: Tensor, config: TrainingConfig, objective: Objective | None
+    fabric: Fabric,
+    model: nn.Module,
+    validation: Tensor,
+    weights: Tensor | None,
+    config: TrainingConfig,
+    objective: Objective | None,
 ) -> float:
     with fabric.autocast():
         # Without gradients four times the rows fit.
         rows = 4 * config.batch_size
         values = evaluate(model, validation, objective=objective, batch_size=rows, seed=config.seed)
-    return cut_off_mean(values).item()
+    return cut_off_mean(values, weights).item()
 
 
-def cut_off_mean(values: Tensor) -> Tensor:
+def cut_off_mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean of values, ``(B,)``, of which those below the 0.5% quantile count as that quantile.
 
-    Of fewer than 20 values all count.
+    Of fewer than 20 values all count. A value of weight w counts as w values.
 
     Example:
         >>> cut_off_mean(torch.tensor([-1e9] + [1.0] * 19))
         tensor(1., dtype=torch.float64)
     """
     values = values.double()
+    if weights is not None:
+        return _weighted_mean(values, weights.to(values))
     if len(values) < FEWEST:
         return values.mean()
     lowest = values.kthvalue(math.floor(CUT_OFF * len(values)) + 2).values
     return values.clamp_min(lowest).mean()
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    total = float(weights.sum())
+    if total >= FEWEST:
+        ascending, order = values.sort()
+        enough = weights[order].cumsum(0) >= math.floor(CUT_OFF * total) + 2
+        values = values.clamp_min(ascending[int(enough.int().argmax())])
+    return (weights * values).sum() / total
 
 
 def _make_fabric(config: TrainingConfig) -> Fabric:

@@ -153,7 +153,7 @@ class ClassColumn(BaseColumn):
             na_values=tuple(sorted(tally.na_values.difference(map(str, values)))),
             categories=categories,
             rows=tally.rows,
-            once=sum(count == 1 for count in counts.values()),
+            once=sum(count < 2 for count in counts.values()),
             gone=tally.rows - tally.present,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from statistics import NormalDist
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def read_grid(tally: Tally, *, most: int) -> tuple[Grid, list[int | float]]:
 
 def read_scale(
     numbers: NDArray[np.float64],
-    counts: NDArray[np.int64],
+    counts: NDArray[Any],
     atoms: NDArray[np.float64],
     *,
     scaling: Scaling,
@@ -67,7 +67,7 @@ def read_scale(
 
     Args:
         numbers: Finite numbers, shape ``(n,)``.
-        counts: How many rows hold each, shape ``(n,)``.
+        counts: How many rows hold each, or their weight, shape ``(n,)``.
         atoms: The atoms, encoded.
         scaling: "quantile" or "standard".
         whole: Whether the numbers are whole.
