@@ -96,7 +96,8 @@ def best_order(
     heavy, chosen = (
         None if w is None else w[: len(part)] for w, part in zip(weights, (train, validation), strict=True)
     )
-    steps = min(max(PASSES * len(train) // batch_size, FEWEST_STEPS), MOST_STEPS, max_steps)
+    counted = len(train) if heavy is None else int(heavy.sum())
+    steps = min(max(PASSES * counted // batch_size, FEWEST_STEPS), MOST_STEPS, max_steps)
     config = TrainingConfig(
         max_steps=steps,
         batch_size=batch_size,

@@ -280,7 +280,7 @@ class TabularFlow(TableQueries):
             model = copy.deepcopy(self.model_)
         else:
             model = self._build(options, schema, self._chosen_order(options, schema, rows, weights))
-        counted = len(rows[0]) if weights[0] is None else int(weights[0].sum())
+        counted = _counted(rows, weights)
         self._train(
             model,
             schema,
@@ -385,7 +385,7 @@ class TabularFlow(TableQueries):
             ascents=schema.ascents,
             most_logits=options.max_categories,
             batch_size=options.batch_size,
-            max_steps=steps_of(options, schema, len(rows[0])),
+            max_steps=steps_of(options, schema, _counted(rows, weights)),
             seed=options.random_state,
         )
         if options.verbose:
@@ -400,3 +400,8 @@ class TabularFlow(TableQueries):
 
 def _log_prob(model: Any, rows: Tensor) -> Tensor:
     return model.log_prob(rows, samples=1)
+
+
+def _counted(rows: tuple[Tensor, Tensor], weights: Weights) -> int:
+    """Return how many rows there are to train on, a row of weight w being w rows."""
+    return len(rows[0]) if weights[0] is None else int(weights[0].sum())
