@@ -44,7 +44,7 @@ def fill(run):
     Path("order.yaml").write_text("columns:\n- {name: a, kind: number}\n- {name: b, kind: number}\norder: [a < b]\n")
     options = ("--hidden-features", "8", "--steps", 1, "--quiet")
     run("fit", "keyed.csv", "--schema", "schema.yaml", "--out", "model", *options)
-    run("fit", "table.csv", "--out", "fixed", "--order", "fixed", *options)
+    run("fit", "table.csv", "--out", "fixed", "--order", "table", *options)
     rows = np.random.default_rng(0).normal(size=(60, 2))
     MixtureFlow(2, layers=1, max_steps=1, random_state=0).fit(rows).save("mixture")
     Path("empty.csv").touch()
@@ -74,7 +74,7 @@ def fill(run):
         ("fit empty.csv --out new", "empty.csv is empty"),
         ("fit other.csv --out new", "seem to be separated by ';'"),
         ("fit table.csv --out new --backbone x", "backbone: input should be 'autoregressive' or 'coupling', got 'x'"),
-        ("fit table.csv --out new --order random", "order: input should be 'any' or 'fixed'"),
+        ("fit table.csv --out new --order random", "order: input should be 'any', 'fixed' or 'table'"),
         ("fit table.csv --out new --model forest", "--model is table or mixture, got 'forest'"),
         ("fit table.csv --out new --schema nowhere.yaml", "nowhere.yaml: No such file or directory"),
         ("fit table.csv --out new --schema order.yaml", "an order is written 'start <= end'"),
@@ -97,7 +97,7 @@ def fill(run):
         ("score fixed table.csv --columns colour --given eggs", "order='any'"),
         ("score model table.csv --out no/scores.csv", "no/scores.csv"),
         ("score model table.csv --out scores.txt", NO_SUFFIX),
-        ("score mixture table.csv --unseen other", "--columns, --given and --unseen are for models of tables"),
+        ("score mixture table.csv --unseen other", "--columns, --given, --orders and --unseen are for"),
         ("sample nowhere", NO_MODEL),
         ("sample model --out sample.txt", NO_SUFFIX),
         ("sample model --given size=1", "there is no column 'size': the columns are 'colour', 'eggs'"),

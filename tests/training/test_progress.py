@@ -32,7 +32,8 @@ def test_the_end_says_what_happened_in_a_terminal_and_in_a_notebook(plain, monke
 
 def test_an_early_stop_is_said():
     result = run(TrainingConfig(max_steps=1000, evaluate_every=1, patience=1, learning_rate=1e-9))
-    assert result.summary.startswith(f"stopped early after {result.steps} steps")
+    assert result.summary.startswith(f"{result.steps} steps in")
+    assert "stopped early; kept" in result.summary
 
 
 def test_time_left_is_that_of_the_steps_left():

@@ -56,6 +56,9 @@ def fit(
     order: Annotated[
         str | None, _option("Of a table: any (every conditional), fixed (faster; the best of a few) or table.", MODEL)
     ] = None,
+    orders: Annotated[
+        int | None, _option("Of a table, in any order: over how many orders likelihoods are a mean.", MODEL)
+    ] = None,
     dimension: Annotated[int | None, _option("Of a table: dimensions of a column's cells.", MODEL)] = None,
     max_categories: Annotated[
         int | None, _option("Of a table: most classes of a column with a probability for each.", MODEL)
@@ -96,7 +99,7 @@ def fit(
     """
     require_own(out)
     flags = {
-        "backbone": backbone, "order": order, "dimension": dimension, "max_categories": max_categories,
+        "backbone": backbone, "order": order, "orders": orders, "dimension": dimension, "max_categories": max_categories,
         "n_cells": cells, "layers": layers, "profile": profile, "hidden_features": widths(hidden_features),
         "scaling": scaling, "max_levels": max_levels, "unseen": unseen, "dropout": dropout, "max_steps": steps,
         "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,

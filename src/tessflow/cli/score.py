@@ -46,6 +46,9 @@ def score(
     columns: Annotated[str | None, typer.Option(help="Score these columns only: names with commas between.")] = None,
     given: Annotated[str | None, typer.Option(help="Score given these columns: names with commas between.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Importance samples a row, if it is a bound.")] = None,
+    orders: Annotated[
+        int | None, typer.Option(min=1, help="Orders of the columns to take the mean over: 1 is the fastest.")
+    ] = None,
     unseen: UnseenValues = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Table for the log-likelihood of each row, in order.")
@@ -62,12 +65,14 @@ def score(
     """
     model, source = load_model(directory), table_source(table, delimiter, na)
     if is_mixture(model):
-        if columns is not None or given is not None or unseen is not None:
-            raise ValueError("--columns, --given and --unseen are for models of tables, and this one is a mixture")
+        if any(option is not None for option in (columns, given, orders, unseen)):
+            raise ValueError(
+                "--columns, --given, --orders and --unseen are for models of tables, and this one is a mixture"
+            )
         scored = score_mixture(model, source)
     else:
         scored = score_table(
-            model, source, columns=listed(columns), given=listed(given), samples=samples, unseen=unseen
+            model, source, columns=listed(columns), given=listed(given), samples=samples, orders=orders, unseen=unseen
         )
     if out is not None:
         write_rows(scored.table(), out)
@@ -132,6 +137,7 @@ def score_table(
     columns: Sequence[str] | None = None,
     given: Sequence[str] | None = None,
     samples: int | None = None,
+    orders: int | None = None,
     unseen: Any = None,
 ) -> Scored:
     """Score the rows of a table file, which need not fit into memory.
@@ -142,6 +148,7 @@ def score_table(
         columns: See `TabularFlow.score_samples` for this and what follows.
         given: What is given.
         samples: Importance samples.
+        orders: Orders of the columns.
         unseen: What is done with values not seen in training.
 
     Warns:
@@ -153,6 +160,7 @@ def score_table(
     from tessflow.estimators.queries import warn_of_unseen
     from tessflow.tables import TableWarning
 
+    options = {"columns": columns, "given": given, "samples": samples, "orders": orders, "unseen": unseen}
     looked_at = None if columns is None else [*columns, *(given or ())]
     keys = {str(key.name) for key in model.schema_.keys}
     scores, strange, labels = [], [], []
@@ -162,7 +170,7 @@ def score_table(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", TableWarning)  # of a batch: what counts is the file
-                scores.append(model.score_samples(batch, columns=columns, given=given, samples=samples, unseen=unseen))
+                scores.append(model.score_samples(batch, **options))
         except (ValueError, TypeError) as error:
             if not rows:
                 raise

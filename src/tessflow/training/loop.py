@@ -65,11 +65,11 @@ class TrainingResult:
 
         Example:
             >>> TrainingResult(130, 30, -1.25, 2.0, 0, stopped_early=True, history=[]).summary
-            'stopped early after 130 steps, in 2 seconds; kept the weights of step 30, validation -1.250 nats'
+            '130 steps in 2 seconds, stopped early; kept the weights of step 30, validation -1.250 nats'
         """
-        how = "stopped early after" if self.stopped_early else "trained all of"
+        early = ", stopped early" if self.stopped_early else ""
         kept = f"kept the weights of step {self.best_step:,}, validation {self.best_validation:.3f} nats"
-        return f"{how} {self.steps:,} steps, in {self.seconds:.0f} seconds; {kept}"
+        return f"{self.steps:,} steps in {self.seconds:.0f} seconds{early}; {kept}"
 
 
 def fit(
