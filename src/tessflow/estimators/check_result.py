@@ -113,6 +113,10 @@ class CheckResult(_Record):
     copies: CopyCheck | None = None
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        warnings = f"{len(self.warnings)} warning{'s' * (len(self.warnings) != 1)}"
+        return f"CheckResult of {len(self.columns)} columns on {self.rows:,} rows: {warnings}; print it for the figures"
+
     def __str__(self) -> str:
         return "\n".join(self.lines())
 

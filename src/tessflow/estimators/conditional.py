@@ -48,6 +48,10 @@ class Conditional:
             ]
         )
 
+    def __repr__(self) -> str:
+        rows = f"{len(self._index):,} row{'s' * (len(self._index) != 1)}"
+        return f"Conditional of {self.column.name!r} ({self.column.kind}, {self.column.measure}) in {rows}"
+
     def probabilities(self) -> pd.DataFrame:
         """Return the probability of each class: of values, or of "a number" and its atoms, "missing" and "unseen".
 
