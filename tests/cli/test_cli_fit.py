@@ -45,9 +45,9 @@ def test_options_left_away_are_the_estimators_own(run):
 def test_every_argument_of_an_estimator_can_be_set(run):
     flags = {
         "backbone": "coupling", "order": "fixed", "orders": 1, "scaling": "standard", "dimension": 3,
-        "profile": "softsign", "dropout": 0.25, "layers": 2, "steps": 1, "batch-size": 7, "learning-rate": 0.02, "weight-decay": 0.5,
-        "validation-fraction": 0.3, "patience": 4, "max-levels": 5, "max-categories": 6, "unseen": "error",
-        "seed": 9, "device": "cpu", "hidden-features": "8,4",
+        "profile": "softsign", "dropout": 0.25, "layers": 2, "steps": 1, "batch-size": 7, "learning-rate": 0.02,
+        "weight-decay": 0.5, "validation-fraction": 0.3, "patience": 4, "max-levels": 5, "max-categories": 6,
+        "unseen": "error", "seed": 9, "device": "cpu", "hidden-features": "8,4",
     }  # fmt: skip
     words = [word for name, value in flags.items() for word in (f"--{name}", value)]
     run("fit", "table.csv", "--out", "model", "--quiet", *words, "-o", "condition_on=point", "-o", "warm_start=true")

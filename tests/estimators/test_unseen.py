@@ -20,7 +20,7 @@ from tessflow.tables.columns import Encoded
 FAST = {"max_steps": 2, "hidden_features": (8,), "dimension": 2, "random_state": 0}
 MODELS = {
     "any order": {},
-    "fixed order": {"order": "fixed"},
+    "one order": {"order": "table"},
     "points": {"condition_on": "point"},
     "coupling": {"backbone": "coupling", "layers": 1},
     "many categories": {"max_categories": 1},
@@ -86,7 +86,7 @@ def all_values(flow):
     return column.decode(Encoded(np.zeros(len(numbers), int), numbers)), weights, seen
 
 
-@pytest.mark.parametrize("model", ["any order", "fixed order"])
+@pytest.mark.parametrize("model", ["any order", "one order"])
 @pytest.mark.parametrize("name", [name for name in WITH_UNSEEN if name != "ids"])  # beyond 2^53 nothing can be summed
 def test_all_events_of_a_column_have_a_probability_of_one(name, model):
     flow = fitted(name, model)

@@ -100,7 +100,8 @@ def fit(
     require_own(out)
     flags = {
         "backbone": backbone, "order": order, "orders": orders, "dimension": dimension,
-        "max_categories": max_categories, "n_cells": cells, "layers": layers, "profile": profile, "hidden_features": widths(hidden_features),
+        "max_categories": max_categories, "n_cells": cells, "layers": layers,
+        "profile": profile, "hidden_features": widths(hidden_features),
         "scaling": scaling, "max_levels": max_levels, "unseen": unseen, "dropout": dropout, "max_steps": steps,
         "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
         "validation_fraction": validation_fraction, "patience": patience, "random_state": seed, "accelerator": device,
