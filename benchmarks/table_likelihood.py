@@ -42,7 +42,7 @@ def main() -> None:
 
     data = datasets.load(arguments.data)
     options = {name: json.loads(value) for name, value in (item.split("=", 1) for item in arguments.set)}
-    options = {"order": "fixed"} | options
+    options = {"order": "table"} | options
     flow = TabularFlow(
         arguments.backbone,
         max_steps=arguments.steps,

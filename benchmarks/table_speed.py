@@ -62,7 +62,7 @@ def main() -> None:
         result["speed"] = [
             speed(columns, order, arguments.rows, arguments.steps, arguments.repeats)
             for columns in arguments.columns
-            for order in ("any", "fixed")
+            for order in ("any", "table")
         ]
     name = arguments.name or (
         "table_stream" if arguments.stream else "table_classes" if arguments.classes else "table_speed"

@@ -34,7 +34,7 @@ def main() -> None:
     data = load("connect4")
     console.print(f"[bold]{data.description}[/]; {len(data.train):,} rows to train on; {data.source}")
     started = time.perf_counter()
-    flow = TabularFlow(order="fixed", max_steps=arguments.steps, random_state=0, verbose=True)
+    flow = TabularFlow(order="table", max_steps=arguments.steps, random_state=0, verbose=True)
     flow.fit(data.train, X_validation=data.validation)
     seconds = time.perf_counter() - started
     flow.save(arguments.out)
