@@ -160,10 +160,13 @@ def test_more_orders_are_refused_where_there_is_one(fixed, fitted):
     assert (fixed.score_samples(rows, orders=1) == fixed.score_samples(rows)).all()
     with pytest.raises(ValueError, match="orders=2 is for models of order='any'"):
         fixed.score_samples(rows, orders=2)
-    with pytest.raises(ValueError, match="orders must be at least 1, got 0"):
-        fitted.score_samples(rows, orders=0)
+    for orders in (0, 2.5, True, "2"):
+        with pytest.raises(ValueError, match=f"orders must be an integer of at least 1, got {orders!r}"):
+            fitted.score_samples(rows, orders=orders)
     with pytest.raises(ValueError, match="orders=2 is for an autoregressive model with order='any'"):
         TabularFlow(order="table", orders=2, **FAST).fit(rows)
+    with pytest.raises(ValueError, match="orders=2 is for an autoregressive model"):
+        TabularFlow("coupling", orders=2, **FAST).fit(rows)
 
 
 def test_a_fixed_order_has_the_conditionals_of_its_order(fixed):

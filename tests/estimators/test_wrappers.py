@@ -91,6 +91,10 @@ def test_output_is_as_was_asked_for(penguins, fitted):
     assert isinstance(imputer.transform(pl.from_arrow(arrow)), pl.DataFrame)
     assert isinstance(imputer.transform(arrow), pa.Table)
     assert isinstance(imputer.set_output(transform="polars").transform(penguins), pl.DataFrame)
+    for rows in (pl.from_pandas(penguins), pa.Table.from_pandas(penguins, preserve_index=False)):
+        filled = imputer.set_output(transform="pandas").transform(rows)
+        assert isinstance(filled, pd.DataFrame)
+        assert filled["body_mass_g"].dtype.kind in "if"
     assert isinstance(imputer.set_output(transform="pandas").transform(pl.from_arrow(arrow)), pd.DataFrame)
 
 

@@ -96,7 +96,7 @@ def orders_used(options: TabularOptions, schema: TableSchema) -> int:
 
 def build(options: TabularOptions, schema: TableSchema, order: Sequence[int] | None = None) -> nn.Module:
     """Make the module, with seeded weights; a model of one order takes that of the table by default."""
-    kind, dimension = kind_of(options, schema), dimension_of(options, schema)
+    kind, dimension, orders = kind_of(options, schema), dimension_of(options, schema), orders_used(options, schema)
     hidden_features = options.hidden_features or _DEFAULTS[kind].hidden_features
     with seeded(options.random_state, torch.device("cpu")):
         if kind == "coupling":
@@ -119,5 +119,5 @@ def build(options: TabularOptions, schema: TableSchema, order: Sequence[int] | N
             profile=options.profile,
             most_logits=options.max_categories,
             ascents=schema.ascents,
-            orders=orders_used(options, schema),
+            orders=orders,
         )

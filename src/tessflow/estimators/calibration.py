@@ -74,7 +74,7 @@ def check(
         >>> table = pd.DataFrame({"coat": ["yes", "no"] * 50, "season": ["winter", "summer"] * 50})
         >>> flow = TabularFlow(max_steps=200, hidden_features=(32,), random_state=0).fit(table)
         >>> result = check(flow, table)
-        >>> round(result.columns[1].sums.mean, 3), result.warnings
+        >>> round(result.columns[1].sums.mean, 2), result.warnings
         (1.0, ())
     """
     check_is_fitted(model)

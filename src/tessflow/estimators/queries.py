@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -312,8 +313,8 @@ class TableQueries(FlowEstimator):
 
     def _require_orders(self, orders: int | None) -> None:
         """Refuse a number of orders that the model does not have."""
-        if orders is not None and orders < 1:
-            raise ValueError(f"orders must be at least 1, got {orders}.")
+        if orders is not None and (not isinstance(orders, Integral) or isinstance(orders, bool) or orders < 1):
+            raise ValueError(f"orders must be an integer of at least 1, got {orders!r}.")
         if (orders or 1) > 1 and not (self.has_conditionals_ and self.model_.any_order):
             raise ValueError(f"orders={orders} is for models of order='any', and this one has one order.")
 
@@ -352,5 +353,8 @@ class TableQueries(FlowEstimator):
     def _any_order(self) -> MatchedFlow:
         model = self._autoregressive()
         if not model.any_order:
-            raise ValueError("a model of one order has no such conditionals: fit a TabularFlow with order='any'.")
+            raise ValueError(
+                "a model of one order, which is the default beyond 64 columns, has no such conditionals: fit a "
+                "TabularFlow with order='any'."
+            )
         return model

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.estimators.architecture import build, dimension_of, kind_of, learning_rate_of, steps_of
+from tessflow.estimators.architecture import build, dimension_of, kind_of, learning_rate_of, orders_used, steps_of
 from tessflow.estimators.base import weighted_mean
 from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
@@ -271,6 +271,7 @@ class TabularFlow(TableQueries):
         is_declared: bool,
         weights: Weights = (None, None),
     ) -> None:
+        orders_used(options, schema)  # refused before anything is trained
         goes_on = options.warm_start and hasattr(self, "model_")
         for line in schema.summary() if options.verbose else ():
             print(line, file=sys.stderr)

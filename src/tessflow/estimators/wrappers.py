@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import get_config
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, OutlierMixin, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -107,7 +108,10 @@ class TabularImputer(TransformerMixin, OneToOneFeatureMixin, _Wrapper):
         """
         check_is_fitted(self)
         self._check(X)
-        return self.flow_.impute(X, strategy=self.strategy, random_state=self.random_state)
+        configured = getattr(self, "_sklearn_output_config", {}).get("transform") or get_config()["transform_output"]
+        # scikit-learn makes what `set_output` says of a pandas DataFrame alone.
+        rows = X if configured == "default" else as_frame(X)[0]
+        return self.flow_.impute(rows, strategy=self.strategy, random_state=self.random_state)
 
 
 class TabularOutlierDetector(OutlierMixin, _Wrapper):

@@ -281,7 +281,7 @@ class MatchedFlow(nn.Module):
 
         Of a model of any order each row takes the others in one of its ``orders``. With one restricted variable nothing
         is rejected. With several, a row is kept with the probability that the later ones of them are allowed, given the
-        variables before: draws are exact all the same.
+        variables before: draws are exact, for orders that begin with what is known and then what is restricted.
 
         Args:
             n: How many.
