@@ -10,6 +10,7 @@ from tessflow.models import MatchedFlow, Variable
 from tessflow.models.orders import orders_of
 from tessflow.models.variables import Ascent
 from tessflow.training import TrainingConfig, fit
+from tessflow.training.evaluation import seeded
 from tessflow.training.loop import Weights
 
 __all__ = ["best_order", "candidate_orders", "entropies"]
@@ -108,12 +109,11 @@ def best_order(
     )
 
     def score(order: list[int]) -> float:
-        torch.manual_seed(seed)
-        model = MatchedFlow(
-            variables, dim=4, hidden_features=WIDTHS, order=order, most_logits=most_logits, ascents=ascents
-        )
+        with seeded(seed, torch.device("cpu")):
+            model = MatchedFlow(
+                variables, dim=4, hidden_features=WIDTHS, order=order, most_logits=most_logits, ascents=ascents
+            )
         objective = Hiding(variables, train, heavy)
         return fit(model, train, validation, config, weights=(heavy, chosen), objective=objective).best_validation
 
-    with torch.random.fork_rng(devices=[]):
-        return max(candidate_orders(train, variables, heavy), key=score)
+    return max(candidate_orders(train, variables, heavy), key=score)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tessflow.models.atoms import on_atoms
 from tessflow.models.kinds.base import Values, draw_class
 from tessflow.models.kinds.smooth import Smooth
 from tessflow.models.variables import Restriction
@@ -228,9 +229,7 @@ class NumberDistribution:
         if self.whole:
             # Half a unit inside of bounds that are halves: where rounding would leave them.
             x = torch.maximum(torch.minimum(x.round(), high - 0.5), low + 0.5)
-        hit = x[..., None] == self.atoms
-        codes = torch.where((codes == 0) & hit.any(-1), hit.long().argmax(-1), codes)
-        return Values(codes, x.where(codes == 0, 0))
+        return Values(*on_atoms(codes, x, self.atoms))
 
     def _at_only(self, values: Values) -> Values:
         """Return values, of which numbers are the one that is left, where it is one."""
