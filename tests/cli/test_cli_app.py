@@ -102,7 +102,9 @@ def test_a_closed_pipe_is_quiet(run, model):
 
 def test_ctrl_c_ends_with_130_and_a_sentence(run, model):
     wait = "lambda *_, **__: print('on', flush=True) or time.sleep(60)"
-    process = start("fit", "table.csv", "--out", "other", setup=f"import time; tessflow.TabularFlow.fit = {wait}")
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # a job in the background ignores it
+    setup = f"import signal, time; {heard}; tessflow.TabularFlow.fit = {wait}"
+    process = start("fit", "table.csv", "--out", "other", setup=setup)
     assert process.stdout.readline() == "on\n"
     process.send_signal(signal.SIGINT)
     said, complaint = process.communicate(timeout=60)
