@@ -227,7 +227,10 @@ class Table:
     def imputations(self, part: str) -> dict[str, Callable[[], Row]]:
         """Hide entries of the test rows and fill them in: right classes, errors in training standard deviations."""
         if part == "flow":
-            return {"TabularFlow, any order": lambda: self._imputed(self._by_flow)}
+            return {
+                "TabularFlow, any order": lambda: self._imputed(partial(self._by_flow, "typical")),
+                "TabularFlow, any order, means": lambda: self._imputed(partial(self._by_flow, "mean")),
+            }
         if part == "argn":
             return {}
         return {
@@ -236,10 +239,10 @@ class Table:
             if installed(method, package)
         }
 
-    def _by_flow(self, hidden: NDArray[np.bool_]) -> tuple[Rows, float]:
+    def _by_flow(self, strategy: str, hidden: NDArray[np.bool_]) -> tuple[Rows, float]:
         flow, _ = self._flow("any")
         table = self.data.test.mask(hidden)
-        filled, spent = timed(flow.impute, table, strategy="typical", random_state=self.seed)
+        filled, spent = timed(flow.impute, table, strategy=strategy, random_state=self.seed)
         return matrix(filled, self.data.train), spent
 
     def _by_peer(self, impute: Callable[..., Rows], hidden: NDArray[np.bool_]) -> tuple[Rows, float]:

@@ -111,7 +111,7 @@ def fill(run):
         ("impute model words.csv --out whole.csv", "column 'eggs' holds strings such as 'many'"),
         ("impute model new.csv --out whole.csv --unseen error", "the value 'green', which was not seen"),
         ("impute model new.csv --out whole.csv --unseen drop", "unseen must be 'other' or 'error', got 'drop'"),
-        ("impute model table.csv --out whole.csv --strategy mean", "strategy must be 'typical' or 'sample'"),
+        ("impute model table.csv --out whole.csv --strategy mode", "strategy must be 'typical', 'mean' or 'sample'"),
         ("impute model table.csv --out whole.txt", NO_SUFFIX),
         ("impute fixed table.csv --out whole.csv", "order='any'"),
         ("impute mixture table.csv --out whole.csv", A_MIXTURE),

@@ -116,7 +116,7 @@ def test_conditionals_keep_the_order_in_both_directions():
     assert (unknown[0.999] > rows["end"]).any()  # nothing to be cut off at
 
 
-@pytest.mark.parametrize("strategy", ["typical", "sample"])
+@pytest.mark.parametrize("strategy", ["typical", "mean", "sample"])
 def test_what_is_filled_in_keeps_them(strategy):
     table = STAYS[:200]
     rng = np.random.default_rng(1)

@@ -188,7 +188,7 @@ def test_imputation_keeps_what_is_known_and_fills_the_rest(fitted):
     table = trees(400, seed=4).set_index(pd.RangeIndex(1000, 1400))
     hidden = np.random.default_rng(0).random(table.shape) < 0.3
     holes = table.mask(hidden)
-    for strategy in ("typical", "sample"):
+    for strategy in ("typical", "mean", "sample"):
         filled = fitted.impute(holes, strategy=strategy)
         assert filled.notna().all(axis=None)
         assert filled.dtypes.equals(table.dtypes)
@@ -267,7 +267,7 @@ def test_whole_numbers_and_dates_have_probabilities_that_sum_to_one():
         (lambda m, t: m.score_samples(t, columns=["shoe"]), "there is no column 'shoe'"),
         (lambda m, t: m.score_samples(t[["sick"]], columns=["kind"]), "the table has no column 'kind'"),
         (lambda m, t: m.score_samples(t.assign(kind=None), columns=["kind"], unseen="error"), "'kind' has in row 0"),
-        (lambda m, t: m.impute(t, strategy="mean"), "strategy must be 'typical' or 'sample', got 'mean'"),
+        (lambda m, t: m.impute(t, strategy="mode"), "strategy must be 'typical', 'mean' or 'sample', got 'mode'"),
         (lambda m, t: m.score(t.assign(kind="ash"), unseen="error"), "column 'kind' has in row 0"),
         (lambda m, t: m.score(t.assign(kind=1)), "column 'kind' has in row 0"),
         (lambda m, t: m.score(t.assign(height=np.inf), unseen="error"), "column 'height' has in row 0"),
@@ -384,7 +384,7 @@ def test_ten_thousand_categories():
     assert np.isfinite(model.score_samples(table[:50], samples=4)).all()
     assert set(model.sample(50)["name"]) <= set(table["name"])
     assert model.sample(3, given={"name": "n5"})["name"].tolist() == ["n5"] * 3
-    for strategy in ("typical", "sample"):
+    for strategy in ("typical", "mean", "sample"):
         assert model.impute(table[:4].assign(name=None), strategy=strategy)["name"].notna().all()
     with pytest.raises(ValueError, match="column 'name' has too many values for a range or list"):
         model.sample(1, given={"name": ["n5", "n6"]})

@@ -169,7 +169,7 @@ def test_it_is_never_drawn(name, model):
 def test_it_is_never_filled_in_and_comes_back_as_it_came(name, model):
     flow = fitted(name, model)
     holes = COLUMNS[name].rows[:5].to_frame("x").assign(x=None, y=list("abab?"))
-    for strategy in ("typical", "sample"):
+    for strategy in ("typical", "mean", "sample"):
         filled = flow.impute(holes, strategy=strategy)
         assert not flow.find_unseen(filled)["x"].any()
         assert filled["x"].notna().all() == (COLUMNS[name].rows.notna().any())

@@ -47,7 +47,7 @@ def fitted(penguins):
     return TabularFlow(**SMALL).fit(penguins)
 
 
-@pytest.mark.parametrize("strategy", ["typical", "sample"])
+@pytest.mark.parametrize("strategy", ["typical", "mean", "sample"])
 def test_the_imputer_fills_as_the_flow_does(penguins, fitted, strategy):
     imputer = TabularImputer(TabularFlow(**SMALL), strategy=strategy, random_state=3).fit(penguins)
     filled = imputer.transform(penguins)
@@ -129,8 +129,8 @@ def test_what_is_refused(penguins, fitted):
         TabularImputer().transform(penguins)
     with pytest.raises(NotFittedError):
         TabularOutlierDetector().predict(penguins)
-    imputer = TabularImputer(FrozenEstimator(fitted), strategy="mean").fit(penguins)
-    with pytest.raises(ValueError, match="strategy must be 'typical' or 'sample', got 'mean'"):
+    imputer = TabularImputer(FrozenEstimator(fitted), strategy="mode").fit(penguins)
+    with pytest.raises(ValueError, match="strategy must be 'typical', 'mean' or 'sample', got 'mode'"):
         imputer.transform(penguins)
     with pytest.raises(ValueError, match="feature names should match"):
         imputer.transform(penguins.rename(columns={"sex": "gender"}))

@@ -312,6 +312,31 @@ def test_typical_is_the_median_of_numbers_and_atoms_together():
     assert ((median == 0) | (chances.gather(1, (median - 1).clamp_min(0)[:, None])[:, 0] < 0.5)).all()
 
 
+@pytest.mark.parametrize("n", NUMERIC)
+def test_the_mean_is_that_of_many_draws_of_numbers(n):
+    parts, output = make(rows=1, seed=2)
+    atoms = torch.tensor((math.nan, *KINDS[n].number.atoms, *[math.nan] * KINDS[n].classes), dtype=torch.float64)
+    numbers = Restriction((0, *range(1, 1 + len(KINDS[n].number.atoms))))
+    block = output[:, parts.block(n)]
+    codes, drawn = parts.at(n, block.expand(20_000, -1)).draw(numbers)
+    drawn = torch.where(codes == 0, drawn, atoms[codes])
+    code, mean = parts.at(n, block).mean(numbers)
+    mean = torch.where(code == 0, mean, atoms[code])
+    assert abs(mean - drawn.mean()) < 0.03 * drawn.std() + (0.5 if KINDS[n].number.whole else 0)
+    assert not KINDS[n].number.whole or mean == mean.round()
+
+
+def test_the_mean_of_a_closed_number_is_one_that_was_seen():
+    atoms = (0.0, 5.0, 10.0)
+    variables = (Variable(5, replace(WHOLE, atoms=atoms, closed=True)),)
+    parts, output = make(variables, rows=100)
+    codes, _ = parts.at(0, output).mean(Restriction((0, 1, 2, 3)))
+    chances = output[:, 1:4].softmax(-1)
+    expected = (chances * torch.tensor(atoms)).sum(-1)
+    assert codes.min() >= 1
+    assert ((torch.tensor(atoms)[codes - 1] - expected).abs() <= 2.5 + 1e-6).all()
+
+
 # Log-likelihoods of blocks that waves fill, as they were before kinds of variables had classes of their own.
 BEFORE = [
     [-1.4974367076, -1.1477321023, 0.0, -3.0835679408, -3.9432317084, -1.1570848876],

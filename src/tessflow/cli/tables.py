@@ -70,7 +70,7 @@ def impute(
     table: TableFile,
     *,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Table to write.")],
-    strategy: Annotated[str, typer.Option(help="typical (likely values) or sample (a joint draw).")] = "typical",
+    strategy: Annotated[str, typer.Option(help="typical (likely values), mean or sample (a joint draw).")] = "typical",
     seed: Seed = None,
     unseen: UnseenValues = None,
     delimiter: Delimiter = None,

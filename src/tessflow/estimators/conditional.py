@@ -18,7 +18,10 @@ from tessflow.tables import NumericColumn, TableSchema
 from tessflow.tables.columns import Encoded
 from tessflow.training.evaluation import seeded
 
-__all__ = ["Conditional", "impute_rows"]
+__all__ = ["Conditional", "Strategy", "impute_rows"]
+
+Strategy = Literal["typical", "mean", "sample"]
+"""How a value is filled in; :meth:`TabularFlow.impute <tessflow.TabularFlow.impute>` says what each is."""
 
 
 class Conditional:
@@ -114,7 +117,7 @@ def impute_rows(
     schema: TableSchema,
     known: Known,
     *,
-    strategy: Literal["typical", "sample"],
+    strategy: Strategy,
     seed: int,
     chunk: int,
 ) -> Tensor:
@@ -126,6 +129,7 @@ def impute_rows(
         known: What is known of encoded rows.
         strategy: ``"typical"``: each value for itself, the most probable class, or the median of numbers and of
             ordered classes, given what is known, and what was filled in of columns that it has an order with.
+            ``"mean"``: the same, but of numbers the mean, in steps of the column.
             ``"sample"``: a joint draw, each value given what is known and the values drawn before it, each row in one
             of the orders of the model.
         seed: Of the draws.
@@ -148,7 +152,8 @@ def impute_rows(
             rows = (which == k) & ~known.where[:, n]
             for index in rows.nonzero().flatten().split(chunk):
                 law = model.conditional(filled[index].to(device), n, seen[index].to(device))
-                code, number = law.draw(allowed) if strategy == "sample" else law.typical(allowed)
+                choose = {"typical": law.typical, "mean": law.mean, "sample": law.draw}[strategy]
+                code, number = choose(allowed)
                 filled[index, n] = code.cpu().to(filled.dtype)
                 if n in parts.numeric:
                     filled[index, len(columns) + parts.numeric.index(n)] = number.cpu()

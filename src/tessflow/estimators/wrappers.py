@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, OutlierMixin, Tran
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from tessflow.estimators.conditional import Strategy
 from tessflow.estimators.tabular import TabularFlow
 from tessflow.estimators.weighting import split_table
 from tessflow.tables.frames import as_frame
@@ -49,7 +50,8 @@ class TabularImputer(TransformerMixin, OneToOneFeatureMixin, _Wrapper):
     Args:
         flow: The flow, of which a clone is fitted; ``None`` for one with default options. A flow that is fitted already
             is used as it is inside a :class:`sklearn.frozen.FrozenEstimator`. It is one of ``order="any"``.
-        strategy: ``"typical"`` or ``"sample"``, as in :meth:`TabularFlow.impute <tessflow.TabularFlow.impute>`.
+        strategy: ``"typical"``, ``"mean"`` or ``"sample"``, as in
+            :meth:`TabularFlow.impute <tessflow.TabularFlow.impute>`.
         random_state: Seed of the draws of ``"sample"``; ``None`` for that of the flow.
 
     Attributes:
@@ -70,7 +72,7 @@ class TabularImputer(TransformerMixin, OneToOneFeatureMixin, _Wrapper):
         self,
         flow: TabularFlow | None = None,
         *,
-        strategy: Literal["typical", "sample"] = "typical",
+        strategy: Strategy = "typical",
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.flow = flow
@@ -103,7 +105,7 @@ class TabularImputer(TransformerMixin, OneToOneFeatureMixin, _Wrapper):
             As ``X``, or as ``set_output`` says.
 
         Raises:
-            ValueError: If columns are missing, unknown or in another order, ``strategy`` is none of the two, or the
+            ValueError: If columns are missing, unknown or in another order, ``strategy`` is none of these, or the
                 flow was not fitted with ``order="any"``.
         """
         check_is_fitted(self)

@@ -68,6 +68,10 @@ class VariableDistribution:
         """Return the most probable class allowed, or the median if values have an order: ``(B,)`` each."""
         return self._single(self.kind.typical(self._blocks, allowed, limits=self._limits, of=self.of))
 
+    def mean(self, allowed: Restriction) -> tuple[Tensor, Tensor]:
+        """Return the mean of numbers, and of classes what is typical: ``(B,)`` each."""
+        return self._single(self.kind.mean(self._blocks, allowed, limits=self._limits, of=self.of))
+
     def cdf(self, x: Tensor, *, open_end: bool = False) -> Tensor:
         """Return P(number <= x | it is a number), atoms among them, ``(B,)``; of whole numbers take halves."""
         return self._law.cdf(x[..., None], open_end=open_end).squeeze(-1)

@@ -115,6 +115,10 @@ class Kind(nn.Module, ABC):
     def typical(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Values:
         """Return the most probable class allowed, or the median: of classes that ascend, and of numbers."""
 
+    def mean(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Values:
+        """Return the mean of numbers, and of classes what is typical."""
+        return self.typical(blocks, allowed, limits=limits, of=of)
+
     def _first_logits(self) -> Tensor:
         """Return logits of classes that are alike, but for rare ones, ``(V, K)``."""
         logits = torch.zeros(len(self.variables), self._mask.shape[-1])

@@ -177,19 +177,39 @@ class NumberDistribution:
         codes = torch.where(hit.any(-1), hit.long().argmax(-1), 0)
         return self._at_only(self._values(codes, x, self.low, self.high))
 
+    @torch.no_grad()
+    def mean(self, count: int = 32) -> Values:
+        """Return the mean of a number, rounded where numbers are whole, and to an atom where no other number is left.
+
+        Args:
+            count: Of how many numbers the smooth part's is taken, at the middles of intervals of equal mass.
+        """
+        mass, levels = self.smooth.log_mass(self.low, self.high).exp(), self._middles(count)
+        has_line = self.smooth.has_line(self.low, self.high)
+        x = self._above_low(levels * mass).where(has_line, self.smooth.beside(self.low, self.high, levels)).mean(0)
+        probs = self.log_probs.exp() * (self._inside(self.low, self.high) & self.atoms.isfinite())
+        smooth, sums = self.log_probs[..., 0].exp() * mass, (probs * self.atoms.nan_to_num(0)).sum(-1)
+        mean = (smooth * x + sums) / (smooth + probs.sum(-1)).clamp_min(1e-300)
+        distance = (self.atoms - mean[..., None]).abs().masked_fill(~(probs > 0), math.inf)
+        codes = torch.where((smooth == 0) & (probs > 0).any(-1), distance.argmin(-1), 0)
+        return self._at_only(self._values(codes, mean, self.low, self.high))
+
     def strata(self, count: int) -> tuple[Tensor, Tensor]:
         """Return numbers that are no atoms, to take sums over them all: numbers, and logarithms of their weights.
 
         They are at the middles of so many intervals in which the smooth part has as much mass, ``(count, ..., V)``; a
         weight is that mass over a number's probability, or density, and 0 where a number is an atom.
         """
-        levels = (torch.arange(count, dtype=torch.float64, device=self.atoms.device) + 0.5) / count
-        levels = levels.reshape(-1, *[1] * self.low.ndim)
         mass = self.smooth.log_mass(self.low, self.high)
-        x = self._above_low(levels * mass.exp())
+        x = self._above_low(self._middles(count) * mass.exp())
         found = self._values(torch.zeros_like(x, dtype=torch.int64), x, self.low, self.high)
         log_weights = mass - math.log(count) - self.log_at(found.numbers)
         return found.numbers, log_weights.where(found.codes == 0, -math.inf)
+
+    def _middles(self, count: int) -> Tensor:
+        """Return the middles of so many equal parts of 0 to 1, ``(count, ..., 1)``."""
+        levels = (torch.arange(count, dtype=torch.float64, device=self.atoms.device) + 0.5) / count
+        return levels.reshape(-1, *[1] * self.low.ndim)
 
     def _above_low(self, mass: Tensor) -> Tensor:
         """Return numbers, ``(..., V)``, between which and the lower end the smooth part has so much mass."""

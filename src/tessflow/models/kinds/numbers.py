@@ -154,11 +154,21 @@ class Numbers(Kind):
 
     def typical(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Values:
         """See the base class."""
-        law = self.distribution(blocks.double(), limits=limits, of=of)
         if 0 in allowed.codes:
-            return law.closed(self._closed[of]).quantile(0.5)
+            return self._seen_numbers(blocks, limits, of).quantile(0.5)
+        law = self.distribution(blocks.double(), limits=limits, of=of)
         codes = law.log_parts(allowed, self._allowed(allowed.codes, of)).argmax(-1)
         return Values(codes, torch.zeros_like(codes, dtype=torch.float64))
+
+    def mean(self, blocks: Tensor, allowed: Restriction, *, limits: Tensor | None = None, of: slice = ALL) -> Values:
+        """See the base class."""
+        if 0 in allowed.codes:
+            return self._seen_numbers(blocks, limits, of).mean()
+        return self.typical(blocks, allowed, limits=limits, of=of)
+
+    def _seen_numbers(self, blocks: Tensor, limits: Tensor | None, of: slice) -> NumberDistribution:
+        """Return distributions of numbers such as were seen."""
+        return self.distribution(blocks.double(), limits=limits, of=of).closed(self._closed[of])
 
 
 class WholeNumbers(Numbers):
