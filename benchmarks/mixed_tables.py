@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,12 +35,14 @@ from mixed_peers import DENSITIES, IMPUTERS, argn, gaussian_copula, installed, s
 from mixed_quality import copies, quality
 from numpy.typing import NDArray
 from provenance import provenance
+from result_file import ResultFile
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tessflow import TabularFlow
 from tessflow.tables import TableSchema
 
 RESULTS = Path(__file__).parent / "results" / "mixed_tables"
+MEASURES = ("likelihood", "samples", "imputation")
 PARTS = ("flow", "peers", "argn")
 HIDDEN = 0.2
 
@@ -76,42 +77,13 @@ def main() -> None:
                 print(f"without {name}: {error}")
                 continue
             schema = TableSchema.infer(data.train, scaling=options.get("scaling", "quantile"))
-            results = Results(arguments.out / f"{name}.json", describe(name, data), made_by)
+            results = ResultFile(arguments.out / f"{name}.json", {"table": describe(name, data)}, made_by, MEASURES)
             for measure, method, take in Table(name, data, schema, seed, arguments.seconds, options).all(
                 arguments.only
             ):
-                if not results.has(measure, seed, method):
+                if not results.has(measure, seed=seed, method=method):
                     row = results.add(measure, {"seed": seed, "method": method, **take()})
                     print(f"{name}, {measure}:", json.dumps(row), flush=True)
-
-
-class Results:
-    """The result file of a table: what it is, runs of this script, and rows of each measure."""
-
-    def __init__(self, path: Path, about: Row, made_by: Row) -> None:
-        self.path, self.about, self.made_by = path, about, made_by
-
-    def read(self) -> Row:
-        """Return what the file holds, or how it begins; another run may write to it as well."""
-        if self.path.exists():
-            return json.loads(self.path.read_text())
-        return {"table": self.about, "runs": [], "likelihood": [], "samples": [], "imputation": []}
-
-    def has(self, measure: str, seed: int, method: str) -> bool:
-        """Say whether something was measured."""
-        return any((row["seed"], row["method"]) == (seed, method) for row in self.read()[measure])
-
-    def add(self, measure: str, row: Row) -> Row:
-        """Add a row, with the number of its run, and write the file."""
-        content = self.read()
-        if self.made_by not in content["runs"]:
-            content["runs"].append(self.made_by)
-        row = {**row, "run": content["runs"].index(self.made_by)}
-        content[measure].append(row)
-        written = self.path.with_suffix(f".{os.getpid()}")
-        written.write_text(json.dumps(content, indent=1) + "\n")
-        written.replace(self.path)
-        return row
 
 
 def describe(name: str, data: Split) -> Row:

@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from mixed_data import TABLES, classes, load, matrix, split
 from mixed_peers import IMPUTERS, gaussian_copula, installed
 from mixed_quality import copies, quality
-from mixed_tables import Results
+from result_file import ResultFile
 
 
 @pytest.fixture
@@ -117,11 +117,11 @@ def test_an_absent_peer_is_named(capsys):
 
 def test_a_result_file_says_what_is_still_missing(tmp_path):
     path = tmp_path / "table.json"
-    Results(path, {"name": "table"}, {"command": "first"}).add(
-        "likelihood", {"seed": 0, "method": "a", "test_nats": 1.0}
-    )
-    again = Results(path, {"name": "table"}, {"command": "second"})
-    assert again.has("likelihood", 0, "a")
-    assert not again.has("likelihood", 1, "a")
-    assert not again.has("samples", 0, "a")
+    measures = ("likelihood", "samples")
+    first = ResultFile(path, {"table": "name"}, {"command": "first"}, measures)
+    first.add("likelihood", {"seed": 0, "method": "a", "test_nats": 1.0})
+    again = ResultFile(path, {"table": "name"}, {"command": "second"}, measures)
+    assert again.has("likelihood", seed=0, method="a")
+    assert not again.has("likelihood", seed=1, method="a")
+    assert not again.has("samples", seed=0, method="a")
     assert again.add("samples", {"seed": 0, "method": "a"})["run"] == 1
