@@ -20,9 +20,14 @@ _TELLING = ("MALLOC_", "OMP_", "MKL_")
 def provenance() -> dict[str, Any]:
     """Return the fields that every result file has."""
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *_telling_arguments(sys.argv)]),
         "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(_TELLING)},
         **made_with(),
         "threads": torch.get_num_threads(),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _telling_arguments(arguments: list[str]) -> list[str]:
+    """Return arguments without where the file is written, which changes no result."""
+    return [word for before, word in zip(["", *arguments], arguments, strict=False) if "--out" not in (before, word)]

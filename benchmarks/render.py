@@ -1,4 +1,4 @@
-"""Write the tables of benchmarks/README.md and docs/gallery.md from the files in benchmarks/results.
+"""Write the tables of benchmarks/README.md and of some pages of docs from the files in benchmarks/results.
 
 python benchmarks/render.py            # write
 python benchmarks/render.py --check    # only say whether the page is current
@@ -13,12 +13,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import docs_tables
 from mixed_page import mixed_tables
 from page import RESULTS, made_by, mean_and_spread, or_dash, table
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
-GALLERY_PAGE = HERE.parent / "docs" / "gallery.md"
+DOCS = HERE.parent / "docs"
 # The models of ``held_out.py``.
 MODELS = ("flow", "independent")
 
@@ -28,7 +29,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    for page, renderer in ((PAGE, render), (GALLERY_PAGE, render_gallery)):
+    pages = {
+        PAGE: render,
+        DOCS / "gallery.md": render_gallery,
+        DOCS / "when-to-use.md": render_comparison,
+        DOCS / "fit-a-table.md": lambda text: _put(text, "orders", docs_tables.orders()),
+    }
+    for page, renderer in pages.items():
         text = page.read_text()
         rendered = renderer(text)
         if not arguments.check:
@@ -47,6 +54,7 @@ def render(text: str) -> str:
         ("density", density()),
         ("held_out", held_out_tables()),
         ("mixed_tables", mixed_tables()),
+        ("training_length", training_length()),
         ("speed", speed()),
         ("steps", steps()),
     ):
@@ -61,6 +69,13 @@ def render_gallery(text: str) -> str:
     from tessflow.viz.gallery import read_results, tables
 
     return _put(text, "gallery", tables(read_results(RESULTS / "gallery")))
+
+
+def render_comparison(text: str) -> str:
+    """Put the tables that compare methods between their marks."""
+    for part in (docs_tables.likelihoods, docs_tables.fit_seconds, docs_tables.imputations):
+        text = _put(text, part.__name__, part())
+    return text
 
 
 def _put(text: str, name: str, table: str) -> str:
@@ -259,6 +274,38 @@ def _mean_of(runs: list[dict[str, Any]], *keys: str) -> tuple[float | None, floa
 def _measures(runs: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
     """Return the measures that each column has in some runs."""
     return [(name, sorted({run["measures"][name] for run in runs})) for name in runs[0]["measures"]]
+
+
+def training_length() -> str:
+    """One table of the run of ``training_length.py``: a row a table, means over its seeds."""
+    path = RESULTS / "training_length.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text())
+    fits: dict[str, dict[int | None, list[dict[str, Any]]]] = {}
+    for row in result["fits"]:
+        fits.setdefault(row["data"], {}).setdefault(row["max_steps"], []).append(row)
+    rows = []
+    for name, lengths in fits.items():
+        seconds = {steps: statistics.mean(row["fit_seconds"] for row in runs) for steps, runs in lengths.items()}
+        nats = {steps: statistics.mean(row["test_nats"] for row in runs) for steps, runs in lengths.items()}
+        fixed = [steps for steps in lengths if steps is not None]
+        best = min(fixed, key=lambda steps: nats[steps])
+        behind = [
+            own["test_nats"] - other["test_nats"] for own, other in zip(lengths[None], lengths[best], strict=False)
+        ]
+        rows.append(
+            (
+                name,
+                *(mean_and_spread([row["test_nats"] for row in lengths[steps]]) for steps in (None, *fixed)),
+                mean_and_spread(behind),
+                f"{statistics.mean(row['steps'] for row in lengths[None]):,.0f}",
+                f"{seconds[None]:.0f} / {seconds[best]:.0f}",
+            )
+        )
+    titles = ("data", "default", *(f"max_steps={steps}" for steps in fixed), "default behind the best of these",
+              "steps of the default", "seconds: default / best")  # fmt: skip
+    return table(titles, rows, left=1) + made_by(result["runs"][-1])
 
 
 def speed() -> str:

@@ -90,6 +90,7 @@ def test_validation_rows_that_are_given_have_no_weights():
         ([np.inf, 1, 1], r"sample_weight is inf in row 0"),
         ([0, 0, 0], "sample_weight is zero in every row"),
         (["many", 1, 1], "sample_weight is one number a row"),
+        ([1j, 1, 1], "sample_weight is one number a row .complex numbers are no weights"),
     ],
 )
 def test_bad_weights_are_refused(weights, sentence):
@@ -101,6 +102,15 @@ def test_weights_of_a_file_are_refused(tmp_path):
     CELLS.to_csv(tmp_path / "coats.csv", index=False)
     with pytest.raises(ValueError, match=r"sample_weight is for a table in memory, and X is .*coats.csv"):
         TabularFlow(**SMALL).fit(tmp_path / "coats.csv", sample_weight=[1, 2, 3])
+
+
+def test_a_weighted_score_is_that_of_repeated_rows():
+    table, counts = mixed(), np.arange(200) % 3
+    flow = TabularFlow(**SMALL).fit(table)
+    repeated = flow.score(table.loc[table.index.repeat(counts)])
+    assert flow.score(table, sample_weight=counts) == pytest.approx(repeated)
+    with pytest.raises(ValueError, match=r"sample_weight has shape \(3,\) for 200 rows"):
+        flow.score(table, sample_weight=[1, 2, 3])
 
 
 def test_extreme_weights():

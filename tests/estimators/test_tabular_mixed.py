@@ -163,6 +163,9 @@ def test_more_orders_are_refused_where_there_is_one(fixed, fitted):
     for orders in (0, 2.5, True, "2"):
         with pytest.raises(ValueError, match=f"orders must be an integer of at least 1, got {orders!r}"):
             fitted.score_samples(rows, orders=orders)
+    for order in ("any", "fixed", "table"):
+        with pytest.raises(ValueError, match=f"order='{order}' is for an autoregressive model, and a coupling flow"):
+            TabularFlow("coupling", order=order, **FAST).fit(rows)
     with pytest.raises(ValueError, match="orders=2 is for an autoregressive model with order='any'"):
         TabularFlow(order="table", orders=2, **FAST).fit(rows)
     with pytest.raises(ValueError, match="orders=2 is for an autoregressive model"):

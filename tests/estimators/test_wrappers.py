@@ -134,3 +134,17 @@ def test_what_is_refused(penguins, fitted):
         imputer.transform(penguins)
     with pytest.raises(ValueError, match="feature names should match"):
         imputer.transform(penguins.rename(columns={"sex": "gender"}))
+
+
+@pytest.mark.parametrize("options", [{"order": "fixed"}, {"order": "table"}, {"backbone": "coupling"}], ids=str)
+def test_an_imputer_of_another_flow_is_refused_before_anything_is_trained(penguins, options, monkeypatch):
+    monkeypatch.setattr(TabularFlow, "fit", lambda *_, **__: pytest.fail("it was fitted"))
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=rf"a flow with {name}='{value}' does not know each column given all others"):
+        TabularImputer(TabularFlow(**options)).fit(penguins)
+
+
+def test_an_imputer_of_many_columns_takes_any_order():
+    rows = np.random.default_rng(0).integers(0, 2, (60, 66)).astype(str)
+    imputer = TabularImputer(TabularFlow(**(SMALL | {"max_steps": 2}))).fit(rows)
+    assert imputer.flow_.get_params()["order"] == "any"

@@ -246,10 +246,13 @@ def test_a_bound_that_is_tighter_is_kept():
 
 
 def test_carried_bounds_are_values_that_are_left():
-    rows = {"a": [1.0, 2.0], "b": [3.0, 4.0], "c": [5.0, 5.5]}
-    _, found = bounded(rows, "[a <= b, b <= c]", "a, minimum: 0.5", "b, resolution: 1", "c, maximum: 9.7")
+    rows = {"a": [1.0, 2.0], "b": [3.0, 4.0]}
+    _, found = bounded(rows, "[a <= b]", "a, minimum: 0.5", "b, resolution: 1, maximum: 9.7")
     assert found["b"].bounds == (0.5, 9.5)  # whole numbers from 1 to 9
-    assert (found["a"].maximum, found["c"].minimum) == (9, 1)
+    assert found["a"].maximum == 9
+    _, found = bounded(rows, "[a <= b]", "a, resolution: 1, minimum: 0.5", "b, maximum: 9.7")
+    assert found["a"].bounds == (0.5, 9.5)
+    assert found["b"].minimum == 1
 
 
 def test_bounds_of_times_are_carried_between_resolutions():
@@ -298,3 +301,18 @@ def test_carried_bounds_are_kept_but_not_declared():
     assert [column.minimum for column in declared.columns] == [0, None]
     again = declared.fitted(pd.DataFrame({"a": [1.0], "b": [2.0]}))
     assert again == schema == schema.fitted(pd.DataFrame({"a": [1.0], "b": [2.0]}))
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_refused"),
+    [((0, 1, 0), True), ((0.1, 1, 0.5), True), ((1, 1, 0), False), ((0, 0.5, 2), False), ((0, 0, 0), False)],
+)
+def test_a_column_between_two_of_finer_steps_needs_room(steps, is_refused):
+    columns = [f"{{name: {name}, kind: number, resolution: {step}}}" for name, step in zip("abc", steps, strict=True)]
+    declared = TableSchema.from_yaml(f"columns: [{', '.join(columns)}]\norder: [a <= b, b <= c]")
+    rows = pd.DataFrame({name: [0.0, 2.0, 4.0] for name in "abc"})
+    if not is_refused:
+        assert declared.fitted(rows).whole_order == (("a", "b"), ("b", "c"), ("a", "c"))
+        return
+    with pytest.raises(ValueError, match="the order a <= b <= c leaves 'b', in steps of 1, no value between"):
+        declared.fitted(rows)

@@ -16,7 +16,7 @@ from tessflow.tables import TableSchema
 from tessflow.tables.columns.numeric import BACKGROUND
 from tessflow.training.evaluation import seeded
 
-__all__ = ["build", "dimension_of", "kind_of", "learning_rate_of", "orders_used", "steps_of"]
+__all__ = ["build", "dimension_of", "kind_of", "learning_rate_of", "orders_used", "require_orders", "steps_of"]
 
 
 class _Defaults(NamedTuple):
@@ -92,6 +92,16 @@ def orders_used(options: TabularOptions, schema: TableSchema) -> int:
             "this one has one order: leave it out."
         )
     return 1
+
+
+def require_orders(options: TabularOptions, schema: TableSchema) -> None:
+    """Raise a ValueError if the options ask for an order, or for several, that the model does not have."""
+    if options.order is not None and kind_of(options, schema) == "coupling":
+        raise ValueError(
+            f"order={options.order!r} is for an autoregressive model, and a coupling flow takes all columns together: "
+            "leave it out."
+        )
+    orders_used(options, schema)
 
 
 def build(options: TabularOptions, schema: TableSchema, order: Sequence[int] | None = None) -> nn.Module:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.estimators.architecture import build, dimension_of, kind_of, learning_rate_of, orders_used, steps_of
+from tessflow.estimators.architecture import build, dimension_of, kind_of, learning_rate_of, require_orders, steps_of
 from tessflow.estimators.base import weighted_mean
 from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
@@ -25,7 +25,7 @@ from tessflow.estimators.order_search import best_order
 from tessflow.estimators.queries import TableQueries
 from tessflow.estimators.storage import TabularConfig
 from tessflow.estimators.stream import encoded_file
-from tessflow.estimators.weighting import Part, split_table
+from tessflow.estimators.weighting import Part, checked_weights, split_table
 from tessflow.models import MatchedFlow
 from tessflow.tables import TableSchema, TableSource, TableWarning
 from tessflow.tables.frame_kinds import FrameKind
@@ -271,7 +271,7 @@ class TabularFlow(TableQueries):
         is_declared: bool,
         weights: Weights = (None, None),
     ) -> None:
-        orders_used(options, schema)  # refused before anything is trained
+        require_orders(options, schema)  # before anything is trained
         goes_on = options.warm_start and hasattr(self, "model_")
         for line in schema.summary() if options.verbose else ():
             print(line, file=sys.stderr)
@@ -350,6 +350,7 @@ class TabularFlow(TableQueries):
         X: Any,
         y: Any = None,
         *,
+        sample_weight: Any = None,
         samples: int | None = None,
         unseen: Unseen | None = None,
         orders: int | None = None,
@@ -358,7 +359,8 @@ class TabularFlow(TableQueries):
         scores = self.score_samples(X, samples=samples, unseen=unseen, orders=orders)
         if len(scores) == 0:
             raise ValueError("X has no rows to score: give at least one.")
-        return float(scores.mean())
+        weights = None if sample_weight is None else checked_weights(sample_weight, len(scores))
+        return float(np.average(scores, weights=weights))
 
     def _adopt(self, schema: TableSchema, model: nn.Module, options: TabularOptions, validation_score: float) -> None:
         super()._adopt(schema, model, options, validation_score)

@@ -80,7 +80,10 @@ def checked_weights(sample_weight: Any, rows: int) -> NDArray[np.float64]:
         (array([3., 0., 1.]), array([0.5, 0. , 1.5]))
     """
     try:
-        weights = np.array(sample_weight, dtype=np.float64)
+        weights = np.asarray(sample_weight)
+        if weights.dtype.kind == "c":
+            raise TypeError("complex numbers are no weights")
+        weights = np.array(weights, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"sample_weight is one number a row ({error})") from error
     if weights.shape != (rows,):

@@ -35,8 +35,12 @@ class _Wrapper(BaseEstimator):
     def _fit_flow(self, X: Any, sample_weight: Any, options: dict[str, Any]) -> None:
         if sample_weight is not None:
             options = options | {"sample_weight": sample_weight}
-        self.flow_ = clone(TabularFlow() if self.flow is None else self.flow).fit(X, None, **options)
+        self.flow_ = self._unfitted().fit(X, None, **options)
         self._check(X, reset=True)
+
+    def _unfitted(self) -> Any:
+        """Return the flow to be fitted."""
+        return clone(TabularFlow() if self.flow is None else self.flow)
 
     def _check(self, X: Any, *, reset: bool = False) -> None:
         """Check the number of the columns and their names, or note them."""
@@ -49,7 +53,8 @@ class TabularImputer(TransformerMixin, OneToOneFeatureMixin, _Wrapper):
 
     Args:
         flow: The flow, of which a clone is fitted; ``None`` for one with default options. A flow that is fitted already
-            is used as it is inside a :class:`sklearn.frozen.FrozenEstimator`. It is one of ``order="any"``.
+            is used as it is inside a :class:`sklearn.frozen.FrozenEstimator`. It is one of ``order="any"``, which is
+            also what a flow without an ``order`` gets.
         strategy: ``"typical"``, ``"mean"`` or ``"sample"``, as in
             :meth:`TabularFlow.impute <tessflow.TabularFlow.impute>`.
         random_state: Seed of the draws of ``"sample"``; ``None`` for that of the flow.
@@ -90,10 +95,23 @@ class TabularImputer(TransformerMixin, OneToOneFeatureMixin, _Wrapper):
 
         Raises:
             TypeError: As there.
-            ValueError: As there.
+            ValueError: As there, or if the flow is not one of any order.
         """
         self._fit_flow(X, sample_weight, options)
         return self
+
+    def _unfitted(self) -> Any:
+        flow = super()._unfitted()
+        if not isinstance(flow, TabularFlow):
+            return flow
+        allowed = {"backbone": ("autoregressive",), "order": (None, "any"), "condition_on": ("cell",)}
+        for name, values in allowed.items():
+            if getattr(flow, name) not in values:
+                raise ValueError(
+                    f"a flow with {name}={getattr(flow, name)!r} does not know each column given all others: impute "
+                    f"with {name}={values[-1]!r}"
+                )
+        return flow.set_params(order="any")
 
     def transform(self, X: Any) -> Any:
         """Return rows with their missing values filled; no other value is changed.

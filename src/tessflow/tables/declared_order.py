@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from itertools import product
 from typing import TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from tessflow.tables.columns import BaseColumn, NumericColumn
 
-__all__ = ["Pair", "carry_bounds", "require_kept", "require_no_circle", "require_pair", "whole_order"]
+__all__ = ["Pair", "carry_bounds", "require_kept", "require_no_circle", "require_pair", "require_room", "whole_order"]
 
 Pair: TypeAlias = tuple[str | int, str | int]
 """Names of two columns, the first of which is never above the second."""
@@ -82,6 +83,35 @@ def carry_bounds(columns: Mapping[str | int, NumericColumn], order: Sequence[Pai
     for first, second in sorted(order, key=lambda pair: places.index(pair[1]), reverse=True):
         found[first] = _bounded(found[first], found[second], 1)
     return found
+
+
+def require_room(columns: Mapping[str | int, NumericColumn], order: Sequence[Pair]) -> None:
+    """Raise a ValueError if a column may have no value between two others that it is in order with.
+
+    Between 1.2 and 1.4 there is no whole number: the steps of one of the two have to be multiples of its own.
+
+    Example:
+        >>> from tessflow.tables import NumberColumn
+        >>> columns = {name: NumberColumn(name=name, resolution=step) for name, step in (("a", 0), ("b", 1), ("c", 0))}
+        >>> require_room(columns, [("a", "b"), ("b", "c")])
+        Traceback (most recent call last):
+        ValueError: the order a <= b <= c leaves 'b', in steps of 1, no value ...
+    """
+    for (first, middle), (other, last) in product(order, order):
+        if middle == other and not any(_holds(columns[middle], columns[end]) for end in (first, last)):
+            raise ValueError(
+                f"the order {first} <= {middle} <= {last} leaves {middle!r}, in steps of "
+                f"{columns[middle].resolution:g}, no value between close ones of {first!r} and {last!r}: leave one of "
+                f"these out, or give {middle!r} a finer resolution"
+            )
+
+
+def _holds(column: NumericColumn, other: NumericColumn) -> bool:
+    """Say whether a column has each number of another."""
+    if not column.resolution:
+        return True
+    ratio = other.resolution / column.resolution
+    return ratio >= 1 - 1e-9 and abs(ratio - round(ratio)) <= 1e-9 * ratio
 
 
 def _bounded(column: NumericColumn, other: NumericColumn, side: int) -> NumericColumn:

@@ -23,6 +23,7 @@ from tessflow.tables.declared_order import (
     require_kept,
     require_no_circle,
     require_pair,
+    require_room,
     whole_order,
 )
 from tessflow.tables.frames import as_frame
@@ -206,6 +207,7 @@ class TableSchema(BaseModel):
             ('float64', (998.0, 1002.0))
         """
         tallies, array_dtype = tally(table, self.align, self.names, weights)
+        require_room(self._numeric, self.whole_order)
         bounded = carry_bounds(self._numeric, self._order)
         columns = tuple(bounded.get(column.name, column).complete(tallies[column.name]) for column in self.columns)
         return self.model_copy(update={"columns": columns, "array_dtype": array_dtype})

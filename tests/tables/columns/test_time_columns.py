@@ -278,3 +278,9 @@ def test_labels_of_times_are_values_of_the_column():
     assert [label.tz for label in when[1:3]] == [times[0].tz] * 2
     assert wait == ("a number", waits[0], waits[1], "unseen")
     assert day == ("a number", pd.Timestamp("2024-01-01"), pd.Timestamp("2024-07-01"), "unseen")
+
+
+def test_far_times_that_are_one_float_of_seconds_are_one_atom():
+    times = pd.Series(np.array([f"9000-01-01T00:00:00.00000{n}" for n in range(1, 9)] * 30, "M8[us]"), name="t")
+    column = TableSchema.infer(pd.DataFrame({"t": times})).columns[0]
+    assert len(set(column.atoms)) == len(column.atoms)

@@ -187,7 +187,7 @@ class NumericColumn(BaseColumn):
             name=tally.name,
             dtype=tally.dtype,
             resolution=grid.resolution / cls.UNIT,
-            atoms=tuple(map(cls._atom, atoms)),
+            atoms=tuple(dict.fromkeys(map(cls._atom, atoms))),  # two far times may be one float of seconds
             missing=tally.missing,
             scaling=options.scaling,  # type: ignore[arg-type]
         ).complete(tally)
