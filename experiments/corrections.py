@@ -15,10 +15,11 @@ from experiments.discrete import encode
 from experiments.results import RESULTS
 from tessflow import datasets
 from tessflow.dequantization import VoronoiDequantizer
+from tessflow.files import write_atomically
 from tessflow.flows import coupling_flow
 from tessflow.models import DequantizedFlow
 from tessflow.provenance import made_with
-from tessflow.training import TrainingConfig, fit, seeded, write_atomically
+from tessflow.training import TrainingConfig, fit, seeded
 
 __all__ = ["PATH", "measure", "page"]
 

@@ -20,8 +20,9 @@ from experiments.render import markdown
 from experiments.results import is_done, mean_and_error
 from experiments.training import parameter_count, train
 from tessflow.datasets import bars_entropy, load_images
+from tessflow.files import write_atomically
 from tessflow.models import DequantizedImages, ImageMixture
-from tessflow.training import evaluate, seeded, write_atomically
+from tessflow.training import evaluate, seeded
 
 __all__ = ["Budget", "Method", "build", "figures", "run", "table"]
 

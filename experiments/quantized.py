@@ -18,9 +18,10 @@ from experiments.results import is_done, mean_and_error
 from experiments.training import parameter_count, train, untrained
 from tessflow.datasets import quantized_entropy, quantized_independent_nats, quantized_pmf, sample_quantized
 from tessflow.dequantization import VoronoiDequantizer
+from tessflow.files import write_atomically
 from tessflow.flows import coupling_flow
 from tessflow.models import DequantizedFlow, DiscreteFlow, IndependentColumns, MatchedFlow
-from tessflow.training import evaluate, seeded, write_atomically
+from tessflow.training import evaluate, seeded
 
 __all__ = ["Budget", "Method", "build", "figures", "run", "table"]
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from experiments.config import Row
+from tessflow.files import write_atomically
 from tessflow.provenance import commit, made_with
-from tessflow.training import write_atomically
 
 __all__ = ["RESULTS", "describe", "is_done", "mean_and_error", "read_result", "write_result"]
 

@@ -18,7 +18,7 @@ import torch
 
 from experiments.config import Row
 from experiments.results import RESULTS, describe, is_done, write_result
-from tessflow.training import write_atomically
+from tessflow.files import write_atomically
 
 __all__ = ["RUNS", "Outcome", "run_row", "run_rows"]
 

@@ -47,10 +47,10 @@ def schema(
     A comment at its end suggests an order of columns of times, such as start <= end, if no row breaks it. A warning
     names columns that look like keys.
     """
+    from tessflow.files import write_atomically
     from tessflow.tables import TableSchema, TableWarning
     from tessflow.tables.orders import suggested_orders
     from tessflow.tables.readings import missing_word_warnings
-    from tessflow.training.weights import write_atomically
 
     if scaling not in ("quantile", "standard"):
         raise ValueError(f"--scaling is quantile or standard, got {scaling!r}")
@@ -111,7 +111,7 @@ def check(
 ) -> None:
     """Check the likelihoods of the model in DIR on TABLE, whose rows it should not have seen."""
     from tessflow.estimators.calibration import check as check_model
-    from tessflow.training.weights import write_atomically
+    from tessflow.files import write_atomically
 
     model = table_model(directory)
     frame = table_source(table, delimiter, na).read(model.schema_)

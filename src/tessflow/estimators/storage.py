@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from tessflow.estimators.options import MixtureOptions, TabularOptions
+from tessflow.files import write_atomically
 from tessflow.training import load_weights, save_weights
-from tessflow.training.weights import write_atomically
 
 __all__ = ["MixtureConfig", "ModelConfig", "ModelDirectory", "TabularConfig"]
 

@@ -4,7 +4,7 @@ from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import TrainingDivergedError
 from tessflow.training.evaluation import Objective, evaluate, seeded
 from tessflow.training.loop import TrainingResult, fit
-from tessflow.training.weights import load_weights, save_weights, write_atomically
+from tessflow.training.weights import load_weights, save_weights
 
 __all__ = [
     "Objective",
@@ -16,5 +16,4 @@ __all__ = [
     "load_weights",
     "save_weights",
     "seeded",
-    "write_atomically",
 ]

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tessflow.files import write_atomically
 from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import Counters
-from tessflow.training.weights import first_difference, read_tensors, write_atomically, write_tensors
+from tessflow.training.weights import first_difference, read_tensors, write_tensors
 
 __all__ = ["RunDirectory", "TrainingState", "digest", "run_identity"]
 

@@ -10,30 +10,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from tessflow.files import write_atomically
+
 __all__ = [
     "first_difference",
     "load_weights",
     "read_tensors",
     "save_weights",
-    "write_atomically",
     "write_tensors",
 ]
-
-
-def write_atomically(path: Path, contents: bytes) -> None:
-    """Write a file under a temporary name beside `path`, flush it to the disk, and rename it to `path`.
-
-    Whenever the process dies, `path` is the old file or the new one, whole.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

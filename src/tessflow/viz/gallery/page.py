@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from tessflow.training.weights import write_atomically
+from tessflow.files import write_atomically
 from tessflow.viz.gallery.draw import draw_overview, draw_set
 from tessflow.viz.gallery.run import GalleryConfig, is_done
 from tessflow.viz.gallery.table import read_results, tables

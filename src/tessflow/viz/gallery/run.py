@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from tessflow.datasets import planar_entropy, planar_log_density, planar_names, sample_planar
+from tessflow.files import write_atomically
 from tessflow.flows import coupling_flow
 from tessflow.models import DisjointMixture, coupling_mixture
 from tessflow.provenance import commit, made_with
 from tessflow.training import TrainingConfig, evaluate, fit, load_weights, save_weights
-from tessflow.training.weights import write_atomically
 
 __all__ = [
     "MODELS",

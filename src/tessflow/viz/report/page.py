@@ -13,9 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sklearn.utils.validation import check_is_fitted
 
 from tessflow.estimators import TabularFlow
+from tessflow.files import write_atomically
 from tessflow.tables import TableWarning
 from tessflow.tables.frames import as_frame
-from tessflow.training.weights import write_atomically
 from tessflow.viz.report.facts import describe_columns, describe_model
 from tessflow.viz.report.figures import draw_history
 from tessflow.viz.report.rows import Rows, draw_rows
