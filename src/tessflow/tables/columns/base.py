@@ -151,10 +151,6 @@ class BaseColumn(BaseModel):
             ValueError: If the rows hold what the column does not declare.
         """
 
-    def _with_na_values(self, tally: Tally) -> Self:
-        """Return the column with the words for missing values that were named when its rows were read."""
-        return self.model_copy(update={"na_values": tuple(sorted({*self.na_values, *tally.na_values}))})
-
     @abstractmethod
     def encode(self, series: pd.Series) -> Encoded:
         """Return codes and numbers of a column's rows; what was not seen has the last code.

@@ -15,7 +15,6 @@ from tessflow.tables.columns.base import MISSING
 from tessflow.tables.columns.numeric import NumericColumn
 from tessflow.tables.dtypes import dtype_from_name
 from tessflow.tables.formats import WordFormat
-from tessflow.tables.tally import Tally
 from tessflow.tables.values import show, to_floats
 
 __all__ = ["NumberColumn"]
@@ -63,10 +62,6 @@ class NumberColumn(NumericColumn):
         """How the words of a file are written; None if that is not declared."""
         options = (self.decimal, self.thousands, self.currency, self.percent)
         return WordFormat(self.name, self.kind, *options) if set(options) != {None, False} else None
-
-    def complete(self, tally: Tally) -> Self:
-        """See the base class."""
-        return super().complete(tally)._with_na_values(tally)
 
     def _decoded(self, counts: NDArray[np.float64], codes: NDArray[np.int64], missing: NDArray[np.bool_]) -> pd.Series:
         atoms = [*self.atoms, *[0] * (self.cardinality - len(self.atoms))]

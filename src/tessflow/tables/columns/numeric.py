@@ -225,6 +225,7 @@ class NumericColumn(BaseColumn):
             "once": tally.rows if are_names(tally, self.resolution) else 0,
             "gone": tally.rows - tally.present,
             "infinite": tally.infinite,
+            "na_values": tuple(sorted({*self.na_values, *tally.na_values})),
         }
         return self.model_copy(update={"dtype": self.dtype or tally.dtype, **scale._asdict(), **rows})
 

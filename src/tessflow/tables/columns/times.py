@@ -15,7 +15,6 @@ from tessflow.tables.columns.base import MISSING
 from tessflow.tables.columns.numeric import NumericColumn
 from tessflow.tables.formats import WordFormat
 from tessflow.tables.grid import Grid
-from tessflow.tables.tally import Tally
 from tessflow.tables.times import UNITS, from_microseconds, microseconds, time_zone, to_microseconds, word
 
 __all__ = ["DatetimeColumn", "DurationColumn", "TimeColumn"]
@@ -55,10 +54,6 @@ class TimeColumn(NumericColumn):
             return tuple(pd.Timedelta(count, unit="us") for count in counts)
         zone = time_zone(self.dtype) if self.dtype else None
         return tuple(pd.Timestamp(count, unit="us", tz=zone) for count in counts)
-
-    def complete(self, tally: Tally) -> Self:
-        """See the base class."""
-        return super().complete(tally)._with_na_values(tally)
 
     @classmethod
     def _atom(cls, value: int | float) -> float:
