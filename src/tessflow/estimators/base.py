@@ -167,7 +167,9 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
                 model = cls._finished(cls._rebuild(config, schema))
         except (ValueError, ArithmeticError, LookupError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split())
-            raise ValueError(f"{directory.path / CONFIG} does not belong to {file.name} ({reason}): fit again") from error
+            raise ValueError(
+                f"{directory.path / CONFIG} does not belong to {file.name} ({reason}): fit again"
+            ) from error
         adopt_tensors(model, weights, file)
         estimator = cls(**config.parameters.model_dump())
         for name in cls._facts:

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["built_within"]
 
 # A network is built with some times as many numbers as it keeps: 2 to 4 times, in the models that there are.
-_TIMES, _MORE = 64, 10_000_000
+_TIMES, _MORE = 16, 1_000_000
 
 
 @contextmanager

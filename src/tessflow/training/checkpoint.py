@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from tessflow.files import only_writer, sweep, write_atomically
 from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import Counters
-from tessflow.training.weights import first_difference, map_tensors, read_tensors, write_tensors
+from tessflow.training.weights import first_difference, read_tensors, write_tensors
 
-__all__ = ["CHECKPOINT", "RunDirectory", "TrainingState", "digest", "is_unfinished", "run_identity"]
+__all__ = ["CHECKPOINT", "RunDirectory", "TrainingState", "digest", "run_identity"]
 
 FORMAT_VERSION = 2
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
@@ -200,15 +200,6 @@ def _contents_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
     names = sorted(tensors)
     described = json.dumps([names, metadata["identity"], metadata["counters"]])
     return hashlib.sha256(f"{described} {digest(*(tensors[name] for name in names))}".encode()).hexdigest()
-
-
-def is_unfinished(directory: str | os.PathLike[str]) -> bool:
-    """Return whether a directory holds the checkpoint of a run that has not come to its end."""
-    try:
-        _, metadata = map_tensors(Path(directory) / CHECKPOINT)
-        return not json.loads(metadata["counters"])["finished"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
 
 
 def _under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 __all__ = ["Signals", "held_back"]
 
@@ -39,7 +40,7 @@ def held_back(*, enabled: bool = True) -> Iterator[Signals]:
         stopped
     """
     signals = Signals()
-    before = {}
+    before: dict[signal.Signals, Any] = {}
 
     def restore() -> None:
         for number, handler in before.items():
