@@ -2,11 +2,13 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from tessflow.files import only_writer, open_regular, replacing, write_atomically
+from tessflow.files import LOCK, only_writer, open_regular, read_small, replacing, write_atomically
 
 
 def test_a_failure_leaves_the_old_file(tmp_path):
@@ -81,9 +83,67 @@ def test_only_regular_files_are_read(tmp_path):
         open_regular(tmp_path / "absent")
 
 
+def refusal(directory):
+    """What another thread is told that wants to write into a directory; None: it may."""
+    told = []
+
+    def write():
+        try:
+            with only_writer(directory):
+                told.append(None)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    thread.join()
+    return told[0]
+
+
 def test_a_directory_has_one_writer_at_a_time(tmp_path):
-    with only_writer(tmp_path), pytest.raises(RuntimeError, match="another fit writes into"), only_writer(tmp_path):
-        pass
     with only_writer(tmp_path):
-        pass
+        assert refusal(tmp_path) == f"another fit writes into {tmp_path}: wait for it, or choose another directory"
+        with only_writer(tmp_path / "."):  # the same thread may
+            pass
+        assert refusal(tmp_path) is not None
+    assert refusal(tmp_path) is None
     assert not list(tmp_path.iterdir())
+
+
+def test_the_lock_of_a_killed_process_is_none(tmp_path):
+    script = f"import os; from tessflow.files import only_writer\nwith only_writer({str(tmp_path)!r}): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    assert (tmp_path / LOCK).exists()
+    assert refusal(tmp_path) is None
+
+
+def test_many_writers_are_never_two(tmp_path):
+    inside, together, done = [], [], []
+
+    def write():
+        while len(done) < 200:
+            try:
+                with only_writer(tmp_path):
+                    inside.append(1)
+                    together.append(len(inside))
+                    inside.pop()
+                    done.append(1)
+            except RuntimeError:
+                pass
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(together) == {1}
+
+
+def test_what_is_larger_than_a_limit_is_not_read(tmp_path):
+    path = tmp_path / "config.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match=r"config.json is larger than 1,000 bytes: restore it from a copy"):
+        read_small(path, 1000)
+    path.write_bytes(bytes(1000))
+    assert read_small(path, 1000) == bytes(1000)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["only_writer", "open_regular", "replacing", "write_atomically"]
+__all__ = ["LOCK", "only_writer", "open_regular", "read_small", "replacing", "sha256", "sweep", "write_atomically"]
 
 LOCK = ".tessflow-lock"
+_held = threading.local()
 
 
 @contextmanager
@@ -51,6 +55,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
             os.chmod(name, stat.S_IMODE(mode) if mode is not None else 0o666 & ~_umask())
             os.replace(name, target)
+            _sync(target.parent)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(name)
@@ -79,35 +84,109 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     raise ValueError(f"{os.fspath(path)} is no regular file: name a file, or a link to one")
 
 
+def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Read a regular file of at most so many bytes.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no regular file, or larger.
+    """
+    with open_regular(path) as file:
+        contents = file.read(limit + 1)
+    if len(contents) > limit:
+        raise ValueError(f"{os.fspath(path)} is larger than {limit:,} bytes: restore it from a copy")
+    return contents
+
+
+def sha256(file: BinaryIO) -> str:
+    """Return the SHA-256 digest of the rest of a file, in hexadecimal, in bounded memory."""
+    hashed = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        hashed.update(chunk)
+    return hashed.hexdigest()
+
+
+def sweep(directory: str | os.PathLike[str], names: str) -> None:
+    """Remove what killed calls of :func:`replacing` left in a directory that is kept by :func:`only_writer`.
+
+    Args:
+        directory: The directory.
+        names: A regular expression of the names that were to be written.
+
+    Example:
+        >>> directory = Path(tempfile.mkdtemp())
+        >>> for name in (".eggs.txt.a1b2c3d4.new", ".milk.txt.a1b2c3d4.new", ".eggs.txt.new"):
+        ...     (directory / name).touch()
+        >>> sweep(directory, "eggs[.]txt")
+        >>> sorted(file.name for file in directory.iterdir())
+        ['.eggs.txt.new', '.milk.txt.a1b2c3d4.new']
+    """
+    left = re.compile(rf"\.({names})\.[a-z0-9_]{{8}}\.new")
+    for entry in Path(directory).iterdir():
+        if left.fullmatch(entry.name):
+            with suppress(OSError):
+                entry.unlink()
+
+
 @contextmanager
 def only_writer(directory: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep a directory for one writer, until the process ends or leaves the block.
+    """Keep a directory for one thread, until it leaves the block or the process ends; it may enter another in it.
+
+    Where the file system has no locks, nothing is kept.
 
     Raises:
         RuntimeError: If another process, or another thread of this one, writes there.
 
     Example:
-        >>> directory = tempfile.mkdtemp()
-        >>> with only_writer(directory), only_writer(directory):
-        ...     pass
-        Traceback (most recent call last):
-        RuntimeError: another fit writes into ...: wait for it, or choose another directory
+        >>> with only_writer(tempfile.mkdtemp()):
+        ...     pass  # only_writer of the same directory in another process or thread raises a RuntimeError
     """
-    import fcntl
-
+    key, held = os.path.realpath(directory), vars(_held)
+    if key in held:
+        yield
+        return
     path = Path(directory) / LOCK
-    with path.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RuntimeError(
-                f"another fit writes into {os.fspath(directory)}: wait for it, or choose another directory"
-            ) from error
+    with _locked(path):
+        held[key] = True
         try:
             yield
         finally:
+            del held[key]
             with suppress(FileNotFoundError):
                 path.unlink()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    while True:
+        with path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RuntimeError(
+                    f"another fit writes into {path.parent}: wait for it, or choose another directory"
+                ) from None
+            except OSError:  # there are none on this file system
+                pass
+            # The one who kept it may have removed the file in between: then the lock is on a file without a name.
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield
+                return
+
+
+def _sync(directory: Path) -> None:
+    """Flush the names of a directory's files to the disk, where that can be done."""
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _umask() -> int:

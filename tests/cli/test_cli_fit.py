@@ -1,7 +1,10 @@
 """The command `tessflow fit`: its options, what it prints, and what it overwrites."""
 
+import errno
 import json
 import os
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,9 @@ import pandas as pd
 import pytest
 
 from tessflow import TabularFlow
+from tessflow.files import only_writer
 from tessflow.tables import TableSchema, write_table
+from tessflow.training import loop
 
 TABLE = pd.DataFrame({"colour": ["red", "blue", "red", None] * 5, "eggs": [1, 2, 2, 2] * 5})
 TINY = ("--hidden-features", "8", "--dimension", 2)
@@ -44,7 +49,7 @@ def test_options_left_away_are_the_estimators_own(run):
 
 def test_every_argument_of_an_estimator_can_be_set(run):
     flags = {
-        "backbone": "coupling", "order": "fixed", "orders": 1, "scaling": "standard", "dimension": 3,
+        "backbone": "autoregressive", "order": "fixed", "orders": 1, "scaling": "standard", "dimension": 3,
         "profile": "softsign", "dropout": 0.25, "layers": 2, "steps": 1, "batch-size": 7, "learning-rate": 0.02,
         "weight-decay": 0.5, "validation-fraction": 0.3, "patience": 4, "max-levels": 5, "max-categories": 6,
         "unseen": "error", "seed": 9, "device": "cpu", "hidden-features": "8,4",
@@ -145,7 +150,7 @@ def test_other_rows_of_the_same_kind_are_refused(run):
 
 def test_a_killed_run_is_taken_up(run):
     Path("model").mkdir()
-    for left in ("history.csv", "checkpoint.safetensors.tmp"):
+    for left in ("history.csv", ".checkpoint.safetensors.a1b2c3d4.new", ".tessflow-lock"):
         Path("model", left).touch()
         run(*FIT, *ONE, "--quiet")
         for file in Path("model").iterdir():
@@ -154,6 +159,106 @@ def test_a_killed_run_is_taken_up(run):
     Path("model/config.json").unlink()
     run(*FIT, *ONE, "--quiet")
     assert Path("model/config.json").exists()
+
+
+def scores():
+    return TabularFlow.load("model").score_samples(TABLE)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        ["--steps", 0], ["--profile", "foo"], ["--device", "cuda"], ["--learning-rate", "-1"], ["--order", "fixed",
+        "--backbone", "coupling"], ["--schema", "absent.yaml"], ["--stream", "--schema", "absent.yaml"],
+        ["--learning-rate", 1e30, "--steps", 50, "--batch-size", 4],
+    ],
+)  # fmt: skip
+def test_a_forced_fit_that_fails_leaves_the_old_model(run, refused):
+    run(*FIT, *ONE)
+    before = scores()
+    run(*FIT, "--force", *refused, code=2)
+    np.testing.assert_array_equal(scores(), before)
+    run("fit", "absent.csv", "--out", "model", "--force", code=2)
+    np.testing.assert_array_equal(scores(), before)
+    assert not list(Path("model").glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["history.csv", "checkpoint.safetensors", "config.json"])
+def test_a_full_disk_leaves_the_old_model(run, monkeypatch, name):
+    run(*FIT, *ONE)
+    before, replace = scores(), os.replace
+
+    def full(source, target):
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert "No space left on device" in run(*FIT, "--steps", 3, "--force", code=2).stderr
+    np.testing.assert_array_equal(scores(), before)
+    if name == "config.json":  # the same command goes on from the checkpoint, which is newer than the model
+        run(*FIT, "--steps", 3, "--quiet")
+        assert TabularFlow.load("model").max_steps == 3
+
+
+def test_a_forced_fit_starts_anew(run):
+    run(*FIT, *ONE)
+    before = Path("model/checkpoint.safetensors").stat().st_mtime_ns
+    run(*FIT, *ONE)
+    assert Path("model/checkpoint.safetensors").stat().st_mtime_ns == before
+    run(*FIT, *ONE, "--force")
+    assert Path("model/checkpoint.safetensors").stat().st_mtime_ns > before
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_an_interrupted_fit_promises_a_checkpoint_only_if_there_is_one(run, monkeypatch, force):
+    before = None
+    if force:
+        run(*FIT, *ONE)
+        before = scores()
+
+    def signalled(*arguments, **options):
+        signal.raise_signal(signal.SIGINT)
+        return evaluate(*arguments, **options)
+
+    for module, name in ((TableSchema, "read"), (loop, "evaluate")):
+        evaluate = getattr(module, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, signalled)
+            said = run(*FIT, "--steps", 9, *force, code=130).stderr.splitlines()[-1]
+        same = "the same command without --force" if force else "the same command"
+        assert said == {
+            "read": "tessflow: interrupted",
+            "evaluate": "tessflow: interrupted: model/checkpoint.safetensors holds the 9 steps that were made, and "
+            f"{same} goes on from there",
+        }[name]  # fmt: skip
+    if force:
+        np.testing.assert_array_equal(scores(), before)
+    run(*FIT, "--steps", 9, "--quiet")
+    assert TabularFlow.load("model").max_steps == 9
+
+
+def test_a_second_fit_into_a_directory_is_refused(run):
+    refusals = []
+
+    def second():
+        refusals.extend(run.refused(*FIT, *ONE, *force) for force in ([], ["--force"]))
+
+    Path("model").mkdir()
+    with only_writer("model"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    said = "tessflow: another fit writes into model: wait for it, or choose another directory\n"
+    assert refusals == [said] * 2
+    assert list(Path("model").iterdir()) == []
+
+
+def test_refused_tables_leave_no_directory(run):
+    Path("words.csv").write_text("a\n")
+    run("fit", "words.csv", "--out", "some/new/model", code=2)
+    assert not Path("some").exists()
 
 
 def test_directories_of_others_are_left_alone(run):
@@ -253,4 +358,5 @@ def test_what_schema_writes_is_what_fit_takes(run):
     assert TableSchema.from_yaml(schema.to_yaml()).order == schema.order
     drawn = TabularFlow.load("model").sample(50)
     assert (drawn["start"] <= drawn["end"]).all()
-    assert json.loads(Path("model/schema.json").read_text())["keys"] == [{"name": "id", "kind": "key"}]
+    (path,) = Path("model").glob("schema-*.json")
+    assert json.loads(path.read_text())["keys"] == [{"name": "id", "kind": "key"}]

@@ -45,7 +45,7 @@ def test_killed_run_ends_with_the_same_bits(tmp_path):
     process = start(killed, die_at_replacement=chance.randint(3, 8))  # a file written and not yet renamed
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
-    assert list(killed.glob("*.tmp"))
+    assert list(killed.glob(".*.new"))
     assert not (killed / "final.safetensors").exists()
     finish(start(killed))
     finish(undisturbed)
@@ -54,4 +54,4 @@ def test_killed_run_ends_with_the_same_bits(tmp_path):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     assert timeless_history(killed) == timeless_history(whole)
     assert int((whole / "result.txt").read_text().split()[2]) > 0  # steps were skipped on the way
-    assert not list(killed.glob("*.tmp"))
+    assert not list(killed.glob(".*.new"))

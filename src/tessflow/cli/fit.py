@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tessflow.cli.arguments import MOST_SEED, Delimiter, MissingWords, TableFile, table_source
-from tessflow.cli.models import declared_schema, prepare_directory, require_own
+from tessflow.cli.models import declared_schema, kept_directory, require_own, require_same
 from tessflow.cli.options import estimator_of, widths
 from tessflow.cli.phrases import echo_training
 
@@ -29,7 +29,9 @@ def fit(
     table: TableFile,
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for the model and its checkpoints.")],
-    force: Annotated[bool, typer.Option("--force", help="First delete a model that is in DIR.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fit anew, and replace a model that is in DIR when it is done.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     schema: Annotated[
         Path | None, _option("Of a table: what its columns are, as `tessflow schema` writes.", TABLE, metavar="FILE")
@@ -95,7 +97,7 @@ def fit(
     """Fit a model to TABLE and write it to DIR.
 
     It prints what each column is: its kind, whether likelihoods of it are probabilities or densities, and missing
-    values. Killed and started again, the same command goes on from its last checkpoint in DIR.
+    values. Killed and started again, the same command without --force goes on from its last checkpoint in DIR.
     """
     require_own(out)
     flags = {
@@ -107,23 +109,26 @@ def fit(
         "validation_fraction": validation_fraction, "patience": patience, "random_state": seed, "accelerator": device,
     }  # fmt: skip
     estimator = estimator_of(model, flags, option or (), quiet=quiet)
-    options = estimator._options(out)  # checked before anything is read or deleted
+    options = estimator._options(out)  # checked before anything is read
     declared = declared_schema(schema, model)
     if stream and model != "table":
         raise ValueError(f"--stream goes with --model table, not with --model {model}")
-    with warnings.catch_warnings():
+    estimator._resume = not force
+    with kept_directory(out), warnings.catch_warnings():
         if quiet:
             warnings.simplefilter("ignore")
         source: Any = table_source(table, delimiter, na)
         source = source if stream else source.read(declared)
-        prepare_directory(out, estimator, options, source, declared, force=force)
+        if not force:
+            require_same(out, estimator, options, source, declared)
         try:
             estimator.fit(source, directory=out, **({} if declared is None else {"schema": declared}))
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"interrupted: the same command (without --force) goes on from the last checkpoint in {out}"
-            ) from None
-    estimator.save(out)
+        except KeyboardInterrupt as interrupt:
+            if not interrupt.args:  # there is no checkpoint
+                raise
+            same = "the same command without --force" if force else "the same command"
+            raise KeyboardInterrupt(f"{interrupt}, and {same} goes on from there") from None
+        estimator.save(out)
     if not quiet:
         echo_training(estimator)
         typer.echo(f"the model is in {out}")

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tessflow.cli.arguments import ModelDirectory
-from tessflow.cli.models import WEIGHTS, is_mixture, load_model
+from tessflow.cli.models import is_mixture, load_model
 from tessflow.cli.phrases import counted, echo_training
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def info(directory: ModelDirectory) -> None:
             typer.echo(f"order: {first} <= {second}")
     echo_training(model)
     parameters = sum(parameter.numel() for parameter in model.model_.parameters())
-    megabytes = (directory / WEIGHTS).stat().st_size / 1e6
+    megabytes = sum(tensor.nbytes for tensor in model.model_.state_dict().values()) / 1e6
     typer.echo(f"size: {counted(parameters, 'parameter')}, {megabytes:.1f} MB")
     typer.echo("options: " + ", ".join(f"{name}={value!r}" for name, value in model.get_params().items()))
 

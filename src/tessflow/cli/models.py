@@ -1,12 +1,17 @@
-"""Models as the commands see them: how one is loaded, and what may be overwritten.
+"""Models as the commands see them: how one is loaded, and which directories a fit may write into.
 
 Like the commands, it imports torch and pandas inside functions only.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tessflow.files import LOCK, only_writer
 
 if TYPE_CHECKING:
     from tessflow import TabularFlow
@@ -15,13 +20,9 @@ if TYPE_CHECKING:
     from tessflow.tables import TableSchema
 
 __all__ = [
-    "FILES", "WEIGHTS", "declared_schema", "is_mixture", "load_model", "prepare_directory", "require_own",
-    "table_model", "training_schema", "word_schema",
+    "declared_schema", "is_mixture", "kept_directory", "load_model", "require_own", "require_same", "table_model",
+    "training_schema", "word_schema",
 ]  # fmt: skip
-
-WEIGHTS, CHECKPOINT, HISTORY = "weights.safetensors", "checkpoint.safetensors", "history.csv"
-MODEL = ("config.json", "schema.json", WEIGHTS)
-FILES = (*MODEL, HISTORY, CHECKPOINT)
 
 
 def load_model(directory: Path) -> Any:
@@ -95,53 +96,67 @@ def training_schema(
 
 def require_own(out: Path) -> None:
     """Refuse to write into a directory that holds anything but a model or a run of ours."""
+    from tessflow.estimators.storage import CONFIG, HISTORY, is_model_file
+    from tessflow.training.checkpoint import CHECKPOINT
+
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: choose another directory for the model")
-    entries = (
-        {entry.name.removesuffix(".tmp").removesuffix(".new") for entry in out.iterdir()} if out.exists() else set()
-    )
-    if entries and not entries & {WEIGHTS, CHECKPOINT} and not entries <= {HISTORY}:
+    entries = {_written(entry.name) for entry in out.iterdir()} if out.exists() else set()
+    ours = any(name == CHECKPOINT or (is_model_file(name) and name != CONFIG) for name in entries)
+    if not ours and not entries <= {HISTORY, LOCK}:
         raise ValueError(f"{out} is not empty and holds no tessflow model: choose another directory")
 
 
-def prepare_directory(
-    out: Path, model: Any, options: FitOptions, source: Any, declared: TableSchema | None, *, force: bool
-) -> None:
-    """Delete the model that is there if that is asked for, or refuse to overwrite another one.
-
-    A table that would be refused is refused first, so that the old model stays.
+@contextmanager
+def kept_directory(out: Path) -> Iterator[None]:
+    """Make a directory if need be, and keep it for one fit; if nothing was written, none is left that was not there.
 
     Raises:
-        ValueError: If the directory holds a model of another kind, other options or another table.
+        RuntimeError: If another fit writes there.
     """
+    missing = [directory for directory in (out, *out.parents) if not directory.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with only_writer(out):
+            yield
+    finally:
+        for directory in missing:
+            with suppress(OSError):  # it is not empty
+                directory.rmdir()
+
+
+def require_same(out: Path, model: Any, options: FitOptions, source: Any, declared: TableSchema | None) -> None:
+    """Refuse to go on in a directory with a finished model of another kind, other options or another table.
+
+    Other rows of the same schema, and another schema of a table that is not read whole, are found out by the training
+    itself, which compares its checkpoint. So are all differences if the checkpoint is newer than the model.
+
+    Raises:
+        ValueError: If there is such a model, or one that is damaged.
+    """
+    from tessflow.estimators.storage import CONFIG
     from tessflow.tables import TableSource
+    from tessflow.training.checkpoint import CHECKPOINT
 
-    if force:
-        if any((out / name).exists() for name in FILES):
-            training_schema(model, options, source, declared)
-        for name in FILES:
-            (out / name).unlink(missing_ok=True)
-    elif all((out / name).exists() for name in MODEL):
-        streamed = isinstance(source, TableSource)
-        _require_same(out, model, options, None if streamed else training_schema(model, options, source, declared))
-
-
-def _require_same(out: Path, model: Any, options: FitOptions, schema: Any) -> None:
-    """Refuse to overwrite a finished model of another kind, other options or another table.
-
-    Other rows of the same schema, and another schema of a table that is not read whole (``None``), are found out by
-    the training itself, which compares its checkpoint.
-    """
+    config, checkpoint = out / CONFIG, out / CHECKPOINT
+    if not config.exists() or (checkpoint.exists() and checkpoint.stat().st_mtime_ns > config.stat().st_mtime_ns):
+        return
     try:
         finished = type(model).load(out)
+    except FileNotFoundError:  # a part of it is gone
+        return
     except (ValueError, OSError) as error:
-        raise ValueError(f"{str(error).rstrip('.')}; --force deletes what is there") from error
+        raise ValueError(f"{str(error).rstrip('.')}; --force replaces it") from error
     there, here = finished.options_.model_dump(), options.model_dump()
     differences = [name for name in here if name != "verbose" and there.get(name) != here[name]]
-    if schema is not None and finished.schema_ != schema:
+    if not isinstance(source, TableSource) and finished.schema_ != training_schema(model, options, source, declared):
         differences.append("table")
-    if differences or not (out / CHECKPOINT).exists():
+    if differences or not checkpoint.exists():
         other = f"of another {', '.join(differences)}" if differences else "without a checkpoint"
-        raise ValueError(
-            f"{out} holds a finished model {other}: choose another directory, or delete it first with --force"
-        )
+        raise ValueError(f"{out} holds a finished model {other}: choose another directory, or replace it with --force")
+
+
+def _written(name: str) -> str:
+    """Return the name under which a killed process would have written a file."""
+    left = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}\.new", name)
+    return left[1] if left else name

@@ -20,11 +20,13 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from tessflow.estimators.bounded import built_within
 from tessflow.estimators.options import FitOptions
-from tessflow.estimators.storage import ModelConfig, ModelDirectory
+from tessflow.estimators.storage import CONFIG, ModelConfig, ModelDirectory
 from tessflow.training import TrainingConfig, TrainingResult, evaluate, fit
 from tessflow.training.evaluation import Objective, seeded
 from tessflow.training.loop import Weights
+from tessflow.training.weights import adopt_tensors
 
 __all__ = ["FlowEstimator", "split_places", "split_rows", "take_rows", "weighted_mean"]
 
@@ -52,6 +54,8 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
     _architecture: ClassVar[frozenset[str]]
     # Further fields of the configuration: attributes of the same name and an underscore.
     _facts: ClassVar[tuple[str, ...]] = ()
+    # Whether a fit goes on from a checkpoint that is in its directory.
+    _resume: bool = True
 
     options_: Any
     schema_: Any
@@ -124,10 +128,16 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
         return evaluate(self.model_, rows, objective=objective, batch_size=self._chunk(), seed=seed).cpu().numpy()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a directory: ``config.json``, ``schema.json``, ``weights.safetensors``.
+        """Write the fitted model to a directory: ``config.json``, and the schema and weights that it names.
+
+        A model that is there stays whole until the new one is.
 
         Args:
             path: The directory, made if it does not exist.
+
+        Raises:
+            RuntimeError: If another process or thread writes there.
+            OSError: If a file cannot be written.
         """
         check_is_fitted(self)
         config = self._config_type(
@@ -150,9 +160,17 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
             ValueError: If the model is damaged, of another estimator, or was written by a newer, unknown version.
         """
         directory = ModelDirectory(Path(path))
-        config, schema = directory.read(cls._config_type, cls._schema_type)
-        model = cls._finished(cls._rebuild(config, schema))
-        directory.load_weights(model)
+        config, schema, weights, file = directory.read(cls._config_type, cls._schema_type)
+        sizes = config.parameters.model_dump(include=cls._architecture)
+        try:
+            with built_within(weights, sizes):
+                model = cls._finished(cls._rebuild(config, schema))
+        except (ValueError, ArithmeticError, LookupError, MemoryError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"{directory.path / CONFIG} does not belong to {file.name} ({reason}): fit again"
+            ) from error
+        adopt_tensors(model, weights, file)
         estimator = cls(**config.parameters.model_dump())
         for name in cls._facts:
             setattr(estimator, f"{name}_", getattr(config, name))
@@ -206,6 +224,7 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
             objective=objective,
             directory=directory,
             options={**options.model_dump(mode="json", include=self._architecture), **(identity or {})},
+            resume=self._resume,
             progress=options.verbose,
         )
         score = evaluate(model, rows[1], objective=objective, batch_size=4 * options.batch_size, seed=config.seed)

@@ -297,13 +297,17 @@ class SetEstimator(FlowEstimator):
         return pd.DataFrame({"items": self.schema_.decode(candidates[best].cpu()), "probability": chances})
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted model to a directory: ``config.json``, ``schema.json``, ``weights.safetensors``.
+        """Write the fitted model to a directory: ``config.json``, and the schema and weights that it names.
+
+        A model that is there stays whole until the new one is.
 
         Args:
             path: The directory, made if it does not exist.
 
         Raises:
             TypeError: If items are no strings or numbers.
+            RuntimeError: If another process or thread writes there.
+            OSError: If a file cannot be written.
         """
         check_is_fitted(self)
         if others := [item for item in self.schema_.items if type(item) not in (*_SAVED, bool)]:

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from tessflow.estimators.options import MixtureOptions, TabularOptions
-from tessflow.files import write_atomically
-from tessflow.training import load_weights, save_weights
+from tessflow.files import only_writer, open_regular, read_small, sha256, sweep, write_atomically
+from tessflow.training.weights import map_tensors, serialized
 
-__all__ = ["MixtureConfig", "ModelConfig", "ModelDirectory", "TabularConfig"]
+__all__ = ["MixtureConfig", "ModelConfig", "ModelDirectory", "Stored", "TabularConfig", "is_model_file"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 # Older ones are not read.
 OLDEST = 4
+# Before version 5, files had these names, and no digests.
+FIXED = {"schema": "schema.json", "weights": "weights.safetensors"}
+CONFIG, HISTORY = "config.json", "history.csv"
+SUFFIXES = {"schema": ".json", "weights": ".safetensors"}
+NAMED = r"schema-[0-9a-f]{12}\.json|weights-[0-9a-f]{12}\.safetensors"
+# Bytes of the largest files that are read.
+MOST_CONFIG, MOST_SCHEMA, MOST_HISTORY = 1 << 24, 1 << 28, 1 << 28
 _Model = TypeVar("_Model", bound=BaseModel)
 _Config = TypeVar("_Config", bound="ModelConfig")
+
+
+def is_model_file(name: str) -> bool:
+    """Return whether a file in a model's directory that has this name is one that loading reads.
+
+    Example:
+        >>> is_model_file("schema-0123456789ab.json"), is_model_file("config.json"), is_model_file("rows.csv")
+        (True, True, False)
+    """
+    return name in (CONFIG, *FIXED.values()) or re.fullmatch(NAMED, name) is not None
 
 
 class ModelConfig(BaseModel):
@@ -32,6 +54,8 @@ class ModelConfig(BaseModel):
         estimator: Name of the class that wrote it.
         parameters: The estimator's constructor arguments.
         validation_score: Mean log-likelihood, or bound, of the validation rows, in nats.
+        files: The SHA-256 digest of each further file that loading reads, by its name; ``None`` before version 5.
+        digest: That of all other fields, as JSON with sorted keys; ``None`` before version 5.
     """
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
@@ -41,6 +65,8 @@ class ModelConfig(BaseModel):
     estimator: str
     parameters: Any
     validation_score: float
+    files: dict[str, str] | None = None
+    digest: str | None = None
 
 
 class TabularConfig(ModelConfig):
@@ -74,12 +100,29 @@ class _Header(BaseModel):
     estimator: str = "TabularFlow"
 
 
+class Stored(NamedTuple):
+    """What a model is made of.
+
+    Args:
+        config: What ``config.json`` holds.
+        schema: The columns.
+        weights: Tensors by name, which are read when they are used.
+        path: The file of the weights.
+    """
+
+    config: Any
+    schema: Any
+    weights: dict[str, Tensor]
+    path: Path
+
+
 @dataclass(frozen=True)
 class ModelDirectory:
     """Read and write the files of a model.
 
-    All new files are written whole under temporary names before any old one is replaced. ``config.json`` is removed
-    first and replaced last: a directory without it holds no whole model.
+    Schema and weights have a part of their digest in their names. ``config.json``, which is replaced last, says which
+    of them are the model's, and holds their digests and its own: whenever a process that writes dies, the model is the
+    old one or the new one. What no ``config.json`` names any more is removed then, or at the next time.
 
     Args:
         path: The directory.
@@ -88,44 +131,70 @@ class ModelDirectory:
     path: Path
 
     def write(self, config: ModelConfig, schema: BaseModel, model: nn.Module, history: pd.DataFrame) -> None:
-        """Write all files. An old model is there until the new one is on the disk."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        texts = {
-            "history.csv": history.to_csv(index=False),
-            "schema.json": schema.model_dump_json(indent=1),
-            "config.json": config.model_dump_json(indent=1),
+        """Write all files. An old model is there until the new one is on the disk.
+
+        Raises:
+            RuntimeError: If another process or thread writes there.
+            OSError: If a file cannot be written.
+        """
+        contents = {
+            "schema": schema.model_dump_json(indent=1).encode(),
+            "weights": serialized(model.state_dict()),
         }
-        staged = [self.path / f"{name}.new" for name in ("weights.safetensors", *texts)]
-        try:
-            save_weights(model, staged[0])
-            for path, text in zip(staged[1:], texts.values(), strict=True):
-                write_atomically(path, text.encode())
-            (self.path / "config.json").unlink(missing_ok=True)
-            for path in staged:
-                path.replace(path.with_suffix(""))
-        finally:
-            for path in staged:
-                path.unlink(missing_ok=True)
+        digests = {part: hashlib.sha256(content).hexdigest() for part, content in contents.items()}
+        names = {part: f"{part}-{digest[:12]}{SUFFIXES[part]}" for part, digest in digests.items()}
+        files = {names[part]: digest for part, digest in digests.items()}
+        self.path.mkdir(parents=True, exist_ok=True)
+        with only_writer(self.path):
+            sweep(self.path, rf"{NAMED}|{re.escape(CONFIG)}|{re.escape(HISTORY)}")
+            before = self._names()
+            for part, content in contents.items():
+                write_atomically(self.path / names[part], content)
+            write_atomically(self.path / HISTORY, history.to_csv(index=False).encode())
+            write_atomically(self.path / CONFIG, _sealed(config.model_copy(update={"files": files})))
+            for entry in list(self.path.iterdir()):
+                if (entry.name in before or re.fullmatch(NAMED, entry.name)) and entry.name not in files:
+                    with suppress(OSError):  # the model is there, and what is left is removed the next time
+                        entry.unlink()
 
     def estimator(self) -> str:
         """Read the name of the estimator; ``"TabularFlow"`` if the file is absent, damaged or of an old format."""
         try:
-            return self._header().estimator
-        except FileNotFoundError:
+            return self._header(self._config()).estimator
+        except (OSError, ValueError):
             return "TabularFlow"
 
-    def read(self, config: type[_Config], schema: type[_Model]) -> tuple[_Config, _Model]:
-        """Read what the model is made of, all but its weights.
+    def read(self, config: type[_Config], schema: type[_Model]) -> Stored:
+        """Read what the model is made of, and check it against the digests.
 
         Args:
             config: What ``config.json`` should hold.
-            schema: What ``schema.json`` should hold.
+            schema: What the schema's file should hold.
 
         Raises:
             FileNotFoundError: If there is no whole model here.
             ValueError: If a file is damaged, its format too new or too old, or the model of another estimator.
         """
-        header, path = self._header(), self.path / "config.json"
+        text = self._config()
+        try:
+            return self._read(text, config, schema)
+        except FileNotFoundError:
+            if (now := self._config()) == text:
+                raise
+            return self._read(now, config, schema)  # another process has just replaced the model
+
+    def read_history(self) -> pd.DataFrame:
+        """Read the training history, one row an evaluation; empty if the file is gone, damaged or holds none."""
+        try:
+            history = pd.read_csv(io.BytesIO(read_small(self.path / HISTORY, MOST_HISTORY))).apply(pd.to_numeric)
+        except (OSError, ValueError):  # no model needs its history
+            return pd.DataFrame()
+        if "train_loss" in history:  # as it was, with another sign
+            history.insert(1, "training", -history.pop("train_loss"))
+        return history if {"step", "training", "validation"} <= set(history.columns) else pd.DataFrame()
+
+    def _read(self, text: bytes, config: type[_Config], schema: type[_Model]) -> Stored:
+        header, path = self._header(text), self.path / CONFIG
         if header.format_version > FORMAT_VERSION:
             raise ValueError(
                 f"{path} has format version {header.format_version}, this tessflow reads up to {FORMAT_VERSION}: "
@@ -141,25 +210,36 @@ class ModelDirectory:
                 f"{path} has format version {header.format_version}, and models are read from {OLDEST} on: "
                 "fit it again."
             )
-        return self._parse("config.json", config), self._parse("schema.json", schema)
+        parsed = self._parse(path, text, config)
+        has_digests = parsed.format_version > OLDEST or parsed.files is not None or parsed.digest is not None
+        if has_digests and (parsed.files is None or parsed.digest != _digest(json.loads(text))):
+            raise _damaged(path, "its digest is another")
+        names = _parts(parsed.files)
+        if names is None:
+            raise _damaged(path, "files: it names no schema and weights")
+        where = {part: self._file(name) for part, name in names.items()}
+        for part, name in names.items():
+            if parsed.files is not None:
+                with open_regular(where[part]) as file:
+                    if sha256(file) != parsed.files[name]:
+                        raise _damaged(where[part], f"its digest is not the one that {CONFIG} holds")
+        columns = self._parse(where["schema"], read_small(where["schema"], MOST_SCHEMA), schema)
+        return Stored(parsed, columns, map_tensors(where["weights"])[0], where["weights"])
 
-    def read_history(self) -> pd.DataFrame:
-        """Read the training history, one row an evaluation; empty if the file is gone or holds none."""
+    def _config(self) -> bytes:
+        return read_small(self._file(CONFIG), MOST_CONFIG)
+
+    def _names(self) -> tuple[str, ...]:
+        """Return what ``config.json`` names: the files of the model that is there, if there is one."""
         try:
-            history = pd.read_csv(self.path / "history.csv")
-        except (FileNotFoundError, ValueError):  # no model needs its history
-            return pd.DataFrame()
-        if "train_loss" in history:  # as it was, with another sign
-            history.insert(1, "training", -history.pop("train_loss"))
-        return history
+            config = json.loads(self._config())
+            return tuple(config["files"] if "files" in config else FIXED.values())
+        except (OSError, ValueError, TypeError, RecursionError):
+            return ()
 
-    def load_weights(self, model: nn.Module) -> None:
-        """Read the weights into ``model``."""
-        load_weights(model, self._file("weights.safetensors"))
-
-    def _header(self) -> _Header:
+    def _header(self, text: bytes) -> _Header:
         try:
-            return _Header.model_validate_json(self._file("config.json").read_text(encoding="utf-8"))
+            return _Header.model_validate_json(text)
         except ValidationError:
             return _Header()
 
@@ -169,11 +249,34 @@ class ModelDirectory:
             raise FileNotFoundError(f"{self.path} holds no complete model ({name} is missing): fit it again.")
         return path
 
-    def _parse(self, name: str, kind: type[_Model]) -> _Model:
-        path = self._file(name)
+    def _parse(self, path: Path, text: bytes, kind: type[_Model]) -> _Model:
         try:
-            return kind.model_validate_json(path.read_text(encoding="utf-8"))
+            return kind.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
-            raise ValueError(f"{path} is damaged ({where}: {first['msg']}): fit the model again.") from error
+            raise _damaged(path, f"{where}: {first['msg']}") from error
+
+
+def _sealed(config: ModelConfig) -> bytes:
+    """Return what ``config.json`` holds of a model: its fields, and their digest."""
+    content = json.loads(config.model_dump_json(exclude={"digest"}))
+    return json.dumps(content | {"digest": _digest(content)}, indent=1).encode()
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """Return the digest of the fields of a configuration but for the digest itself."""
+    fields = {name: value for name, value in content.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _parts(files: dict[str, str] | None) -> dict[str, str] | None:
+    """Return the name of each part's file; ``None`` if they are others than there should be."""
+    if files is None:
+        return FIXED
+    names = {name.partition("-")[0]: name for name in files if re.fullmatch(NAMED, name)}
+    return names if len(files) == len(names) == len(FIXED) else None
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(f"{path} is damaged ({reason}): fit the model again, or restore the file from a copy.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -41,11 +41,11 @@ def encoded_file(
         kept: The schema of a model that is trained on; None to read one.
 
     Yields:
-        The schema, and encoded rows to train on and to validate on. They are kept in a temporary directory for as long
-        as the context lasts.
+        The schema, and encoded rows to train on and to validate on. They are kept in temporary files without a name,
+        which are gone with the tensors.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, or there is no room for temporary ones.
         ValueError: If it is no table, or has too few rows to set some aside.
     """
     share = min(share, MOST_VALIDATION_ROWS / source.count_rows())
@@ -60,22 +60,29 @@ def encoded_file(
     train_rows = (batch[~aside] for batch, aside in parts(schema))
     columns = kept or TableSchema.read(train_rows, schema, max_levels=options.max_levels, scaling=options.scaling)
     unseen = options.unseen if kept else "other"
-    with tempfile.TemporaryDirectory(prefix="tessflow-") as directory:
-        files = [Path(directory) / name for name in ("train", "validation")]
-        counts, width, dtype = [0, 0], 0, torch.int64
-        with files[0].open("wb") as train, files[1].open("wb") as validation:
-            for batch, aside in parts(columns):
-                rows = columns.encode(batch, unseen=unseen)
-                for part, (file, chosen) in enumerate(((train, ~aside), (validation, aside))):
-                    counts[part] += int(chosen.sum())
-                    file.write(rows[torch.from_numpy(chosen)].numpy().tobytes())
-                width, dtype = rows.shape[1], rows.dtype
+    # These files have no names, so that nothing is left of them when the process dies.
+    with tempfile.TemporaryFile() as train, tempfile.TemporaryFile() as validation:
+        counts, width, dtype = [0, 0], 0, np.dtype(np.int64)
+        for batch, aside in parts(columns):
+            rows = columns.encode(batch, unseen=unseen).numpy()
+            for part, (file, chosen) in enumerate(((train, ~aside), (validation, aside))):
+                counts[part] += int(chosen.sum())
+                _write(file, rows[chosen])
+            width, dtype = rows.shape[1], rows.dtype
         if counts[0] == 0 or (counts[1] == 0 and share > 0):
             raise ValueError(f"{source.path} has {sum(counts)} rows: too few to read in batches, so read it whole.")
         mapped = [
-            torch.from_file(str(file), shared=True, size=count * width, dtype=dtype).view(count, width)
-            if count
-            else torch.empty(0, width, dtype=dtype)
-            for file, count in zip(files, counts, strict=True)
+            torch.from_numpy(
+                np.memmap(file, dtype, mode="r+", shape=(count, width)) if count else np.empty((0, width), dtype)
+            )
+            for file, count in zip((train, validation), counts, strict=True)
         ]
         yield columns, mapped[0], mapped[1]
+
+
+def _write(file: IO[bytes], rows: NDArray[Any]) -> None:
+    try:
+        file.write(rows.tobytes())
+        file.flush()
+    except OSError as error:
+        raise OSError(error.errno, f"no room for the encoded table: {error.strerror}", tempfile.gettempdir()) from error

@@ -7,7 +7,9 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tessflow.files import write_atomically
+from tessflow.files import only_writer, sweep, write_atomically
 from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import Counters
 from tessflow.training.weights import first_difference, read_tensors, write_tensors
 
-__all__ = ["RunDirectory", "TrainingState", "digest", "run_identity"]
+__all__ = ["CHECKPOINT", "RunDirectory", "TrainingState", "digest", "run_identity"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
 COLUMNS = ("step", "training", "validation", "learning_rate", "gradient_norm", "seconds", "skipped")
 
 
@@ -92,15 +95,27 @@ class RunDirectory:
     """
 
     def __init__(self, directory: str | os.PathLike[str], identity: Mapping[str, Any]) -> None:
-        self.checkpoint = Path(directory) / "checkpoint.safetensors"
-        self.history = Path(directory) / "history.csv"
+        self.checkpoint = Path(directory) / CHECKPOINT
+        self.history = Path(directory) / HISTORY
         self.identity = identity
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the directory for one run, and remove what killed writes left.
+
+        Raises:
+            RuntimeError: Another process or thread writes there.
+        """
+        with only_writer(self.checkpoint.parent):
+            sweep(self.checkpoint.parent, "|".join(map(re.escape, (CHECKPOINT, HISTORY))))
+            yield
+
     def save(self, state: TrainingState) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint, with a digest of all that it holds."""
+        tensors = state.tensors() | state.optimizer_tensors()
         metadata = {"identity": json.dumps(self.identity), "counters": json.dumps(asdict(state.counters))}
-        write_tensors(self.checkpoint, state.tensors() | state.optimizer_tensors(), metadata)
+        write_tensors(self.checkpoint, tensors, metadata | {"digest": _contents_digest(tensors, metadata)})
 
     def load(self, state: TrainingState) -> None:
         """Overwrite `state` and the global random state with the checkpoint, if there is one.
@@ -111,12 +126,16 @@ class RunDirectory:
         if not self.checkpoint.exists():
             return
         remedy = "delete it to start again or choose another directory"
+        damaged = f"{self.checkpoint} is damaged or no training checkpoint; {remedy}"
         try:
             tensors, metadata = read_tensors(self.checkpoint)
-            identity = json.loads(metadata["identity"])
+            identity = dict(json.loads(metadata["identity"]))
             counters = Counters(**json.loads(metadata["counters"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.checkpoint} is damaged or no training checkpoint; {remedy}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(damaged) from error
+        has_digest = identity.get("format version") != 1  # the first had none, and belongs to another run
+        if has_digest and metadata.get("digest") != _contents_digest(tensors, metadata):
+            raise ValueError(damaged)
         others = {name: tensor for name, tensor in tensors.items() if not name.startswith("optimizer.")}
         difference = _identity_difference(identity, self.identity)
         if difference := difference or first_difference(others, state.tensors()):
@@ -174,6 +193,13 @@ def digest(*data: Tensor | None) -> str:
             hashed.update(f"{contents.dtype} {tuple(contents.shape)}".encode())
             hashed.update(contents.flatten().view(torch.uint8).numpy().data)
     return hashed.hexdigest()
+
+
+def _contents_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Return the digest of the tensors of a checkpoint, their names, and what its metadata hold beside."""
+    names = sorted(tensors)
+    described = json.dumps([names, metadata["identity"], metadata["counters"]])
+    return hashlib.sha256(f"{described} {digest(*(tensors[name] for name in names))}".encode()).hexdigest()
 
 
 def _under(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

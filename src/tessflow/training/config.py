@@ -24,7 +24,7 @@ class TrainingConfig(BaseModel):
             :func:`tessflow.training.averaging.update_average`.
         evaluate_every: Steps between two evaluations on the validation rows.
         patience: Evaluations without improvement after which the run stops early, or `None`: never.
-        checkpoint_every: Steps between two checkpoints.
+        checkpoint_every: Most steps between two checkpoints, which are made every 30 seconds, too.
         max_seconds: Wall time, summed over all runs of the same training, after which it stops, or `None`: no
             limit. This is the one option under which two runs with the same seed may end at different steps.
         seed: Seed of the batch order, of the noise in training and of the noise in evaluation.

@@ -71,7 +71,7 @@ class Counters:
 
     def evaluation_due(self, config: TrainingConfig) -> bool:
         """Whether this step ends with an evaluation."""
-        last = self.step == config.max_steps or self.out_of_time(config)
+        last = self.step >= config.max_steps or self.out_of_time(config)
         return last or self.step % config.evaluate_every == 0
 
     def record(self, validation: float, config: TrainingConfig) -> bool:
@@ -97,5 +97,5 @@ class Counters:
         self.history.append(row)
         self.loss_sum, self.norm_sum, self.summed = 0.0, 0.0, 0
         out_of_patience = config.patience is not None and self.stale >= config.patience
-        self.finished = self.step == config.max_steps or self.out_of_time(config) or out_of_patience
+        self.finished = self.step >= config.max_steps or self.out_of_time(config) or out_of_patience
         return best

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,6 +22,7 @@ from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import Counters, TrainingDivergedError
 from tessflow.training.evaluation import Objective, RowwiseObjective, evaluate, seeded
 from tessflow.training.progress import progress_bar
+from tessflow.training.signals import held_back
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -29,6 +31,9 @@ __all__ = ["TrainingResult", "Weights", "cut_off_mean", "fit"]
 
 Weights: TypeAlias = tuple["Tensor | None", "Tensor | None"]
 """How many rows each row to train on counts as, and each to validate on: positive, shape (rows,); None: 1."""
+
+CHECKPOINT_SECONDS = 30.0
+"""The longest time between two checkpoints, if a step or an evaluation does not take longer."""
 
 CUT_OFF, FEWEST = 0.005, 20
 """The quantile of the validation rows below which values do not count, and the fewest rows that have one."""
@@ -82,6 +87,7 @@ def fit(
     objective: Objective | None = None,
     directory: str | os.PathLike[str] | None = None,
     options: Mapping[str, Any] | None = None,
+    resume: bool = True,
     progress: bool = False,
 ) -> TrainingResult:
     r"""Maximise the mean objective over the training rows, and keep the averaged weights that validate best.
@@ -92,7 +98,8 @@ def fit(
     highest mean over the validation rows, in which the values below the 0.5% quantile (of 20 to 200 rows, the lowest
     one) count as that quantile: one odd row does not decide.
 
-    With a `directory` the state goes to `checkpoint.safetensors` and the history to `history.csv`. The same
+    With a `directory` the state goes to `checkpoint.safetensors` and the history to `history.csv`: every
+    `config.checkpoint_every` steps, every 30 seconds, and, in the main thread, at Ctrl-C and SIGTERM. The same
     call made again after the process was killed resumes, and on the CPU ends with the same weights, bit for
     bit, as a run that was not killed; after the end it returns the result at once. The caller's random state
     is left as it was.
@@ -110,6 +117,7 @@ def fit(
             nats; default: `model.elbo(batch)`.
         directory: Where checkpoint and history go, made if need be; `None`: nowhere.
         options: How the model was made, as JSON can hold it: a checkpoint of a model made otherwise is refused.
+        resume: Whether to go on from a checkpoint that is there; otherwise the first one of this run replaces it.
         progress: Whether to draw a progress bar on the standard error stream.
 
     Returns:
@@ -119,6 +127,8 @@ def fit(
         ValueError: There are no rows, the two sets of rows do not match, a parameter is not finite or none is
             trainable, CUDA is asked for and missing, or the directory holds a checkpoint that is damaged or
             belongs to another run.
+        RuntimeError: Another process or thread writes into the directory.
+        KeyboardInterrupt: At Ctrl-C, after the step; its sentence names the checkpoint, if there is one.
         TrainingDivergedError: Ten steps in a row had a loss or a gradient that was not finite, or no evaluation was.
 
     Example:
@@ -142,21 +152,28 @@ def fit(
     if directory is not None:
         files = RunDirectory(directory, run_identity(config, model, train, validation, options, weights))
 
-    with seeded(config.seed, fabric.device), progress_bar(config, enabled=progress) as report:
+    with (
+        nullcontext() if files is None else files.kept(),
+        seeded(config.seed, fabric.device),
+        progress_bar(config, enabled=progress) as report,
+        held_back(enabled=files is not None) as signals,
+    ):
         rowwise = fabric.setup_module(RowwiseObjective(model, objective)).train()
         train, validation = train.to(fabric.device), validation.to(fabric.device)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, weight_decay=config.weight_decay, fused=True)
         average, best = copy.deepcopy(model), copy.deepcopy(model)
         state = TrainingState(model, average, best, optimizer, fabric.device)
-        if files is not None:
+        if files is not None and resume:
             files.load(state)
 
         run = state.counters
         report(run)
-        started = time.perf_counter() - run.seconds
+        saved = time.perf_counter()
+        started = saved - run.seconds
         batches = _batches(train, config.batch_size, seed=config.seed, start=run.step, weights=weights[0])
-        while not run.finished:
+        stop = False
+        while not (run.finished or stop):
             run.step += 1
             optimizer.param_groups[0]["lr"] = config.learning_rate_at(run.step)
             optimizer.zero_grad()
@@ -176,8 +193,12 @@ def fit(
                     best.load_state_dict(average.state_dict())
                 if files is not None:
                     files.write_history(run.history)
-            if files is not None and (run.finished or run.step % config.checkpoint_every == 0):
+            now, stop = time.perf_counter(), signals.came is not None
+            due = now - saved >= CHECKPOINT_SECONDS or run.step % config.checkpoint_every == 0
+            if files is not None and (due or run.finished or stop):
                 files.save(state)
+                saved = now
+                signals.sentence = f"interrupted: {files.checkpoint} holds the {run.step:,} steps that were made"
             report(run)
 
     if run.best_validation == -math.inf:

@@ -10,40 +10,53 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tessflow.files import write_atomically
+from tessflow.files import open_regular, write_atomically
 
 __all__ = [
+    "adopt_tensors",
     "first_difference",
     "load_weights",
+    "map_tensors",
     "read_tensors",
     "save_weights",
+    "serialized",
     "write_tensors",
 ]
 
 
+def serialized(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Return the contents of a safetensors file of named tensors."""
+    # Copies, because safetensors refuses tensors that share storage, and tied weights do.
+    return save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, metadata)
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write named tensors to a safetensors file, atomically."""
-    # Copies, because safetensors refuses tensors that share storage, and tied weights do.
-    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, save(copies, metadata))
+    write_atomically(path, serialized(tensors, metadata))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the tensors and the metadata of a safetensors file, on the CPU.
+def map_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Open the tensors and the metadata of a safetensors file: names, shapes and dtypes; values are read when used.
 
     Raises:
-        ValueError: The file is truncated or no safetensors file.
+        ValueError: The file is truncated, no safetensors file or no regular file.
         FileNotFoundError: There is no such file.
     """
+    open_regular(path).close()
     try:
         with safe_open(path, framework="pt") as file:
             names = file.keys()  # safe_open is no mapping: it cannot be iterated over
-            # Copies, because the tensors would otherwise lie in the memory-mapped file.
-            return {name: file.get_tensor(name).clone() for name in names}, file.metadata() or {}
-    except SafetensorError as error:
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (SafetensorError, OverflowError) as error:
         raise ValueError(
             f"{path} is damaged or no safetensors file ({error}); restore it from a copy, or fit again"
         ) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the tensors and the metadata of a safetensors file, on the CPU; errors as of :func:`map_tensors`."""
+    tensors, metadata = map_tensors(path)
+    return {name: tensor.clone() for name, tensor in tensors.items()}, metadata
 
 
 def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -71,14 +84,22 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
         path: The file.
 
     Raises:
-        ValueError: The file is damaged, or its names, shapes or dtypes are not those of `module`, which then
-            stays as it is.
+        ValueError: The file is damaged, its names, shapes or dtypes are not those of `module`, a parameter in it is
+            not finite, or another number is NaN. The module then stays as it is.
         FileNotFoundError: There is no such file.
     """
-    tensors, _ = read_tensors(Path(path))
+    adopt_tensors(module, map_tensors(Path(path))[0], path)
+
+
+def adopt_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Copy the tensors of a file into a module; errors as of :func:`load_weights`."""
     if difference := first_difference(tensors, module.state_dict()):
         raise ValueError(f"{path} holds the weights of another model ({difference}); use those that belong to it")
-    module.load_state_dict(tensors)
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    for name, tensor in tensors.items():
+        if not (tensor.isfinite() if name in parameters else ~tensor.isnan()).all():
+            raise ValueError(f"{path} is damaged (tensor {name!r} is not finite); restore it from a copy, or fit again")
+    module.load_state_dict(dict(tensors))
 
 
 def first_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:

@@ -1,0 +1,304 @@
+"""A damaged model is refused, or gives the numbers that it gave; one that is overwritten is there all the time."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from make_kept_models import DATA, ESTIMATORS, read_rows
+from mutations import MUTATIONS, parts, saved_models, try_many, try_one
+from tessflow.estimators.storage import FORMAT_VERSION, MOST_CONFIG, _digest
+
+NAMES = sorted(path.name for path in (DATA / f"format-{FORMAT_VERSION}").iterdir())
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return {saved.name: saved for saved in saved_models(tmp_path_factory.mktemp("saved"))}
+
+
+def load(path):
+    config = json.loads((path / "config.json").read_text())
+    return ESTIMATORS[config["estimator"]].load(path)
+
+
+def change_config(path, **parameters):
+    """Change options of a model as one would who knows how, its digest included."""
+    file = path / "config.json"
+    config = json.loads(file.read_text())
+    config["parameters"] |= parameters
+    if "digest" in config:
+        config["digest"] = _digest(config)
+    file.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_model_is_refused_by_name_or_gives_the_same_numbers(models, tmp_path, name, mutation):
+    chance = Random(f"{name} {mutation}")
+    for _ in range(4):
+        outcome = try_one(models[name], mutation, chance, tmp_path)
+        assert outcome == "refused" or mutation in ("take_of_another_fit", "flip_a_bit")
+
+
+def test_mutations_are_counted(tmp_path):
+    outcomes = try_many(40, 1, tmp_path)
+    assert sum(outcomes.values()) == 40
+    assert outcomes["refused"] > 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_digests_are_those_of_the_files(models, name):
+    files = json.loads((models[name].directory / "config.json").read_text())["files"]
+    assert sorted(["config.json", *files]) == [path.name for path in parts(models[name].directory)]
+    for file, digest in files.items():
+        said = subprocess.run(["sha256sum", models[name].directory / file], capture_output=True, text=True, check=True)
+        assert said.stdout.split()[0] == digest
+        assert file.split("-")[1].startswith(digest[:12])
+
+
+def test_layout_of_json_is_no_damage(models, tmp_path):
+    saved = models["mixture"]
+    shutil.copytree(saved.directory, tmp_path / "model")
+    config = tmp_path / "model" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()), indent=8, sort_keys=True))
+    np.testing.assert_array_equal(load(tmp_path / "model").score_samples(saved.rows), saved.scores)
+
+
+def test_links_are_followed(models, tmp_path):
+    saved = models["sets"]
+    for path in parts(saved.directory):
+        (tmp_path / path.name).symlink_to(path)
+    np.testing.assert_array_equal(load(tmp_path).score_samples(saved.rows), saved.scores)
+
+
+def other_sizes(value):
+    """Sizes that a tampered configuration may ask for instead of one, or of several."""
+    if isinstance(value, tuple):
+        return [[10**12], [10**6, 10**6], [*value, 7]]
+    return [10**12, 10**6] if isinstance(value, int) and not isinstance(value, bool) else []
+
+
+@pytest.mark.parametrize("kind", ["format-4", f"format-{FORMAT_VERSION}"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_that_does_not_belong_to_the_weights_is_refused_at_once(tmp_path, kind, name):
+    path = tmp_path / "model"
+    shutil.copytree(DATA / kind / name, path)
+    model, outcomes = load(path), []
+    before, rows = model.get_params(), read_rows(path, model)
+    for option in sorted(model._architecture):
+        for new in other_sizes(before[option]):
+            change_config(path, **{option: new})
+            start = time.perf_counter()
+            try:
+                scores = load(path).score_samples(rows)
+            except ValueError as error:
+                outcomes.append(str(error))
+            else:  # this network has no such option
+                np.testing.assert_array_equal(scores, model.score_samples(rows))
+            assert time.perf_counter() - start < 20
+            change_config(path, **{option: before[option]})
+    assert len(outcomes) >= 4
+    for sentence in outcomes:
+        assert "weights" in sentence
+        assert ".safetensors" in sentence
+        assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_that_are_not_finite_are_refused_without_digests_too(tmp_path, name):
+    shutil.copytree(DATA / "format-4" / name, tmp_path / "model")
+    path = tmp_path / "model" / "weights.safetensors"
+    tensors = load_file(path)
+    for tensor in tensors:
+        save_file(tensors | {tensor: torch.full_like(tensors[tensor], torch.nan)}, path)
+        if tensors[tensor].is_floating_point():
+            with pytest.raises(ValueError, match=r"weights.safetensors is damaged \(tensor .* is not finite\)"):
+                load(tmp_path / "model")
+
+
+def test_a_version_before_digests_is_none_to_fall_back_on(models, tmp_path):
+    shutil.copytree(models["mixture"].directory, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    config = json.loads(path.read_text())
+    for lacking in ({"format_version": 4}, {"digest": None}, {"files": None}, {"digest": None, "files": None}):
+        path.write_text(json.dumps(config | lacking))
+        with pytest.raises(ValueError, match=r"config.json is damaged"):
+            load(tmp_path / "model")
+
+
+def test_files_that_are_too_large_are_not_read(models, tmp_path):
+    shutil.copytree(models["mixture"].directory, tmp_path / "model")
+    for name in ("config.json", next((tmp_path / "model").glob("schema-*")).name):
+        whole = (tmp_path / "model" / name).read_bytes()
+        os.truncate(tmp_path / "model" / name, 1 << 33)
+        if name == "config.json":
+            with pytest.raises(ValueError, match=f"config.json is larger than {MOST_CONFIG:,} bytes"):
+                ESTIMATORS["MixtureFlow"].load(tmp_path / "model")
+        (tmp_path / "model" / name).write_bytes(whole)
+
+
+def test_a_history_is_no_part_of_a_model(models, tmp_path):
+    saved = models["mixture"]
+    shutil.copytree(saved.directory, tmp_path / "model")
+    for text in ("", "step\n1\n", "step,training,validation\n1,a,b\n", "\0", "a\n" * 5):
+        (tmp_path / "model" / "history.csv").write_text(text)
+        model = load(tmp_path / "model")
+        assert model.history_.empty
+        np.testing.assert_array_equal(model.score_samples(saved.rows), saved.scores)
+
+
+KILLS = """
+import itertools, json, os, pathlib, shutil, signal, sys
+sys.path.insert(0, {tests!r})
+import numpy as np
+from make_kept_models import ESTIMATORS, read_rows
+old, new, folder = map(pathlib.Path, sys.argv[1:])
+estimator = ESTIMATORS[json.loads((new / "config.json").read_text())["estimator"]]
+models = [estimator.load(path) for path in (old, new)]
+rows = read_rows(old, models[0])
+scores = [model.score_samples(rows) for model in models]
+assert not np.array_equal(*scores)
+calls = itertools.count(1)
+
+def deadly(call, last):
+    def counted(*arguments, **options):
+        if next(calls) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **options)
+    return counted
+
+def which(path):
+    found = estimator.load(path).score_samples(rows)
+    (place,) = [n for n, score in enumerate(scores) if np.array_equal(score, found)]
+    return place
+
+for last in itertools.count(1):
+    path = folder / str(last)
+    shutil.copytree(old, path)
+    (path / "notes.txt").write_text("mine")
+    child = os.fork()
+    if child == 0:
+        for name in ("open", "replace", "unlink", "fsync", "chmod"):
+            setattr(os, name, deadly(getattr(os, name), last))
+        models[1].save(path)
+        os._exit(0)
+    killed = os.waitpid(child, 0)[1] != 0
+    print(which(path), flush=True)
+    models[1].save(path)
+    assert which(path) == 1
+    assert (path / "notes.txt").read_text() == "mine"
+    print(*sorted(entry.name for entry in path.iterdir()), flush=True)
+    if not killed:
+        break
+"""
+
+
+@pytest.mark.parametrize("kind", ["format-4", f"format-{FORMAT_VERSION}"])
+def test_a_save_that_is_killed_anywhere_leaves_the_old_model_or_the_new_one(models, tmp_path, kind):
+    shutil.copytree(DATA / kind / "mixture", tmp_path / "old")
+    command = [sys.executable, "-c", KILLS.format(tests=str(DATA.parent)), tmp_path / "old", models["mixture"].other]
+    said = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    lines = said.stdout.splitlines()
+    found, left = lines[::2], lines[1::2]
+    assert found == sorted(found)  # the old one up to some point, and the new one from there on
+    assert found.count("0") > 10
+    assert found.count("1") > 2
+    own = {path.name for path in parts(models["mixture"].other)}
+    beside = {"history.csv", "notes.txt", "rows.csv", "scores.json"}
+    if kind == "format-4":  # killed between the last rename and the end, it leaves files of the old names
+        left = left[: found.index("1")]
+    assert {frozenset(line.split()) for line in left} == {frozenset(own | beside)}
+
+
+def failing(call, last):
+    """A function that fails when it is called for the last time."""
+    calls = count(1)
+
+    def counted(*arguments, **options):
+        if next(calls) == last:
+            raise OSError(28, "No space left on device")
+        return call(*arguments, **options)
+
+    return counted
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_save_that_fails_anywhere_leaves_the_old_model_or_the_new_one(models, tmp_path, monkeypatch, name):
+    saved = models[name]
+    old, new = (load(path) for path in (saved.directory, saved.other))
+    old.save(tmp_path)
+    for call in ("open", "replace", "fsync", "chmod"):
+        failed = 0
+        for last in range(1, 9):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, call, failing(getattr(os, call), last))
+                try:
+                    new.save(tmp_path)
+                except OSError:
+                    failed += 1
+                    expected = saved.scores
+                else:
+                    expected = new.score_samples(saved.rows)
+            np.testing.assert_array_equal(load(tmp_path).score_samples(saved.rows), expected)
+            old.save(tmp_path)
+            names = [path.name for path in parts(saved.directory)]
+            assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "history.csv"])
+        assert failed >= 4
+
+
+def test_a_model_that_is_replaced_can_be_read_all_the_time(models, tmp_path):
+    saved = models["sets"]
+    old, new = (load(path) for path in (saved.directory, saved.other))
+    old.save(tmp_path / "model")
+    script = (
+        f"import sys; sys.path.insert(0, {str(DATA.parent)!r})\nfrom tessflow import SetEstimator\n"
+        f"one, two = (SetEstimator.load(path) for path in ({str(saved.directory)!r}, {str(saved.other)!r}))\n"
+        f"while True: two.save({str(tmp_path / 'model')!r}); one.save({str(tmp_path / 'model')!r})"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script])
+    scores = [model.score_samples(saved.rows).tolist() for model in (old, new)]
+    seen = set()
+    try:
+        deadline = time.monotonic() + 30
+        while len(seen) < 2 and time.monotonic() < deadline:
+            for _ in range(50):
+                seen.add(scores.index(load(tmp_path / "model").score_samples(saved.rows).tolist()))
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    assert seen == {0, 1}
+    old.save(tmp_path / "model")
+    assert len(list((tmp_path / "model").iterdir())) == 4
+
+
+def test_two_models_are_not_written_into_one_directory_at_once(models, tmp_path):
+    script = (
+        f"import sys, time; from tessflow.files import only_writer\n"
+        f"with only_writer({str(tmp_path)!r}):\n    print('kept', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"kept\n"
+        with pytest.raises(RuntimeError, match="another fit writes into"):
+            load(models["sets"].directory).save(tmp_path)
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    assert [path.name for path in Path(tmp_path).iterdir()] == [".tessflow-lock"]
+    load(models["sets"].directory).save(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
