@@ -13,6 +13,7 @@ from zuko.distributions import DiagNormal, NormalizingFlow
 from zuko.nn import MLP
 from zuko.transforms import ComposedTransform, IdentityTransform
 
+from tessflow.configuration import Configured
 from tessflow.flows import coupling_layers
 
 __all__ = ["ConditionalNoise", "Dequantization", "Dequantizer", "NoiseName", "StandardNoise", "require_classes"]
@@ -20,7 +21,7 @@ __all__ = ["ConditionalNoise", "Dequantization", "Dequantizer", "NoiseName", "St
 NoiseName = Literal["conditional", "gaussian", "standard"]
 
 
-class Dequantizer(nn.Module, abc.ABC):
+class Dequantizer(Configured, abc.ABC):
     r"""A family of densities q(x | y) over R^(N x D), each supported on the cell of its discrete value y.
 
     A subclass says what the cells are; the noise that is pushed into them is common to all methods.

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
+from tessflow.configuration import Configured
 from tessflow.dequantization.base import require_classes
 from tessflow.flows.sequence import GaussianComponents, ShiftedLSTM
 
 __all__ = ["CharacterModel"]
 
 
-class CharacterModel(nn.Module):
+class CharacterModel(Configured):
     r"""Model a sequence of symbols by an LSTM that gives each symbol's logits, given those before it.
 
     .. math:: \log p(y) = \sum_t \log p(y_t | y_1, ..., y_{t-1})
@@ -47,6 +48,7 @@ class CharacterModel(nn.Module):
         torch.Size([5, 2])
     """
 
+    free_options = ("length",)
     lower_bound = False
 
     def __init__(

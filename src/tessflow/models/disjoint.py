@@ -13,6 +13,7 @@ from zuko.lazy import LazyDistribution, LazyTransform
 from zuko.nn import MLP
 from zuko.transforms import ComposedTransform
 
+from tessflow.configuration import Configured
 from tessflow.geometry import Tessellation, VoronoiTessellation, double
 from tessflow.models.placing import k_means, typical_size
 from tessflow.transforms import (
@@ -37,7 +38,7 @@ _FARTHEST_SEEN = 1e15
 _KMEANS_ROWS = 20_000
 
 
-class DisjointMixture(LazyDistribution):
+class DisjointMixture(Configured, LazyDistribution):
     r"""A mixture over the cells of a tessellation that is placed by the data, exact at the cost of one component.
 
     .. math:: \log p(x) = \log p(k) + \log c_k(f_k^{-1}(h)) + \log |\det \partial f_k^{-1} / \partial h| +
@@ -96,6 +97,7 @@ class DisjointMixture(LazyDistribution):
         torch.Size([5, 2])
     """
 
+    in_data_units = ("log_scale", "tessellation.anchors")
     initialized: Tensor
 
     def __init__(

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessflow.configuration import Configured
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.kdpp import require_sets
 
@@ -22,7 +23,7 @@ _MOST_SUMMED = 8
 _CHUNK = 1 << 24
 
 
-class MatchedSets(nn.Module):
+class MatchedSets(Configured):
     r"""Model sets of k different items, drawn one after another from what the set holds so far.
 
     .. math:: p(y_j | S) = \mathrm{softmax}_{y \notin S} \, f_y\Bigl(\sum_{s \in S} \phi(a_s)\Bigr), \qquad

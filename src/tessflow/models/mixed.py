@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tessflow.configuration import Configured
 from tessflow.dequantization import VoronoiDequantizer
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.flows import LogCauchy, coupling_flow
@@ -24,7 +25,7 @@ _SHARPNESS = 4.0
 _FAR = 1e3
 
 
-class MixedFlow(nn.Module):
+class MixedFlow(Configured):
     r"""Model rows of classes and numbers by one coupling flow p over R^(C D + M).
 
     Classes are points in Voronoi cells of R^D, as in :class:`~tessflow.models.DequantizedFlow`; each number adds a

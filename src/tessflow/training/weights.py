@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from tessflow.configuration import configuration, configuration_difference
 from tessflow.files import write_atomically
 
 __all__ = [
@@ -19,6 +22,15 @@ __all__ = [
     "save_weights",
     "write_tensors",
 ]
+
+
+@runtime_checkable
+class Upgrading(Protocol):
+    """A module that reads the tensors of its older versions."""
+
+    def upgrade_state(self, state: dict[str, Tensor], prefix: str) -> None:
+        """Replace tensors of an older version, named with a prefix, by those that mean the same now."""
+        ...
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -50,7 +62,7 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write all parameters and buffers of `module` to a safetensors file, atomically.
 
     Args:
-        module: The module; its `state_dict` is written.
+        module: The module; its `state_dict` is written, and its options, which :func:`load_weights` compares.
         path: The file, replaced if it exists.
 
     Example:
@@ -60,7 +72,7 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
         ...     module = nn.Linear(3, 2)
         ...     load_weights(module, f"{directory}/weights.safetensors")
     """
-    write_tensors(Path(path), module.state_dict())
+    write_tensors(Path(path), module.state_dict(), {"configuration": json.dumps(configuration(module))})
 
 
 def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -71,12 +83,18 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
         path: The file.
 
     Raises:
-        ValueError: The file is damaged, or its names, shapes or dtypes are not those of `module`, which then
-            stays as it is.
+        ValueError: The file is damaged, or its names, shapes or dtypes are not those of `module`, or the options of the
+            module saved, such as a box or the classes of variables, are others. The module then stays as it is.
         FileNotFoundError: There is no such file.
     """
-    tensors, _ = read_tensors(Path(path))
-    if difference := first_difference(tensors, module.state_dict()):
+    tensors, metadata = read_tensors(Path(path))
+    for name, part in module.named_modules():
+        if isinstance(part, Upgrading):
+            part.upgrade_state(tensors, f"{name}." if name else "")
+    difference = first_difference(tensors, module.state_dict()) or configuration_difference(
+        json.loads(metadata.get("configuration", "{}")), configuration(module)
+    )
+    if difference:
         raise ValueError(f"{path} holds the weights of another model ({difference}); use those that belong to it")
     module.load_state_dict(tensors)
 
