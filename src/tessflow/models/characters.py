@@ -8,6 +8,7 @@ from torch.distributions import Categorical
 
 from tessflow.configuration import Configured
 from tessflow.dequantization.base import require_classes
+from tessflow.flows.precision import full_precision
 from tessflow.flows.sequence import GaussianComponents, ShiftedLSTM
 
 __all__ = ["CharacterModel"]
@@ -86,7 +87,7 @@ class CharacterModel(Configured):
             ValueError: If ``y`` has a value that is no class.
         """
         require_classes(y, torch.full((y.shape[-1],), self.logits.out_features, device=y.device))
-        logits = self.logits(self.lstm(self._seen()[y]))
+        logits = full_precision(self.logits(self.lstm(self._seen()[y])))
         return logits.log_softmax(-1).gather(-1, y[..., None]).squeeze(-1).sum(-1)
 
     @torch.no_grad()

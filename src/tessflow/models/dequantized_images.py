@@ -59,6 +59,8 @@ class DequantizedImages(Configured):
             Real numbers of the same shape, and ``log|dv/dy|``, shape ``(B,)``.
         """
         like = next(self.flow.parameters())
+        if y.is_floating_point() and (y != y.round()).any():
+            raise ValueError("images are bytes, whole numbers from 0 to 255, and some values are no whole numbers.")
         y = y.to(like.dtype)
         share = _MARGIN + (1 - 2 * _MARGIN) * (y + torch.rand_like(y)) / 256
         v = share.logit()

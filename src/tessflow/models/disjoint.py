@@ -34,6 +34,8 @@ MixtureProfile = Literal["cube", "softsign", "truncated-gaussian"]
 _FARTHEST = 1e100
 _FARTHEST_SEEN = 1e15
 
+_BOX = "; the box has no size, since the cube that its cells tile stands for all of R^D"
+
 # Rows that k-means looks at when anchors are placed.
 _KMEANS_ROWS = 20_000
 
@@ -83,8 +85,8 @@ class DisjointMixture(Configured, LazyDistribution):
         hidden_features: The widths of the network that gives the weights, if there is a context.
 
     Raises:
-        ValueError: If ``features`` or ``cells`` is below 1, ``background`` not in [0, 1), or ``profile`` is not one of
-            those named.
+        ValueError: If ``features`` or ``cells`` is below 1, ``background`` not in [0, 1), ``profile`` is not one of
+            those named, or ``box``, ``whiten`` or ``learn_anchors`` is no boolean.
 
     Example:
         >>> from tessflow.flows import coupling_flow
@@ -122,6 +124,10 @@ class DisjointMixture(Configured, LazyDistribution):
         if profile not in get_args(MixtureProfile):
             known = ", ".join(map(repr, get_args(MixtureProfile)))
             raise ValueError(f"profile must be one of {known}, got {profile!r}.")
+        flags = {"box": box, "whiten": whiten, "learn_anchors": learn_anchors}
+        for name, value in flags.items():
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be True or False, got {value!r}{_BOX if name == 'box' else ''}.")
         if not 0 <= background < 1:
             raise ValueError(f"background must be at least 0 and below 1, got {background}.")
         self.features = features
@@ -219,7 +225,9 @@ class DisjointMixture(Configured, LazyDistribution):
 
     def component_sample(self, k: Tensor, c: Tensor | None = None) -> Tensor:
         """Draw a point of R^D from each component ``k``: ``(...)`` to ``(..., D)`` float64."""
-        z = self._flow(k, c).sample()
+        flow = self._flow(k, c)
+        # One that ignores its context has no batch: each point is a draw of its own.
+        z = flow.sample() if flow.batch_shape == k.shape else flow.expand(k.shape).sample()
         if self.whitening is not None:
             z = self.whitening(k).inv(z)
         filling = torch.rand(k.shape, device=k.device) < self.background

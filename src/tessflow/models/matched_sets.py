@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessflow.configuration import Configured
+from tessflow.flows.precision import full_precision
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.kdpp import require_sets
 
@@ -184,7 +185,7 @@ class MatchedSets(Configured):
         """
         each = self.each(self.anchors)
         pooled = members.to(each) @ each[y] + each[given].sum(0)
-        logits = self.together(pooled).index_fill(-1, given, -math.inf)
+        logits = full_precision(self.together(pooled)).index_fill(-1, given, -math.inf)
         taken = torch.zeros((), dtype=logits.dtype, device=y.device).where(~members, -math.inf)
         return F.log_softmax(logits.scatter_add(-1, *_expanded(y, taken, logits)), -1)
 

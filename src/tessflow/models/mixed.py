@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tessflow.configuration import Configured
 from tessflow.dequantization import VoronoiDequantizer
+from tessflow.dequantization.base import whole_codes
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.flows import LogCauchy, coupling_flow
 from tessflow.models.atoms import locate, on_atoms, stack_atoms
@@ -142,7 +143,7 @@ class MixedFlow(Configured):
         Raises:
             ValueError: If a code is no class of its variable.
         """
-        codes, numbers = rows[..., : len(self.variables)].long(), rows[..., len(self.variables) :].double()
+        codes, numbers = whole_codes(rows[..., : len(self.variables)]), rows[..., len(self.variables) :].double()
         parts: list[Tensor] = []
         log_q = torch.zeros((), device=rows.device)
         if self.dequantizer is not None:
