@@ -72,6 +72,8 @@ class ImageMixture(Configured, LazyDistribution):
         torch.Size([2, 1, 8, 8])
     """
 
+    initialized: Tensor
+
     def __init__(
         self,
         shape: Sequence[int],

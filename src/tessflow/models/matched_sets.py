@@ -59,6 +59,8 @@ class MatchedSets(Configured):
         (torch.Size([7, 3]), torch.Size([7, 2]))
     """
 
+    free_options = ("size",)
+
     def __init__(
         self,
         items: int,
