@@ -13,7 +13,6 @@ from tessflow.models import (
     DequantizedFlow,
     DequantizedImages,
     DiscreteFlow,
-    DisjointMixture,
     ImageMixture,
     IndependentColumns,
     IndependentItems,
@@ -86,8 +85,3 @@ def made(name: str) -> tuple[nn.Module, Tensor]:
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model.eval(), rows
-
-
-def mixtures_of_a_component(component: nn.Module, **options) -> DisjointMixture:
-    """A mixture of four cells in the plane, of a component."""
-    return DisjointMixture(2, 4, component, **options)

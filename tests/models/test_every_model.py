@@ -54,7 +54,7 @@ def test_codes_that_are_not_whole_are_refused(name):
 @pytest.mark.parametrize("name", DISCRETE)
 def test_codes_below_0_are_refused(name):
     model, rows = made(name)
-    rows = rows.double() if name == "MixedFlow" else rows.long()
+    rows = rows.long().clone()
     rows[-1].flatten()[0] = -1
     with pytest.raises(ValueError, match=r"-1|got"):
         model.log_prob(rows)
@@ -130,7 +130,7 @@ def test_weights_of_other_options_are_refused(name, tmp_path):
     with pytest.raises(ValueError, match="weights of another model"):
         load_weights(other, path)
     assert all(value.equal(before[name]) for name, value in other.state_dict().items())
-    with pytest.raises(RuntimeError, match="another model|Missing key|size mismatch"):
+    with pytest.raises(RuntimeError, match=r"another model|Missing key"):
         other.load_state_dict(saved.state_dict())
 
 
