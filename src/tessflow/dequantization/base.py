@@ -13,14 +13,23 @@ from zuko.distributions import DiagNormal, NormalizingFlow
 from zuko.nn import MLP
 from zuko.transforms import ComposedTransform, IdentityTransform
 
+from tessflow.configuration import Configured
 from tessflow.flows import coupling_layers
 
-__all__ = ["ConditionalNoise", "Dequantization", "Dequantizer", "NoiseName", "StandardNoise", "require_classes"]
+__all__ = [
+    "ConditionalNoise",
+    "Dequantization",
+    "Dequantizer",
+    "NoiseName",
+    "StandardNoise",
+    "require_classes",
+    "whole_codes",
+]
 
 NoiseName = Literal["conditional", "gaussian", "standard"]
 
 
-class Dequantizer(nn.Module, abc.ABC):
+class Dequantizer(Configured, abc.ABC):
     r"""A family of densities q(x | y) over R^(N x D), each supported on the cell of its discrete value y.
 
     A subclass says what the cells are; the noise that is pushed into them is common to all methods.
@@ -124,6 +133,8 @@ def require_classes(y: Tensor, num_classes: Tensor) -> None:
     """
     if y.shape[-1:] != num_classes.shape:
         raise ValueError(f"y must have shape (..., {len(num_classes)}), got {tuple(y.shape)}.")
+    if y.is_floating_point():
+        raise ValueError(f"y holds classes, which are whole numbers, got {y.dtype}: give int64.")
     wrong = ((y < 0) | (y >= num_classes)).reshape(-1, len(num_classes)).any(0)
     if wrong.any():
         n = int(wrong.int().argmax())
@@ -131,6 +142,23 @@ def require_classes(y: Tensor, num_classes: Tensor) -> None:
             f"variable {n} has values 0, ..., {int(num_classes[n]) - 1}, "
             f"got y[..., {n}] from {int(y[..., n].min())} to {int(y[..., n].max())}."
         )
+
+
+def whole_codes(y: Tensor) -> Tensor:
+    """Return codes as int64, of rows that are float64 because they hold numbers too.
+
+    Raises:
+        ValueError: If a code is not a whole number.
+
+    Example:
+        >>> whole_codes(torch.tensor([1.0, 0.7]))
+        Traceback (most recent call last):
+        ValueError: the codes of classes are whole numbers, got 0.7.
+    """
+    codes = y.long()
+    if y.is_floating_point() and not (same := codes == y).all():
+        raise ValueError(f"the codes of classes are whole numbers, got {y[~same][0].item():.6g}.")
+    return codes
 
 
 class Dequantization(Distribution):
@@ -149,6 +177,8 @@ class Dequantization(Distribution):
         self.dequantizer = dequantizer
         self.y = y
         self.noise = dequantizer.noise(y)
+        if self.noise.batch_shape != self.batch_shape:  # noise that ignores y: each row has its own
+            self.noise = self.noise.expand(self.batch_shape)
         self.cells: Any = dequantizer.cells(y)  # zuko gives every transform `call_and_ladj`
 
     def rsample_with_log_prob(self, sample_shape: Sequence[int] = ()) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 from zuko.utils import broadcast
 
 from tessflow.flows.cauchy import MultivariateCauchy
+from tessflow.flows.precision import full_precision
 from tessflow.transforms import ActNorm
 
 __all__ = ["coupling_flow", "coupling_layers", "coupling_mask"]
@@ -180,7 +181,7 @@ class _FullPrecision(nn.Module):
     """Under autocast, half precision ends with the networks."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        return full_precision(x)
 
 
 def coupling_mask(features: int, layer: int) -> Tensor:

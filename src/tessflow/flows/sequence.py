@@ -12,6 +12,8 @@ from torch import Size, Tensor, nn
 from torch.distributions import Categorical, Distribution, constraints
 from zuko.nn import MLP
 
+from tessflow.flows.precision import full_precision
+
 __all__ = ["GaussianComponents", "RecurrentMixture", "ShiftedLSTM"]
 
 State = tuple[Tensor, Tensor]
@@ -123,7 +125,7 @@ class _RecurrentMixtureDensity(Distribution):
             raise ValueError(f"x must have shape (..., T * {flow.dim}), got {tuple(value.shape)}.")
         x = value.reshape(-1, value.shape[-1] // flow.dim, flow.dim)
         log_densities = flow.components.log_prob(x)
-        log_weights = flow.logits(flow.lstm(flow.embed(x, log_densities))).log_softmax(-1)
+        log_weights = full_precision(flow.logits(flow.lstm(flow.embed(x, log_densities)))).log_softmax(-1)
         return (log_weights + log_densities).logsumexp(-1).sum(-1).reshape(value.shape[:-1])
 
     @torch.no_grad()

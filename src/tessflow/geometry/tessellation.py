@@ -175,7 +175,8 @@ class Tessellation:
         with torch.no_grad():
             facing = self._facing(v, index, own, anchor, anchors) + first
         normal = _take(table, facing) - anchor
-        return Rays(anchor, v, normal, self.lower, self.upper)
+        centre = self._centre(anchors).reshape(*self.shape, self.dim)
+        return Rays(anchor, v, normal, self.lower, self.upper, centre)
 
     def _facing(self, v: Tensor, index: Tensor, number: Tensor, anchor: Tensor, anchors: Tensor) -> Tensor:
         """Find the anchor behind the first bisector that each ray meets; the cell's own if there is none.
@@ -213,20 +214,24 @@ class Tessellation:
         ``n`` is the number of tessellations. Centred, inner products lose fewer digits. Many anchors are filled up to
         whole groups with ones that do not exist.
         """
-        anchors = anchors.reshape(-1, self.num_cells, self.dim)
+        centre = self._centre(anchors)
+        anchors = anchors.reshape(-1, self.num_cells, self.dim) - centre
         exists = None if self.mask is None else self.mask.reshape(-1, self.num_cells, 1)
-        if exists is None:
-            centre = anchors[:, :1]  # any point among them will do
-            anchors = anchors - centre
-        else:
-            first = exists.byte().argmax(1, keepdim=True).expand(-1, 1, self.dim)
-            centre = anchors.gather(1, first)
-            anchors = (anchors - centre).masked_fill(~exists, 0)
+        if exists is not None:
+            anchors = anchors.masked_fill(~exists, 0)
         rest = -self.num_cells % _GROUP
         if rest and self.num_cells >= _MANY:
             exists = torch.ones_like(anchors[..., :1], dtype=torch.bool) if exists is None else exists
             anchors, exists = pad(anchors, (0, 0, 0, rest)), pad(exists, (0, 0, 0, rest))
         return anchors, exists, centre
+
+    def _centre(self, anchors: Tensor) -> Tensor:
+        """Return the first anchor that exists, ``(n, 1, D)``: any point among them will do."""
+        anchors = anchors.reshape(-1, self.num_cells, self.dim)
+        if self.mask is None:
+            return anchors[:, :1]
+        first = self.mask.reshape(-1, self.num_cells, 1).byte().argmax(1, keepdim=True)
+        return anchors.gather(1, first.expand(-1, 1, self.dim))
 
     def _side_by_side(self, x: Tensor) -> Tensor:
         """Points ``(..., *N, D)`` as ``(n, B, D)``, n the number of tessellations."""
@@ -242,19 +247,27 @@ class Rays:
         normal: From there to the anchor behind the bisector that the ray meets first; 0 if it meets none.
         lower: Lower walls of the box, or ``None``.
         upper: Upper walls of the box, or ``None``.
+        centre: The point about which a tessellation is searched, ``(*N, D)``.
 
     Attributes:
         square: Squared lengths of the displacements, ``(..., *N)``.
     """
 
     def __init__(
-        self, anchor: Tensor, displacement: Tensor, normal: Tensor, lower: Tensor | None, upper: Tensor | None
+        self,
+        anchor: Tensor,
+        displacement: Tensor,
+        normal: Tensor,
+        lower: Tensor | None,
+        upper: Tensor | None,
+        centre: Tensor,
     ) -> None:
         self.anchor = anchor
         self.displacement = displacement
         self.normal = normal
         self.lower = lower
         self.upper = upper
+        self.centre = centre
         self.square = (displacement * displacement).sum(-1)
         spacing = (normal * normal).sum(-1)
         self._spacing = torch.where(spacing > 0, spacing, 1)
@@ -276,7 +289,7 @@ class Rays:
         return left
 
     def longest(self, length: Tensor, eps: float) -> Tensor:
-        """How many times the displacement stays on this side of the bisector, even when its end is rounded.
+        """How many times the displacement stays on this side of the bisector, even when its end is rounded and located.
 
         Args:
             length: About how far from the anchor that end is, ``(..., *N)``.
@@ -287,7 +300,11 @@ class Rays:
         """
         size = torch.linalg.vector_norm(self.anchor, dim=-1) + length
         moved = 2 * eps * size / self._spacing.sqrt()  # what rounding adds to the gauge, at most
-        return 1 / ((1 + 4 * eps + moved) * self._bisector)
+        # What it adds to the difference of two scores of `locate`, sums of products of such lengths.
+        extent = torch.linalg.vector_norm(self.anchor - self.centre, dim=-1) + length + self._spacing.sqrt()
+        rounding = torch.finfo(self.anchor.dtype).eps * (self.anchor.shape[-1] + 4)
+        blurred = rounding * extent.square() / self._spacing
+        return 1 / ((1 + 4 * eps + moved + blurred) * self._bisector)
 
     def _box(self) -> Iterator[tuple[Tensor, Tensor]]:
         """For each pair of walls, its distance from the anchor and the step towards it."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessflow.configuration import Configured
 from tessflow.geometry.tessellation import Tessellation
 
 __all__ = ["VoronoiTessellation"]
@@ -17,7 +18,7 @@ __all__ = ["VoronoiTessellation"]
 _MARGIN = 1e-6
 
 
-class VoronoiTessellation(nn.Module):
+class VoronoiTessellation(Configured):
     """Hold anchors, and perhaps a box, as parameters; ``forward()`` gives the :class:`Tessellation` they make now.
 
     In a box, anchors are stored through a squashing, so that they stay inside whatever the optimizer does.

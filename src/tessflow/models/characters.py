@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
+from tessflow.configuration import Configured
 from tessflow.dequantization.base import require_classes
+from tessflow.flows.precision import full_precision
 from tessflow.flows.sequence import GaussianComponents, ShiftedLSTM
 
 __all__ = ["CharacterModel"]
 
 
-class CharacterModel(nn.Module):
+class CharacterModel(Configured):
     r"""Model a sequence of symbols by an LSTM that gives each symbol's logits, given those before it.
 
     .. math:: \log p(y) = \sum_t \log p(y_t | y_1, ..., y_{t-1})
@@ -47,6 +49,7 @@ class CharacterModel(nn.Module):
         torch.Size([5, 2])
     """
 
+    free_options = ("length",)
     lower_bound = False
 
     def __init__(
@@ -84,7 +87,7 @@ class CharacterModel(nn.Module):
             ValueError: If ``y`` has a value that is no class.
         """
         require_classes(y, torch.full((y.shape[-1],), self.logits.out_features, device=y.device))
-        logits = self.logits(self.lstm(self._seen()[y]))
+        logits = full_precision(self.logits(self.lstm(self._seen()[y])))
         return logits.log_softmax(-1).gather(-1, y[..., None]).squeeze(-1).sum(-1)
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tessflow.dequantization import VoronoiDequantizer
-from tessflow.dequantization.base import require_classes
+from tessflow.dequantization.base import require_classes, whole_codes
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.models.distribution import VariableDistribution
 from tessflow.models.kinds import Kind, Numbers, Values, kinds_of
@@ -95,7 +95,7 @@ class Conditionals(nn.Module):
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Split encoded rows into codes ``(B, N)``, int64, and numbers ``(B, M)``, float64."""
         n = len(self.variables)
-        return rows[..., :n].long(), rows[..., n:].double()
+        return whole_codes(rows[..., :n]), rows[..., n:].double()
 
     def join(self, codes: Tensor, numbers: Tensor) -> Tensor:
         """Undo :meth:`split`."""

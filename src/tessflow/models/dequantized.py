@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from tessflow.configuration import Configured
 from tessflow.dequantization import Dequantizer
 
 __all__ = ["DequantizedFlow", "importance_bound"]
@@ -16,7 +17,7 @@ __all__ = ["DequantizedFlow", "importance_bound"]
 _ROWS, _VALUES = 4096, 2**18
 
 
-class DequantizedFlow(nn.Module):
+class DequantizedFlow(Configured):
     r"""Model discrete rows y by a flow p(x) over the cells that a dequantizer q(x | y) gives them.
 
     .. math:: \log p(y) \ge E_{q(x | y)} [\log p(x) - \log q(x | y)]

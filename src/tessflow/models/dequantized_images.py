@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from zuko.lazy import LazyDistribution
+
+from tessflow.configuration import Configured
 
 __all__ = ["DequantizedImages"]
 
@@ -17,7 +19,7 @@ __all__ = ["DequantizedImages"]
 _MARGIN = 1e-4
 
 
-class DequantizedImages(nn.Module):
+class DequantizedImages(Configured):
     r"""Images of bytes under a density of R^(C x H x W), with uniform noise.
 
     .. math:: x = (y + u) / 256, \quad u \sim U[0, 1)^D, \qquad v = \mathrm{logit}(\alpha + (1 - 2 \alpha) x),
@@ -57,6 +59,8 @@ class DequantizedImages(nn.Module):
             Real numbers of the same shape, and ``log|dv/dy|``, shape ``(B,)``.
         """
         like = next(self.flow.parameters())
+        if y.is_floating_point() and (y != y.round()).any():
+            raise ValueError("images are bytes, whole numbers from 0 to 255, and some values are no whole numbers.")
         y = y.to(like.dtype)
         share = _MARGIN + (1 - 2 * _MARGIN) * (y + torch.rand_like(y)) / 256
         v = share.logit()

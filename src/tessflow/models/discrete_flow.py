@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from zuko.nn import MLP
 
+from tessflow.configuration import Configured
 from tessflow.dequantization.base import require_classes
 from tessflow.flows import coupling_mask
 from tessflow.models.independent import IndependentColumns
@@ -21,7 +22,7 @@ __all__ = ["DiscreteFlow"]
 _ROWS = 4096
 
 
-class DiscreteFlow(nn.Module):
+class DiscreteFlow(Configured):
     r"""Model rows of classes by a bijection of the set of all rows, and independent columns p_0.
 
     .. math:: \log p(y) = \log p_0(f_L \circ \dots \circ f_1(y)), \qquad

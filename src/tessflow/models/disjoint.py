@@ -13,6 +13,7 @@ from zuko.lazy import LazyDistribution, LazyTransform
 from zuko.nn import MLP
 from zuko.transforms import ComposedTransform
 
+from tessflow.configuration import Configured
 from tessflow.geometry import Tessellation, VoronoiTessellation, double
 from tessflow.models.placing import k_means, typical_size
 from tessflow.transforms import (
@@ -33,11 +34,13 @@ MixtureProfile = Literal["cube", "softsign", "truncated-gaussian"]
 _FARTHEST = 1e100
 _FARTHEST_SEEN = 1e15
 
+_BOX = "; the box has no size, since the cube that its cells tile stands for all of R^D"
+
 # Rows that k-means looks at when anchors are placed.
 _KMEANS_ROWS = 20_000
 
 
-class DisjointMixture(LazyDistribution):
+class DisjointMixture(Configured, LazyDistribution):
     r"""A mixture over the cells of a tessellation that is placed by the data, exact at the cost of one component.
 
     .. math:: \log p(x) = \log p(k) + \log c_k(f_k^{-1}(h)) + \log |\det \partial f_k^{-1} / \partial h| +
@@ -82,8 +85,8 @@ class DisjointMixture(LazyDistribution):
         hidden_features: The widths of the network that gives the weights, if there is a context.
 
     Raises:
-        ValueError: If ``features`` or ``cells`` is below 1, ``background`` not in [0, 1), or ``profile`` is not one of
-            those named.
+        ValueError: If ``features`` or ``cells`` is below 1, ``background`` not in [0, 1), ``profile`` is not one of
+            those named, or ``box``, ``whiten`` or ``learn_anchors`` is no boolean.
 
     Example:
         >>> from tessflow.flows import coupling_flow
@@ -96,6 +99,7 @@ class DisjointMixture(LazyDistribution):
         torch.Size([5, 2])
     """
 
+    in_data_units = ("log_scale", "tessellation.anchors")
     initialized: Tensor
 
     def __init__(
@@ -120,6 +124,10 @@ class DisjointMixture(LazyDistribution):
         if profile not in get_args(MixtureProfile):
             known = ", ".join(map(repr, get_args(MixtureProfile)))
             raise ValueError(f"profile must be one of {known}, got {profile!r}.")
+        flags = {"box": box, "whiten": whiten, "learn_anchors": learn_anchors}
+        for name, value in flags.items():
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be True or False, got {value!r}{_BOX if name == 'box' else ''}.")
         if not 0 <= background < 1:
             raise ValueError(f"background must be at least 0 and below 1, got {background}.")
         self.features = features
@@ -217,7 +225,9 @@ class DisjointMixture(LazyDistribution):
 
     def component_sample(self, k: Tensor, c: Tensor | None = None) -> Tensor:
         """Draw a point of R^D from each component ``k``: ``(...)`` to ``(..., D)`` float64."""
-        z = self._flow(k, c).sample()
+        flow = self._flow(k, c)
+        # One that ignores its context has no batch: each point is a draw of its own.
+        z = flow.sample() if flow.batch_shape == k.shape else flow.expand(k.shape).sample()
         if self.whitening is not None:
             z = self.whitening(k).inv(z)
         filling = torch.rand(k.shape, device=k.device) < self.background

@@ -12,6 +12,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 from zuko.lazy import LazyDistribution
 
+from tessflow.configuration import Configured
 from tessflow.flows.image import ImageCouplings
 from tessflow.geometry import Tessellation, double
 from tessflow.models.placing import k_means
@@ -30,7 +31,7 @@ _RATE = 0.02
 _KMEANS_ROWS = 10_000
 
 
-class ImageMixture(LazyDistribution):
+class ImageMixture(Configured, LazyDistribution):
     r"""A multi-scale coupling flow of images in which a point falls into one of ``cells`` cells at each scale.
 
     At a scale, :math:`h \in R^{C \times H \times W}` is in cell ``k`` of a Voronoi tessellation; the cell is mapped
@@ -70,6 +71,8 @@ class ImageMixture(LazyDistribution):
         >>> flow().sample((2,)).shape
         torch.Size([2, 1, 8, 8])
     """
+
+    initialized: Tensor
 
     def __init__(
         self,

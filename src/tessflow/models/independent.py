@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
+from tessflow.configuration import Configured
 from tessflow.dequantization.base import require_classes
 
 __all__ = ["IndependentColumns"]
 
 
-class IndependentColumns(nn.Module):
+class IndependentColumns(Configured):
     r"""Model rows as independent columns, :math:`\log p(y) = \sum_n \log p_n(y_n)`, uniform until fitted.
 
     Args:

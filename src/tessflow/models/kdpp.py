@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from tessflow.configuration import Configured
 from tessflow.dequantization.base import require_classes
 
 __all__ = ["KDPP", "IndependentItems", "log_elementary_symmetric", "require_sets"]
@@ -15,7 +16,7 @@ __all__ = ["KDPP", "IndependentItems", "log_elementary_symmetric", "require_sets
 _CHUNK = 1 << 22
 
 
-class _SetLaw(nn.Module):
+class _SetLaw(Configured):
     """A law of sets of k of K items, with exact log-probabilities."""
 
     lower_bound = False

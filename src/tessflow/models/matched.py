@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from tessflow.configuration import Configured
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.models.conditionals import Conditionals
 from tessflow.models.dequantized import importance_bound
@@ -21,7 +22,7 @@ from tessflow.models.variables import Ascent, Restriction, Variable
 __all__ = ["MatchedFlow"]
 
 
-class MatchedFlow(nn.Module):
+class MatchedFlow(Configured):
     r"""Model rows of classes and numbers by an autoregressive flow that shares its cells with the dequantizer.
 
     Every conditional of the flow over x is a disjoint mixture over the cells of its variable,
@@ -69,6 +70,7 @@ class MatchedFlow(nn.Module):
         tensor(1.0000)
     """
 
+    free_options = ("orders",)
     order: Tensor
 
     def __init__(

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessflow.configuration import Configured
+from tessflow.flows.precision import full_precision
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.kdpp import require_sets
 
@@ -22,7 +24,7 @@ _MOST_SUMMED = 8
 _CHUNK = 1 << 24
 
 
-class MatchedSets(nn.Module):
+class MatchedSets(Configured):
     r"""Model sets of k different items, drawn one after another from what the set holds so far.
 
     .. math:: p(y_j | S) = \mathrm{softmax}_{y \notin S} \, f_y\Bigl(\sum_{s \in S} \phi(a_s)\Bigr), \qquad
@@ -56,6 +58,8 @@ class MatchedSets(nn.Module):
         >>> model.sample(7).shape, model.sample(7, given=torch.tensor([4])).shape  # the others, given item 4
         (torch.Size([7, 3]), torch.Size([7, 2]))
     """
+
+    free_options = ("size",)
 
     def __init__(
         self,
@@ -183,7 +187,7 @@ class MatchedSets(nn.Module):
         """
         each = self.each(self.anchors)
         pooled = members.to(each) @ each[y] + each[given].sum(0)
-        logits = self.together(pooled).index_fill(-1, given, -math.inf)
+        logits = full_precision(self.together(pooled)).index_fill(-1, given, -math.inf)
         taken = torch.zeros((), dtype=logits.dtype, device=y.device).where(~members, -math.inf)
         return F.log_softmax(logits.scatter_add(-1, *_expanded(y, taken, logits)), -1)
 

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tessflow.configuration import Configured
 from tessflow.dequantization import VoronoiDequantizer
+from tessflow.dequantization.base import whole_codes
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.flows import LogCauchy, coupling_flow
 from tessflow.models.atoms import locate, on_atoms, stack_atoms
@@ -24,7 +26,7 @@ _SHARPNESS = 4.0
 _FAR = 1e3
 
 
-class MixedFlow(nn.Module):
+class MixedFlow(Configured):
     r"""Model rows of classes and numbers by one coupling flow p over R^(C D + M).
 
     Classes are points in Voronoi cells of R^D, as in :class:`~tessflow.models.DequantizedFlow`; each number adds a
@@ -141,7 +143,7 @@ class MixedFlow(nn.Module):
         Raises:
             ValueError: If a code is no class of its variable.
         """
-        codes, numbers = rows[..., : len(self.variables)].long(), rows[..., len(self.variables) :].double()
+        codes, numbers = whole_codes(rows[..., : len(self.variables)]), rows[..., len(self.variables) :].double()
         parts: list[Tensor] = []
         log_q = torch.zeros((), device=rows.device)
         if self.dequantizer is not None:

@@ -18,7 +18,8 @@ class TrainingConfig(BaseModel):
         batch_size: Rows in a batch; a table with fewer rows is one batch.
         learning_rate: The highest learning rate, reached when the warm-up ends.
         warmup_steps: Steps of linear warm-up (at most half of `max_steps` are used).
-        weight_decay: Decoupled weight decay of AdamW, on every parameter.
+        weight_decay: Decoupled weight decay of AdamW, on every parameter but those in the units of the data, which a
+            module lists by name as `in_data_units`.
         gradient_clip: Largest norm of the gradient over all parameters; `None` leaves it as it is.
         ema_decay: Decay of the exponential moving average of the weights; see
             :func:`tessflow.training.averaging.update_average`.

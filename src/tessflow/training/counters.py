@@ -65,6 +65,10 @@ class Counters:
         self.skipped_in_a_row += 1
         return False
 
+    def start(self, validation: float) -> None:
+        """Take the weights before the first step as the best so far; a value that is not finite counts as the worst."""
+        self.best_validation = _worth(validation)
+
     def out_of_time(self, config: TrainingConfig) -> bool:
         """Whether the run has used up `max_seconds`."""
         return config.max_seconds is not None and self.seconds >= config.max_seconds
@@ -77,14 +81,15 @@ class Counters:
     def record(self, validation: float, config: TrainingConfig) -> bool:
         """Add a row to the history, decide whether the run is finished, say whether the value is the best.
 
-        A value that is not finite counts as the worst; the first evaluation is always the best so far.
+        A value that is not finite counts as the worst. Patience is with the evaluations alone: a run that loses at
+        first what it started with has time to recover.
         """
-        worth = validation if math.isfinite(validation) else -math.inf
-        best = worth > self.best_validation or self.best_step == 0
+        worth = _worth(validation)
+        best = worth > self.best_validation
         if best:
-            self.best_step, self.best_validation, self.stale = self.step, worth, 0
-        else:
-            self.stale += 1
+            self.best_step, self.best_validation = self.step, worth
+        before = max((_worth(row["validation"]) for row in self.history), default=-math.inf)
+        self.stale = 0 if worth > before or not self.history else self.stale + 1
         row = {
             "step": self.step,
             "training": -self.loss_sum / self.summed if self.summed else math.nan,
@@ -99,3 +104,7 @@ class Counters:
         out_of_patience = config.patience is not None and self.stale >= config.patience
         self.finished = self.step >= config.max_steps or self.out_of_time(config) or out_of_patience
         return best
+
+
+def _worth(validation: float) -> float:
+    return validation if math.isfinite(validation) else -math.inf

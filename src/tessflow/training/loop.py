@@ -45,7 +45,7 @@ class TrainingResult:
 
     Args:
         steps: Steps made, skipped ones included.
-        best_step: The step after which the returned weights were evaluated.
+        best_step: The step after which the returned weights were evaluated; 0: they are those before the first.
         best_validation: What `validation` is at `best_step`, in nats; higher is better.
         seconds: Wall time, summed over all runs of a resumed training.
         skipped_steps: Steps without an update, because the loss or its gradient was not finite.
@@ -92,11 +92,11 @@ def fit(
 ) -> TrainingResult:
     r"""Maximise the mean objective over the training rows, and keep the averaged weights that validate best.
 
-    AdamW minimises :math:`-\frac{1}{B} \sum_b \mathrm{objective}(y_b)`, in nats, with warm-up, cosine decay
-    and gradient clipping. An exponential moving average of the weights is evaluated every
-    `config.evaluate_every` steps and after the last, always with the same noise. The weights that are kept have the
-    highest mean over the validation rows, in which the values below the 0.5% quantile (of 20 to 200 rows, the lowest
-    one) count as that quantile: one odd row does not decide.
+    AdamW minimises :math:`-\frac{1}{B} \sum_b \mathrm{objective}(y_b)`, in nats, with warm-up, cosine decay and
+    gradient clipping. An exponential moving average of the weights is evaluated every `config.evaluate_every` steps and
+    after the last, always with the same noise. The weights that are kept have the highest mean over the validation
+    rows, those before the first step among them, in which the values below the 0.5% quantile (of 20 to 200 rows, the
+    lowest one) count as that quantile: one odd row does not decide.
 
     With a `directory` the state goes to `checkpoint.safetensors` and the history to `history.csv`: every
     `config.checkpoint_every` steps, every 30 seconds, and, in the main thread, at Ctrl-C and SIGTERM. The same
@@ -161,13 +161,19 @@ def fit(
         rowwise = fabric.setup_module(RowwiseObjective(model, objective)).train()
         train, validation = train.to(fabric.device), validation.to(fabric.device)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, weight_decay=config.weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), fused=True)
         average, best = copy.deepcopy(model), copy.deepcopy(model)
         state = TrainingState(model, average, best, optimizer, fabric.device)
         if files is not None and resume:
             files.load(state)
 
         run = state.counters
+        if run.step == 0:
+            with torch.no_grad(), seeded(config.seed, fabric.device), fabric.autocast():
+                # As in the first step, the first batch sets layers: what is evaluated is what training starts from.
+                first = next(_batches(train, config.batch_size, seed=config.seed, start=0, weights=weights[0]))
+                RowwiseObjective(best, objective).train()(first)
+            run.start(_evaluate_mean(fabric, best, validation, weights[1], config, objective))
         report(run)
         saved = time.perf_counter()
         started = saved - run.seconds
@@ -175,7 +181,8 @@ def fit(
         stop = False
         while not (run.finished or stop):
             run.step += 1
-            optimizer.param_groups[0]["lr"] = config.learning_rate_at(run.step)
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate_at(run.step)
             optimizer.zero_grad()
             loss = -rowwise(next(batches)).mean()
             fabric.backward(loss)
@@ -201,7 +208,7 @@ def fit(
                 signals.sentence = f"interrupted: {files.checkpoint} holds the {run.step:,} steps that were made"
             report(run)
 
-    if run.best_validation == -math.inf:
+    if not any(math.isfinite(row["validation"]) for row in run.history):
         raise TrainingDivergedError(
             "no evaluation of the validation rows was finite; try a smaller learning_rate, and look for rows to which "
             "the model gives no probability"
@@ -212,6 +219,22 @@ def fit(
     if progress:
         print(result.summary, file=sys.stderr)
     return result
+
+
+def _groups(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Trainable parameters with weight decay, and those in the units of the data, which have none."""
+    free = {
+        parameter
+        for module in model.modules()
+        for name, parameter in module.named_parameters()
+        if name in getattr(module, "in_data_units", ())
+    }
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in trainable if parameter not in free], "weight_decay": decay},
+        {"params": [parameter for parameter in trainable if parameter in free], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def _batches(

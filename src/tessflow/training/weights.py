@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from tessflow.configuration import configuration, configuration_difference
 from tessflow.files import open_regular, write_atomically
 
 __all__ = [
@@ -22,6 +25,15 @@ __all__ = [
     "serialized",
     "write_tensors",
 ]
+
+
+@runtime_checkable
+class Upgrading(Protocol):
+    """A module that reads the tensors of its older versions."""
+
+    def upgrade_state(self, state: dict[str, Tensor], prefix: str) -> None:
+        """Replace tensors of an older version, named with a prefix, by those that mean the same now."""
+        ...
 
 
 def serialized(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
@@ -63,7 +75,7 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
     """Write all parameters and buffers of `module` to a safetensors file, atomically.
 
     Args:
-        module: The module; its `state_dict` is written.
+        module: The module; its `state_dict` is written, and its options, which :func:`load_weights` compares.
         path: The file, replaced if it exists.
 
     Example:
@@ -73,7 +85,7 @@ def save_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
         ...     module = nn.Linear(3, 2)
         ...     load_weights(module, f"{directory}/weights.safetensors")
     """
-    write_tensors(Path(path), module.state_dict())
+    write_tensors(Path(path), module.state_dict(), {"configuration": json.dumps(configuration(module))})
 
 
 def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
@@ -85,21 +97,35 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: The file is damaged, its names, shapes or dtypes are not those of `module`, a parameter in it is
-            not finite, or another number is NaN. The module then stays as it is.
+            not finite, another number is NaN, or the options of the module saved, such as a box or the classes of
+            variables, are others. The module then stays as it is.
         FileNotFoundError: There is no such file.
     """
-    adopt_tensors(module, map_tensors(Path(path))[0], path)
+    tensors, metadata = map_tensors(Path(path))
+    adopt_tensors(module, tensors, path, json.loads(metadata.get("configuration", "{}")))
 
 
-def adopt_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Copy the tensors of a file into a module; errors as of :func:`load_weights`."""
-    if difference := first_difference(tensors, module.state_dict()):
+def adopt_tensors(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    options: Mapping[str, str] | None = None,
+) -> None:
+    """Copy the tensors of a file into a module of certain options; errors as of :func:`load_weights`."""
+    tensors = dict(tensors)
+    for name, part in module.named_modules():
+        if isinstance(part, Upgrading):
+            part.upgrade_state(tensors, f"{name}." if name else "")
+    difference = first_difference(tensors, module.state_dict()) or configuration_difference(
+        options or {}, configuration(module)
+    )
+    if difference:
         raise ValueError(f"{path} holds the weights of another model ({difference}); use those that belong to it")
     parameters = dict(module.named_parameters(remove_duplicate=False))
     for name, tensor in tensors.items():
         if not (tensor.isfinite() if name in parameters else ~tensor.isnan()).all():
             raise ValueError(f"{path} is damaged (tensor {name!r} is not finite); restore it from a copy, or fit again")
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(tensors)
 
 
 def first_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:

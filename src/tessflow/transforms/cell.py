@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Transform, constraints
 from torch.distributions.transforms import _InverseTransform
 
-from tessflow.geometry import Rays, Tessellation
+from tessflow.geometry import Rays, Tessellation, double
 from tessflow.transforms.profiles import Profile, TruncatedGaussian
 
 __all__ = ["CellTransform"]
@@ -66,11 +66,22 @@ class IntoCell(Transform):
     def _inverse(self, y: Tensor) -> Tensor:
         return self.inverse_and_ladj(y)[0]
 
+    def _rays(self, point: Tensor, *, from_anchor: bool = False) -> Rays:
+        """Rays to points, or to displacements; one with an infinite coordinate is taken as very far away."""
+        # So far that the squares of the lengths of displacements, and products of these, stay finite.
+        farthest = torch.finfo(double(point[..., :0]).dtype).max ** 0.2
+        to = double(point).clamp(-farthest, farthest)
+        return self.tessellation.rays(self.index, **{"displacement" if from_anchor else "point": to})
+
     def _keep_inside(self, rays: Rays, ratio: Tensor, dtype: torch.dtype) -> Tensor:
         """Scale the displacements of rays, short of the wall also when the points are rounded to ``dtype``."""
         with torch.no_grad():
             longest = rays.longest(ratio * rays.square.sqrt(), torch.finfo(dtype).eps)
-        return (rays.anchor + torch.minimum(ratio, longest)[..., None] * rays.displacement).to(dtype)
+        z = (rays.anchor + torch.minimum(ratio, longest)[..., None] * rays.displacement).to(dtype)
+        for wall, nearer in ((self.tessellation.lower, torch.maximum), (self.tessellation.upper, torch.minimum)):
+            if wall is not None:
+                z = z + (nearer(z, wall.to(dtype)) - z).detach()
+        return z
 
 
 class CellTransform(IntoCell):
@@ -84,6 +95,8 @@ class CellTransform(IntoCell):
     :class:`~torch.distributions.TransformedDistribution` and into zuko's flows. Values keep the dtype of their
     input; the arithmetic inside is float64. Points up to 1e8 away give finite values and gradients; the inverse takes
     a point on the wall, or beyond, as one just inside of it (a distribution that validates its arguments refuses it).
+    A point with an infinite coordinate is mapped as one very far away, with a log-determinant of ``-inf``: it has no
+    density.
 
     Args:
         tessellation: Where the cells are, ``*N`` of them side by side.
@@ -131,9 +144,9 @@ class CellTransform(IntoCell):
         Returns:
             Points of the cell ``(..., *N, D)``, and ``log|det dz/dx|`` of shape ``(..., *N)``.
         """
-        rays = self.tessellation.rays(self.index, point=x)
+        rays = self._rays(x)
         ratio, log_det = self.profile.forward(rays.gauge(), rays.square, self.tessellation.dim)
-        return self._keep_inside(rays, ratio, x.dtype), log_det.to(x.dtype)
+        return self._keep_inside(rays, ratio, x.dtype), none_at_infinity(log_det.to(x.dtype), x)
 
     def inverse_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map points of the cell back to R^D.
@@ -144,10 +157,15 @@ class CellTransform(IntoCell):
         Returns:
             Points of R^D ``(..., *N, D)``, and ``log|det dx/dz|`` of shape ``(..., *N)``.
         """
-        rays = self.tessellation.rays(self.index, point=z)
+        rays = self._rays(z)
         ratio, log_det = self.profile.inverse(rays.gauge(), rays.clearance(), rays.square, self.tessellation.dim)
         x = rays.anchor + ratio[..., None] * rays.displacement
-        return x.to(z.dtype), log_det.to(z.dtype)
+        return x.to(z.dtype), none_at_infinity(log_det.to(z.dtype), z)
+
+
+def none_at_infinity(log_det: Tensor, point: Tensor) -> Tensor:
+    """Return log-determinants ``(...)``, ``-inf`` for points ``(..., D)`` with an infinite coordinate."""
+    return log_det.masked_fill(point.isinf().any(-1), -torch.inf)
 
 
 class InverseWithLadj(_InverseTransform):

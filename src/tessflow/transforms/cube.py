@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Transform, constraints
 
 from tessflow.geometry import Tessellation
-from tessflow.transforms.cell import IntoCell, InverseWithLadj
+from tessflow.transforms.cell import IntoCell, InverseWithLadj, none_at_infinity
 
 __all__ = ["CubeCellTransform", "GaussianToCube"]
 
@@ -124,11 +124,13 @@ class CubeCellTransform(IntoCell):
         Returns:
             Points of the cell ``(..., *N, D)``, and ``log|det dz/dx|`` of shape ``(..., *N)``.
         """
-        rays = self.tessellation.rays(self.index, displacement=x)
+        rays = self._rays(x, from_anchor=True)
         scale = self.scale.to(rays.square.dtype)
         room = (1 - rays.displacement.abs()).amin(-1).clamp_min(0)
         shrink = _positive(room + scale * rays.gauge())
-        return self._keep_inside(rays, scale / shrink, x.dtype), self._log_det(scale, shrink).to(x.dtype)
+        return self._keep_inside(rays, scale / shrink, x.dtype), none_at_infinity(
+            self._log_det(scale, shrink).to(x.dtype), x
+        )
 
     def inverse_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map points of the cell onto the cube.
@@ -139,11 +141,11 @@ class CubeCellTransform(IntoCell):
         Returns:
             Points of the cube ``(..., *N, D)``, and ``log|det dx/dz|`` of shape ``(..., *N)``.
         """
-        rays = self.tessellation.rays(self.index, point=z)
+        rays = self._rays(z)
         scale = self.scale.to(rays.square.dtype)
         shrink = _positive(rays.clearance().clamp_min(0) + rays.displacement.abs().amax(-1) / scale)
         x = rays.displacement / (scale * shrink)[..., None]
-        return x.to(z.dtype), self._log_det(1 / scale, shrink).to(z.dtype)
+        return x.to(z.dtype), none_at_infinity(self._log_det(1 / scale, shrink).to(z.dtype), z)
 
     def _log_det(self, scale: Tensor, shrink: Tensor) -> Tensor:
         dim = self.tessellation.dim

@@ -95,10 +95,10 @@ class _Whiten(Transform):
         return InverseWithLadj(self)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._call(x), self._log_det()
+        return self._call(x), self.log_abs_det_jacobian(x, x)
 
     def inverse_and_ladj(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return self._inverse(y), -self._log_det()
+        return self._inverse(y), -self.log_abs_det_jacobian(y, y)
 
     def _call(self, x: Tensor) -> Tensor:
         # As a product of matrices it would be of half precision under autocast.
@@ -108,7 +108,5 @@ class _Whiten(Transform):
         return torch.linalg.solve_triangular(self.matrix, y[..., None], upper=False).squeeze(-1) + self.mean
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._log_det()
-
-    def _log_det(self) -> Tensor:
-        return self.matrix.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        log_det = self.matrix.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return log_det.expand(torch.broadcast_shapes(log_det.shape, x.shape[:-1]))
