@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from zuko.lazy import LazyDistribution
 
+from tessflow.randomness import draw, uniform
+
 __all__ = ["DequantizedImages"]
 
 # Logits are taken of numbers at least this far from 0 and 1. Black and white, which are most pixels of some sets, are
@@ -58,7 +60,7 @@ class DequantizedImages(nn.Module):
         """
         like = next(self.flow.parameters())
         y = y.to(like.dtype)
-        share = _MARGIN + (1 - 2 * _MARGIN) * (y + torch.rand_like(y)) / 256
+        share = _MARGIN + (1 - 2 * _MARGIN) * (y + uniform(y.shape, y)) / 256
         v = share.logit()
         # The slope of the logit is 1 / (share (1 - share)).
         log_slope = F.softplus(v) + F.softplus(-v) + math.log((1 - 2 * _MARGIN) / 256)
@@ -97,4 +99,4 @@ class DequantizedImages(nn.Module):
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw images of bytes, uint8 ``(*sample_shape, C, H, W)``."""
-        return self.to_bytes(self.flow().sample(sample_shape))
+        return self.to_bytes(draw(self.flow(), sample_shape))

@@ -8,13 +8,14 @@ from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import AffineTransform, Categorical, Distribution, Transform, constraints
+from torch.distributions import AffineTransform, Distribution, Transform, constraints
 from zuko.lazy import LazyDistribution, LazyTransform
 from zuko.nn import MLP
 from zuko.transforms import ComposedTransform
 
 from tessflow.geometry import Tessellation, VoronoiTessellation, double
 from tessflow.models.placing import k_means, typical_size
+from tessflow.randomness import categorical, draw, generator, normal, uniform
 from tessflow.transforms import (
     CellTransform,
     CubeCellTransform,
@@ -217,11 +218,11 @@ class DisjointMixture(LazyDistribution):
 
     def component_sample(self, k: Tensor, c: Tensor | None = None) -> Tensor:
         """Draw a point of R^D from each component ``k``: ``(...)`` to ``(..., D)`` float64."""
-        z = self._flow(k, c).sample()
+        z = draw(self._flow(k, c))
         if self.whitening is not None:
             z = self.whitening(k).inv(z)
-        filling = torch.rand(k.shape, device=k.device) < self.background
-        z = torch.where(filling[..., None], torch.randn_like(z), z)
+        filling = uniform(k.shape, z) < self.background
+        z = torch.where(filling[..., None], normal(z.shape, z), z)
         return double(z)
 
     def _flow(self, k: Tensor, c: Tensor | None) -> Any:
@@ -250,7 +251,8 @@ class DisjointMixture(LazyDistribution):
         self.train(training)
         if len(u) == 0:
             return
-        centres = k_means(u[torch.randperm(len(u), device=u.device)[:_KMEANS_ROWS]], self.cells)
+        shuffled = torch.randperm(len(u), device=u.device, generator=generator(u.device))
+        centres = k_means(u[shuffled[:_KMEANS_ROWS]], self.cells)
         if self.tessellation.box is not None:
             centres = centres.clamp(-1 + 1e-4, 1 - 1e-4)
         # Coinciding anchors would share one cell. Those for which there are no distinct points stay where they are.
@@ -327,7 +329,7 @@ class MixtureDistribution(Distribution):
             shape = (*sample_shape, *self.batch_shape)
             context = None if self.context is None else self.context.expand(*shape, -1)
             log_weights = module.log_weights(context)
-            k = Categorical(logits=log_weights.expand(*shape, -1), validate_args=False).sample()
+            k = categorical(log_weights.expand(*shape, -1))
             z = module.component_sample(k, context)
             return module.from_cells(module.into(k, module.tessellation())(z), context)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical
 
 from tessflow.dequantization.base import require_classes
+from tessflow.randomness import categorical
 
 __all__ = ["IndependentColumns"]
 
@@ -84,4 +84,4 @@ class IndependentColumns(nn.Module):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw ``n`` rows, int64 of shape ``(n, N)``."""
-        return Categorical(logits=self.log_table()).sample((n,))
+        return categorical(self.log_table(), (n,))

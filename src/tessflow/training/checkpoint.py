@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tessflow.files import write_atomically
+from tessflow.randomness import Generators
 from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import Counters
 from tessflow.training.weights import first_difference, read_tensors, write_tensors
@@ -38,6 +39,7 @@ class TrainingState:
         best: The average at the best evaluation so far.
         optimizer: The optimizer of `model`.
         device: Where all of it lives.
+        noise: What the training draws from.
         counters: The numbers of the run.
     """
 
@@ -46,6 +48,7 @@ class TrainingState:
     best: nn.Module
     optimizer: torch.optim.Optimizer
     device: torch.device
+    noise: Generators
     counters: Counters = field(default_factory=Counters)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -55,9 +58,8 @@ class TrainingState:
             for part in ("model", "average", "best")
             for name, tensor in getattr(self, part).state_dict().items()
         }
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        for device in {"cpu", self.device.type}:
+            tensors[f"random.{device}"] = self.noise.on(device).get_state()
         return tensors
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
@@ -77,9 +79,8 @@ class TrainingState:
             index, key = name.split(".")
             optimizer_state.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer_state})
-        torch.set_rng_state(tensors["random.cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        for device in {"cpu", self.device.type}:
+            self.noise.on(device).set_state(tensors[f"random.{device}"])
         self.counters = counters
 
 
@@ -103,7 +104,7 @@ class RunDirectory:
         write_tensors(self.checkpoint, state.tensors() | state.optimizer_tensors(), metadata)
 
     def load(self, state: TrainingState) -> None:
-        """Overwrite `state` and the global random state with the checkpoint, if there is one.
+        """Overwrite `state`, its generators included, with the checkpoint, if there is one.
 
         Raises:
             ValueError: The file is damaged, or belongs to a run with other options, data or model.

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from tessflow.randomness import Generators, seeded
 from tessflow.training.averaging import update_average
 from tessflow.training.checkpoint import RunDirectory, TrainingState, run_identity
 from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import Counters, TrainingDivergedError
-from tessflow.training.evaluation import Objective, RowwiseObjective, evaluate, seeded
+from tessflow.training.evaluation import Objective, RowwiseObjective, evaluate
 from tessflow.training.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -94,8 +95,9 @@ def fit(
 
     With a `directory` the state goes to `checkpoint.safetensors` and the history to `history.csv`. The same
     call made again after the process was killed resumes, and on the CPU ends with the same weights, bit for
-    bit, as a run that was not killed; after the end it returns the result at once. The caller's random state
-    is left as it was.
+    bit, as a run that was not killed; after the end it returns the result at once. The noise of a
+    training comes from generators of its own: trainings in several threads end as each does alone, and torch's random
+    state is left as it was.
 
     Args:
         model: The model, trained in place. Afterwards it holds the best averaged weights, in evaluation mode,
@@ -142,13 +144,14 @@ def fit(
     if directory is not None:
         files = RunDirectory(directory, run_identity(config, model, train, validation, options, weights))
 
-    with seeded(config.seed, fabric.device), progress_bar(config, enabled=progress) as report:
+    noise = Generators(config.seed)
+    with seeded(noise, redirect=False), progress_bar(config, enabled=progress) as report:
         rowwise = fabric.setup_module(RowwiseObjective(model, objective)).train()
         train, validation = train.to(fabric.device), validation.to(fabric.device)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, weight_decay=config.weight_decay, fused=True)
         average, best = copy.deepcopy(model), copy.deepcopy(model)
-        state = TrainingState(model, average, best, optimizer, fabric.device)
+        state = TrainingState(model, average, best, optimizer, fabric.device, noise)
         if files is not None:
             files.load(state)
 
