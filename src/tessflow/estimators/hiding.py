@@ -57,9 +57,8 @@ class Hiding:
         rows = self._hidden(rows, codes, uniform(chance.shape, chance) < chance, unseen)
         if not isinstance(model, MatchedFlow):
             return model.elbo(rows)
-        one = torch.randint(
-            width, (len(rows), 1), device=rows.device, generator=generator(rows.device)
-        ) == torch.arange(width, device=rows.device)
+        place = torch.randint(width, (len(rows), 1), device=rows.device, generator=generator(rows.device))
+        one = place == torch.arange(width, device=rows.device)
         one &= uniform((len(rows), 1), chance) < SHOWN
         return model.elbo(rows, shown=self._hidden(rows, rows[:, :width].long(), one, unseen))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Size, Tensor
 from zuko.distributions import BoxUniform, DiagNormal
 
@@ -20,7 +21,6 @@ class Gaussian(DiagNormal):
         scale: Standard deviations.
 
     Example:
-        >>> import torch
         >>> Gaussian(torch.zeros(3), torch.ones(3)).sample((2,)).shape
         torch.Size([2, 3])
     """
@@ -29,6 +29,11 @@ class Gaussian(DiagNormal):
         """Draw differentiable samples ``(*sample_shape, ..., D)``."""
         loc = self.base_dist.loc
         return loc + self.base_dist.scale * normal(self._extended_shape(Size(sample_shape)), loc)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw samples ``(*sample_shape, ..., D)``."""
+        return self.rsample(sample_shape)
 
 
 class Box(BoxUniform):
@@ -39,7 +44,6 @@ class Box(BoxUniform):
         upper: Greatest corner.
 
     Example:
-        >>> import torch
         >>> Box(torch.zeros(3), torch.ones(3)).sample((2,)).shape
         torch.Size([2, 3])
     """
@@ -48,3 +52,8 @@ class Box(BoxUniform):
         """Draw differentiable samples ``(*sample_shape, ..., D)``."""
         low = self.base_dist.low
         return low + (self.base_dist.high - low) * uniform(self._extended_shape(Size(sample_shape)), low)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw samples ``(*sample_shape, ..., D)``."""
+        return self.rsample(sample_shape)

@@ -12,7 +12,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 from zuko.nn import MLP
 
-from tessflow.randomness import categorical
+from tessflow.randomness import categorical, normal
 
 __all__ = ["GaussianComponents", "RecurrentMixture", "ShiftedLSTM"]
 
@@ -173,7 +173,8 @@ class GaussianComponents(nn.Module):
 
     def sample(self, index: Tensor) -> Tensor:
         """Draw from the Gaussians of ``index``: ``(...)`` to ``(..., D)``."""
-        return torch.normal(self.means[index], self.log_scales[index].exp())
+        means = self.means[index]
+        return means + self.log_scales[index].exp() * normal(means.shape, means)
 
 
 class ShiftedLSTM(nn.Module):
