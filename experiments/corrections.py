@@ -19,7 +19,8 @@ from tessflow.files import write_atomically
 from tessflow.flows import coupling_flow
 from tessflow.models import DequantizedFlow
 from tessflow.provenance import made_with
-from tessflow.training import TrainingConfig, fit, seeded
+from tessflow.randomness import seeded
+from tessflow.training import TrainingConfig, fit
 
 __all__ = ["PATH", "measure", "page"]
 
@@ -56,7 +57,7 @@ def measure(*, steps: int = 600, rows: int = 500, samples: int = 100, seed: int 
         "ragged": _trained(cardinalities, train, validation, steps, seed),
         "padded": _trained((max(cardinalities),) * len(cardinalities), train, validation, steps, seed),
     }
-    with seeded(seed, torch.device("cpu")):
+    with seeded(seed):
         ratios = {name: draw_log_ratios(model, test, samples) for name, model in models.items()}
         plain = ratios["ragged"]
         noisy = {sd: plain + sd * torch.randn_like(plain) for sd in _NOISE}

@@ -28,7 +28,8 @@ from tessflow.dequantization import (
 )
 from tessflow.flows import coupling_flow
 from tessflow.models import DequantizedFlow, DiscreteFlow, IndependentColumns, MatchedFlow
-from tessflow.training import evaluate, seeded
+from tessflow.randomness import seeded
+from tessflow.training import evaluate
 
 __all__ = ["Budget", "Method", "build", "encode", "run", "table"]
 
@@ -230,7 +231,7 @@ def _score(
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     # Of a bound, training and validation rows have one sample, as in training.
     objective = None if model.lower_bound else log_prob
-    with seeded(seed, device):
+    with seeded(seed):
         scored: dict[str, Any] = {
             "kind": "lower bound" if model.lower_bound else "exact",
             "train": mean_and_error(-evaluate(model, train_rows[: len(validation)], objective=objective)),

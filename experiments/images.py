@@ -22,7 +22,8 @@ from experiments.training import parameter_count, train
 from tessflow.datasets import bars_entropy, load_images
 from tessflow.files import write_atomically
 from tessflow.models import DequantizedImages, ImageMixture
-from tessflow.training import evaluate, seeded
+from tessflow.randomness import seeded
+from tessflow.training import evaluate
 
 __all__ = ["Budget", "Method", "build", "figures", "run", "table"]
 
@@ -161,7 +162,7 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
         for name, part in (("train", rows[: len(validation)]), ("validation", validation), ("test", test))
     }
     where = next(model.parameters()).device
-    with seeded(seed, where):
+    with seeded(seed):
         subset = draw_log_ratios(_Flat(model), test[: budget.subset_rows].flatten(1).to(where), budget.samples)
         k = _components(model, test)
         _save_pictures(model, test, k, directory)

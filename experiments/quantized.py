@@ -21,7 +21,8 @@ from tessflow.dequantization import VoronoiDequantizer
 from tessflow.files import write_atomically
 from tessflow.flows import coupling_flow
 from tessflow.models import DequantizedFlow, DiscreteFlow, IndependentColumns, MatchedFlow
-from tessflow.training import evaluate, seeded
+from tessflow.randomness import seeded
+from tessflow.training import evaluate
 
 __all__ = ["Budget", "Method", "build", "figures", "run", "table"]
 
@@ -144,7 +145,7 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
             evaluate_every=budget.evaluate_every,
             seed=seed,
         )
-    with seeded(seed, next(model.parameters()).device):
+    with seeded(seed):
         # A bound of one sample, as in training, of a model that has no more.
         objective = None if model.lower_bound else log_prob
         parts = {

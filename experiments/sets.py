@@ -20,7 +20,8 @@ from tessflow.datasets import ItemSets, load_sets
 from tessflow.dequantization import BinaryArgmaxDequantizer, SharedDequantizer, SimplexDequantizer, VoronoiDequantizer
 from tessflow.flows import equivariant_flow
 from tessflow.models import KDPP, IndependentItems, MatchedSets, SetFlow
-from tessflow.training import evaluate, seeded
+from tessflow.randomness import seeded
+from tessflow.training import evaluate
 
 __all__ = ["Budget", "Method", "build", "entropy_floor", "load", "run", "table"]
 
@@ -206,7 +207,7 @@ def _score(
     model.eval()
     lower_bound = isinstance(model, SetFlow)
     objective = None if lower_bound else log_prob
-    with seeded(seed, device):
+    with seeded(seed):
         scored: dict[str, Any] = {
             "kind": "lower bound" if lower_bound else "exact",
             "train": mean_and_error(-evaluate(model, train_rows[: len(validation)], objective=objective)),

@@ -28,7 +28,8 @@ from tessflow.dequantization import (
 )
 from tessflow.flows import RecurrentMixture
 from tessflow.models import CharacterModel, DequantizedFlow
-from tessflow.training import evaluate, seeded
+from tessflow.randomness import seeded
+from tessflow.training import evaluate
 
 __all__ = ["Budget", "Method", "build", "markov_text", "run", "table"]
 
@@ -207,7 +208,7 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
         seed=seed,
     )
     scored = _score(model, rows[: len(validation)], validation, test, budget, seed)
-    with seeded(seed, next(model.parameters()).device):
+    with seeded(seed):
         drawn = text.decode(model.sample(2).flatten().cpu().numpy())
     return {
         "source": text.source,

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
-from zuko.distributions import DiagNormal, NormalizingFlow
+from zuko.distributions import NormalizingFlow
 from zuko.nn import MLP
 from zuko.transforms import ComposedTransform, IdentityTransform
 
 from tessflow.configuration import Configured
 from tessflow.flows import coupling_layers
+from tessflow.flows.bases import Gaussian
 
 __all__ = [
     "ConditionalNoise",
@@ -229,7 +230,7 @@ class StandardNoise(nn.Module):
     def forward(self, y: Tensor) -> NormalizingFlow:
         """Return the density for ``y`` of shape ``(..., N)``."""
         loc = self.zero.expand(*y.shape[:-1], self.features)
-        return NormalizingFlow(_identity(), DiagNormal(loc, torch.ones_like(loc)))
+        return NormalizingFlow(_identity(), Gaussian(loc, torch.ones_like(loc)))
 
 
 class ConditionalNoise(nn.Module):
@@ -283,7 +284,7 @@ class ConditionalNoise(nn.Module):
         context = nn.functional.silu(self.context(self.embedding(y + self.offset).flatten(-2)))
         # Under autocast, half precision ends with the networks.
         loc, log_scale = self.gaussian(context).to(self.gaussian.weight.dtype).chunk(2, dim=-1)
-        base = DiagNormal(loc, (5 * (log_scale / 5).tanh()).exp())
+        base = Gaussian(loc, (5 * (log_scale / 5).tanh()).exp())
         return NormalizingFlow(ComposedTransform(_identity(), *(layer(context) for layer in self.layers)), base)
 
 

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import SigmoidTransform, Transform, constraints
 from torch.distributions.transforms import IndependentTransform
-from zuko.distributions import BoxUniform, NormalizingFlow
+from zuko.distributions import NormalizingFlow
 
 from tessflow.dequantization.base import Dequantizer
+from tessflow.flows.bases import Box
 
 __all__ = ["LogisticNoise", "OrdinalDequantizer"]
 
@@ -89,7 +90,7 @@ class LogisticNoise(nn.Module):
     def forward(self, y: Tensor) -> NormalizingFlow:
         """Return the density for ``y`` of shape ``(..., N)``."""
         lower = self.lower.expand(*y.shape[:-1], -1)
-        return NormalizingFlow(IndependentTransform(SigmoidTransform(), 1), BoxUniform(lower, lower + 1))
+        return NormalizingFlow(IndependentTransform(SigmoidTransform(), 1), Box(lower, lower + 1))
 
 
 class _UnitInterval(Transform):

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import nn
 
 from tessflow.estimators.options import TabularOptions
 from tessflow.models import MatchedFlow
 from tessflow.models.mixed import MixedFlow
 from tessflow.models.orders import average_over
+from tessflow.randomness import seeded
 from tessflow.tables import TableSchema
 from tessflow.tables.columns.numeric import BACKGROUND
-from tessflow.training.evaluation import seeded
 
 __all__ = ["build", "dimension_of", "kind_of", "learning_rate_of", "orders_used", "require_orders", "steps_of"]
 
@@ -108,7 +107,7 @@ def build(options: TabularOptions, schema: TableSchema, order: Sequence[int] | N
     """Make the module, with seeded weights; a model of one order takes that of the table by default."""
     kind, dimension, orders = kind_of(options, schema), dimension_of(options, schema), orders_used(options, schema)
     hidden_features = options.hidden_features or _DEFAULTS[kind].hidden_features
-    with seeded(options.random_state, torch.device("cpu")):
+    with seeded(options.random_state):
         if kind == "coupling":
             return MixedFlow(
                 schema.variables,

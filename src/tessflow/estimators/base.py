@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,14 +23,20 @@ from torch import Tensor, nn
 from tessflow.estimators.bounded import built_within
 from tessflow.estimators.options import FitOptions
 from tessflow.estimators.storage import CONFIG, ModelConfig, ModelDirectory
+from tessflow.randomness import Generators, seeded
 from tessflow.training import TrainingConfig, TrainingResult, evaluate, fit
-from tessflow.training.evaluation import Objective, seeded
+from tessflow.training.evaluation import Objective
 from tessflow.training.loop import Weights
 from tessflow.training.weights import adopt_tensors
 
-__all__ = ["FlowEstimator", "split_places", "split_rows", "take_rows", "weighted_mean"]
+__all__ = ["FlowEstimator", "RandomState", "split_places", "split_rows", "take_rows", "weighted_mean"]
 
 Self = TypeVar("Self", bound="FlowEstimator")
+
+RandomState: TypeAlias = (
+    "int | np.random.SeedSequence | np.random.Generator | np.random.RandomState | Generators | None"
+)
+"""What a draw is seeded with."""
 
 
 class FlowEstimator(DensityMixin, BaseEstimator, ABC):
@@ -91,12 +97,13 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
     def _chunk(self) -> int:
         """Return how many rows a scoring or sampling pass holds at once."""
 
-    def sample(self, n_samples: int = 1, *, random_state: int | np.random.RandomState | None = None) -> Any:
+    def sample(self, n_samples: int = 1, *, random_state: RandomState = None) -> Any:
         """Draw rows.
 
         Args:
             n_samples: How many.
-            random_state: Seed of the draw; by default that of the estimator, so that the same call gives the same rows.
+            random_state: Seed of the draw, or a ``SeedSequence``, ``Generator`` or ``RandomState`` of numpy; by default
+                that of the estimator, so that the same call gives the same rows. See :meth:`sample_batches` for more.
 
         Returns:
             A DataFrame with the columns of the training data; an array if that was one.
@@ -107,20 +114,50 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         return self._decoded(n_samples, random_state, self._draw)
 
-    def _decoded(
-        self, n_samples: int, random_state: int | np.random.RandomState | None, draw: Callable[[int], Tensor]
-    ) -> Any:
+    def sample_batches(
+        self, n_samples: int, batch_size: int = 10_000, *, random_state: RandomState = None, **options: Any
+    ) -> Iterator[Any]:
+        """Draw rows part by part, in memory for one part: independent of each other, and the same for the same seed.
+
+        Args:
+            n_samples: How many in all.
+            batch_size: How many a part; the last may have fewer. Other sizes give other rows.
+            random_state: As in :meth:`sample`: seed of all parts together.
+            **options: Further arguments of :meth:`sample`, such as ``given``.
+
+        Returns:
+            An iterator over what :meth:`sample` returns.
+
+        Raises:
+            ValueError: If ``n_samples`` or ``batch_size`` is no integer of at least 1; or as :meth:`sample`.
+
+        Example:
+            >>> from tessflow import MixtureFlow
+            >>> numbers = np.random.default_rng(0).normal(size=(100, 2))
+            >>> flow = MixtureFlow(2, layers=2, max_steps=10, random_state=0).fit(numbers)
+            >>> [part.shape for part in flow.sample_batches(1000, 400)]
+            [(400, 2), (400, 2), (200, 2)]
+        """
+        check_is_fitted(self)
+        _require_count("n_samples", n_samples)
+        _require_count("batch_size", batch_size)
+        generators = self._generators(random_state)
+        sizes = [min(batch_size, n_samples - start) for start in range(0, n_samples, batch_size)]
+        return (self.sample(size, random_state=generators, **options) for size in sizes)
+
+    def _decoded(self, n_samples: int, random_state: RandomState, draw: Callable[[int], Tensor]) -> Any:
         """Draw encoded rows, a few at a time, and decode them."""
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}.")
-        with seeded(self._seed_of(random_state), next(self.model_.parameters()).device):
+        _require_count("n_samples", n_samples)
+        with seeded(self._generators(random_state), redirect=False):
             chunks = torch.arange(n_samples).split(self._chunk())
             drawn = torch.cat([draw(len(chunk)).cpu() for chunk in chunks])
         return self.schema_.decode(drawn)
 
-    def _seed_of(self, random_state: int | np.random.RandomState | None) -> int:
-        """Return the seed of a call: the estimator's own, if none is given."""
-        return self.options_.random_state if random_state is None else _seed(random_state)
+    def _generators(self, random_state: RandomState) -> Generators:
+        """Return what a call draws from: by the estimator's own seed, if none is given."""
+        if isinstance(random_state, Generators):
+            return random_state
+        return Generators(self.options_.random_state if random_state is None else _seed(random_state))
 
     def _evaluate(self, rows: Tensor, objective: Objective) -> NDArray[Any]:
         """Return the value of an objective of the fitted model for each of some encoded rows."""
@@ -288,7 +325,16 @@ def weighted_mean(scores: Any, weights: Tensor | None) -> float:
     return float((weights * torch.as_tensor(scores).double().cpu()).sum() / weights.sum())
 
 
-def _seed(random_state: int | np.random.RandomState | None) -> int:
+def _require_count(name: str, count: int) -> None:
+    if not isinstance(count, Integral) or count < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {count!r}.")
+
+
+def _seed(random_state: RandomState) -> int:
     if isinstance(random_state, Integral):
         return int(random_state)
+    if isinstance(random_state, np.random.SeedSequence):
+        return int(random_state.generate_state(1, np.uint64)[0] >> 1)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63))
     return int(check_random_state(random_state).randint(2**31))

@@ -19,8 +19,8 @@ from tessflow.estimators.copies import LEVEL, compare_copies
 from tessflow.estimators.partial import Known
 from tessflow.estimators.tabular import TabularFlow
 from tessflow.models import MatchedFlow
+from tessflow.randomness import seeded
 from tessflow.tables.schema import Unseen
-from tessflow.training.evaluation import seeded
 
 __all__ = ["CheckResult", "check"]
 
@@ -139,7 +139,7 @@ class _Columns:
     def all(self) -> tuple[tuple[ColumnCheck, ...], tuple[str, ...]]:
         columns, warnings = [], []
         for n, column in enumerate(self.flow.schema_.columns):
-            with seeded(self.seed, self.model.bias.device):
+            with seeded(self.seed, redirect=False):
                 known = Known(self.rows, self.known)
                 conditional = Conditional(self.model, self.flow.schema_, known, n, self.flow._chunk())
             found = [self._sums(n), self._classes(n, conditional), self._numbers(n, conditional)]

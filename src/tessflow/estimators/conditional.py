@@ -14,9 +14,9 @@ from torch import Tensor
 from tessflow.estimators.partial import Known
 from tessflow.models import MatchedFlow, Restriction
 from tessflow.models.distribution import VariableDistribution
+from tessflow.randomness import Generators, generator, seeded
 from tessflow.tables import NumericColumn, TableSchema
 from tessflow.tables.columns import Encoded
-from tessflow.training.evaluation import seeded
 
 __all__ = ["Conditional", "Strategy", "impute_rows"]
 
@@ -118,7 +118,7 @@ def impute_rows(
     known: Known,
     *,
     strategy: Strategy,
-    seed: int,
+    generators: Generators,
     chunk: int,
 ) -> Tensor:
     """Fill what is not known of rows.
@@ -132,7 +132,7 @@ def impute_rows(
             ``"mean"``: the same, but of numbers the mean, in steps of the column.
             ``"sample"``: a joint draw, each value given what is known and the values drawn before it, each row in one
             of the orders of the model.
-        seed: Of the draws.
+        generators: Of the draws.
         chunk: How many rows a pass holds.
 
     Returns:
@@ -141,8 +141,8 @@ def impute_rows(
     parts, device, columns = model.conditionals, model.bias.device, schema.columns
     filled, now = known.rows.clone(), known.where.clone()
     orders = model.orders_after() if strategy == "sample" else model.orders_after(count=1)
-    with seeded(seed, device):
-        which = torch.randint(len(orders), (len(filled),))
+    with seeded(generators, redirect=False):
+        which = torch.randint(len(orders), (len(filled),), generator=generator())
         for k, n in ((k, n) for k, order in enumerate(orders) for n in order):
             if not columns[n].fillable:
                 continue

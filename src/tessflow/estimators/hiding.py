@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tessflow.models import MatchedFlow
 from tessflow.models.variables import Variable
+from tessflow.randomness import generator, uniform
 
 __all__ = ["Hiding"]
 
@@ -53,11 +54,12 @@ class Hiding:
         unseen, chances = self.unseen.to(rows.device), self.chances.to(rows.device)
         codes = rows[:, :width].long()
         chance = chances.expand(len(rows), -1, -1).gather(-1, codes[..., None]).squeeze(-1)
-        rows = self._hidden(rows, codes, torch.rand_like(chance) < chance, unseen)
+        rows = self._hidden(rows, codes, uniform(chance.shape, chance) < chance, unseen)
         if not isinstance(model, MatchedFlow):
             return model.elbo(rows)
-        one = torch.randint(width, (len(rows), 1), device=rows.device) == torch.arange(width, device=rows.device)
-        one &= torch.rand(len(rows), 1, device=rows.device) < SHOWN
+        place = torch.randint(width, (len(rows), 1), device=rows.device, generator=generator(rows.device))
+        one = place == torch.arange(width, device=rows.device)
+        one &= uniform((len(rows), 1), chance) < SHOWN
         return model.elbo(rows, shown=self._hidden(rows, rows[:, :width].long(), one, unseen))
 
     def _hidden(self, rows: Tensor, codes: Tensor, hide: Tensor, unseen: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -21,7 +20,7 @@ from tessflow.estimators.options import MixtureOptions
 from tessflow.estimators.storage import MixtureConfig
 from tessflow.models import coupling_mixture
 from tessflow.models.disjoint import MixtureProfile
-from tessflow.training.evaluation import seeded
+from tessflow.randomness import seeded
 
 __all__ = ["MixtureFlow"]
 
@@ -270,7 +269,7 @@ class MixtureFlow(FlowEstimator):
         architecture = options.model_dump(include=set(MixtureFlow._architecture - {"n_cells"}))
         if options.whiten is None:
             architecture["whiten"] = options.profile != "softsign"
-        with seeded(options.random_state, torch.device("cpu")):
+        with seeded(options.random_state):
             return coupling_mixture(len(schema.columns), options.n_cells, **architecture)
 
     @staticmethod
@@ -279,7 +278,7 @@ class MixtureFlow(FlowEstimator):
 
 
 def _place_cells(model: Any, rows: Tensor, seed: int) -> None:
-    with seeded(seed, torch.device("cpu")), warnings.catch_warnings():
+    with seeded(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than cells: some stay empty
         model.initialize(rows)
 

@@ -9,8 +9,8 @@ from tessflow.estimators.hiding import Hiding
 from tessflow.models import MatchedFlow, Variable
 from tessflow.models.orders import orders_of
 from tessflow.models.variables import Ascent
+from tessflow.randomness import seeded
 from tessflow.training import TrainingConfig, fit
-from tessflow.training.evaluation import seeded
 from tessflow.training.loop import Weights
 
 __all__ = ["best_order", "candidate_orders", "entropies"]
@@ -109,7 +109,7 @@ def best_order(
     )
 
     def score(order: list[int]) -> float:
-        with seeded(seed, torch.device("cpu")):
+        with seeded(seed):
             model = MatchedFlow(
                 variables, dim=4, hidden_features=WIDTHS, order=order, most_logits=most_logits, ascents=ascents
             )

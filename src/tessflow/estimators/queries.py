@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from tessflow.estimators.base import FlowEstimator
+from tessflow.estimators.base import FlowEstimator, RandomState
 from tessflow.estimators.conditional import Conditional, Strategy, impute_rows
 from tessflow.estimators.partial import Conditions, Known, encode_known
 from tessflow.models import MatchedFlow
+from tessflow.randomness import seeded
 from tessflow.tables import TableSchema, TableWarning
 from tessflow.tables.filling import fill
 from tessflow.tables.frame_kinds import FrameKind, collected
@@ -27,7 +28,6 @@ from tessflow.tables.frames import as_frame
 from tessflow.tables.names import named
 from tessflow.tables.schema import Unseen
 from tessflow.tables.values import is_missing
-from tessflow.training.evaluation import seeded
 
 __all__ = ["TableQueries", "warn_of_unseen"]
 
@@ -110,7 +110,7 @@ class TableQueries(FlowEstimator):
         kind, X = _taken(X)
         samples, rows, model = 100 if samples is None else samples, self._encode(X, unseen), self._autoregressive()
         device = model.bias.device
-        with seeded(self.options_.random_state, device):
+        with seeded(self.options_.random_state, redirect=False):
             parts = [model.log_prob_of(part.to(device), samples=samples).cpu() for part in rows.split(self._chunk())]
         scores = torch.cat(parts).double().numpy()
         index = X.index if isinstance(X, pd.DataFrame) else None
@@ -121,7 +121,7 @@ class TableQueries(FlowEstimator):
         n_samples: int = 1,
         *,
         given: Mapping[Any, Any] | None = None,
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
     ) -> Any:
         """Draw rows, perhaps of which something is given.
 
@@ -131,7 +131,8 @@ class TableQueries(FlowEstimator):
                 or ordered categories; or a list of values, one of which it is. With one range or list nothing is
                 rejected; with several, rows are drawn until enough are in all: exact, and slow if that is rare. A
                 value that was not seen counts as "something not seen", and is in the rows as it was given.
-            random_state: Seed of the draw; by default that of the estimator, so that the same call gives the same rows.
+            random_state: Seed of the draw, or a ``SeedSequence``, ``Generator`` or ``RandomState`` of numpy; by default
+                that of the estimator, so that the same call gives the same rows. See :meth:`sample_batches` for more.
 
         Returns:
             The columns of the training data, as the kind of frame that ``fit`` was given, or an array; of a model that
@@ -204,7 +205,7 @@ class TableQueries(FlowEstimator):
         X: Any,
         *,
         strategy: Strategy = "typical",
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
         unseen: Unseen | None = None,
     ) -> Any:
         """Fill the missing values of rows; no other value is changed.
@@ -215,7 +216,7 @@ class TableQueries(FlowEstimator):
                 given what the row holds (and, of two columns in an order, the second given the first). ``"mean"`` does
                 the same with the mean of numbers, in steps of the column: it has the least squared error.
                 ``"sample"`` draws a value, jointly for all that are missing in a row: for multiple imputation.
-            random_state: Seed of the draws.
+            random_state: Seed of the draws, as in :meth:`sample`.
             unseen: As in :meth:`score_samples`. A known value that was not seen stays as it is.
 
         Returns:
@@ -238,7 +239,7 @@ class TableQueries(FlowEstimator):
             self.schema_,
             known,
             strategy=strategy,
-            seed=self._seed_of(random_state),
+            generators=self._generators(random_state),
             chunk=self._chunk(),
         )
         last = torch.tensor(self.schema_.cardinalities) - 1

@@ -17,13 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tessflow.dequantization import SharedDequantizer, VoronoiDequantizer
-from tessflow.estimators.base import FlowEstimator, split_rows
+from tessflow.estimators.base import FlowEstimator, RandomState, split_rows
 from tessflow.estimators.items import ItemSchema, read_sets
 from tessflow.estimators.options import FitOptions
 from tessflow.estimators.storage import ModelConfig
 from tessflow.flows import equivariant_flow
 from tessflow.models import KDPP, IndependentItems, MatchedSets, SetFlow
-from tessflow.training.evaluation import seeded
+from tessflow.randomness import seeded
 
 __all__ = ["SetConfig", "SetEstimator", "SetOptions"]
 
@@ -176,7 +176,7 @@ class SetEstimator(FlowEstimator):
         if len(validation) == 0:
             raise ValueError("X_validation has no sets: give at least one, or None to set some of X aside.")
         model: Any = self._build(options, schema)
-        with seeded(options.random_state, torch.device("cpu")):
+        with seeded(options.random_state):
             if isinstance(model, SetFlow):
                 model.initialize(train, steps=min(1000, options.max_steps))
             else:
@@ -236,7 +236,7 @@ class SetEstimator(FlowEstimator):
         n_suggestions: int = 5,
         draws: int = 1000,
         samples: int = 10,
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
     ) -> pd.DataFrame:
         """Suggest what is missing from a set, the most probable first.
 
@@ -249,7 +249,7 @@ class SetEstimator(FlowEstimator):
             n_suggestions: The most suggestions.
             draws: The number of draws if several items are missing.
             samples: Importance samples of a set, of a flow.
-            random_state: Seed of the draws; by default that of the estimator.
+            random_state: Seed of the draws, as in :meth:`sample`; by default that of the estimator.
 
         Returns:
             A DataFrame with the columns ``items``, a list of the missing items, and ``probability``, that these are
@@ -277,7 +277,7 @@ class SetEstimator(FlowEstimator):
             raise ValueError(f"a flow suggests one missing item, not {missing}: fit with model='matched'.")
         device = next(self.model_.parameters()).device
         given = torch.tensor([self.schema_.code(item, "the set") for item in there], dtype=torch.int64, device=device)
-        with seeded(self._seed_of(random_state), device):
+        with seeded(self._generators(random_state), redirect=False):
             if missing == 1:
                 everything = torch.arange(len(self.schema_.items), device=device)
                 candidates = everything[~torch.isin(everything, given)][:, None]
@@ -351,7 +351,7 @@ class SetEstimator(FlowEstimator):
             "dpp": lambda: KDPP(items, size, rank=options.rank),
             "independent": lambda: IndependentItems(items, size),
         }
-        with seeded(options.random_state, torch.device("cpu")):
+        with seeded(options.random_state):
             return kinds[options.model]()
 
 

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, OutlierMixin, Tran
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from tessflow.estimators.base import RandomState
 from tessflow.estimators.conditional import Strategy
 from tessflow.estimators.tabular import TabularFlow
 from tessflow.estimators.weighting import split_table
@@ -78,7 +79,7 @@ class TabularImputer(TransformerMixin, OneToOneFeatureMixin, _Wrapper):
         flow: TabularFlow | None = None,
         *,
         strategy: Strategy = "typical",
-        random_state: int | np.random.RandomState | None = None,
+        random_state: RandomState = None,
     ) -> None:
         self.flow = flow
         self.strategy = strategy

@@ -9,6 +9,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from tessflow.randomness import normal
+
 __all__ = ["MultivariateCauchy"]
 
 
@@ -49,8 +51,8 @@ class MultivariateCauchy(Distribution):
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw differentiable samples ``(*sample_shape, ..., D)``."""
         shape = self._extended_shape(Size(sample_shape))
-        noise = torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
-        chi = torch.randn((*shape[:-1], 1), dtype=self.loc.dtype, device=self.loc.device).abs()
+        noise = normal(shape, self.loc)
+        chi = normal((*shape[:-1], 1), self.loc).abs()
         return self.loc + self.scale * noise / chi.clamp_min(torch.finfo(chi.dtype).tiny ** 0.5)
 
     def log_prob(self, value: Tensor) -> Tensor:

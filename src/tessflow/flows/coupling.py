@@ -8,7 +8,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Transform
-from zuko.distributions import DiagNormal
 from zuko.flows import Flow
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.lazy import UnconditionalDistribution
@@ -16,6 +15,7 @@ from zuko.mixtures import GMM
 from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
 from zuko.utils import broadcast
 
+from tessflow.flows.bases import Gaussian
 from tessflow.flows.cauchy import MultivariateCauchy
 from tessflow.flows.precision import full_precision
 from tessflow.transforms import ActNorm
@@ -85,7 +85,7 @@ def coupling_flow(
         transforms = [part for block in transforms for part in (ActNorm(features), block)]
     if base == "mixture":
         return Flow(transforms, _GaussianMixture(features, components))
-    density = DiagNormal if base == "gaussian" else MultivariateCauchy
+    density = Gaussian if base == "gaussian" else MultivariateCauchy
     return Flow(
         transforms, UnconditionalDistribution(density, torch.zeros(features), torch.ones(features), buffer=True)
     )

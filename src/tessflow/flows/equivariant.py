@@ -9,12 +9,13 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Transform, constraints
 from torchdiffeq import odeint
-from zuko.distributions import DiagNormal
 from zuko.flows import Flow
 from zuko.lazy import LazyTransform, UnconditionalDistribution
 
+from tessflow.flows.bases import Gaussian
 from tessflow.flows.item_mixture import ItemMixture
 from tessflow.flows.set_fields import AttentionField, ExclusiveField, SetField
+from tessflow.randomness import uniform
 
 __all__ = ["ContinuousTransform", "EquivariantTransform", "equivariant_flow"]
 
@@ -75,7 +76,7 @@ def equivariant_flow(
     if base == "mixture":
         return Flow(transform, ItemMixture(items, dim, components=components, classes=classes))
     size = torch.zeros(items * dim), torch.ones(items * dim)
-    return Flow(transform, UnconditionalDistribution(DiagNormal, *size, buffer=True))
+    return Flow(transform, UnconditionalDistribution(Gaussian, *size, buffer=True))
 
 
 class EquivariantTransform(LazyTransform):
@@ -147,7 +148,7 @@ class ContinuousTransform(Transform):
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return where points ``(..., N D)`` get, and the log-determinants ``(...)`` of the Jacobian."""
         items = x.unflatten(-1, self.shape)
-        probe = None if self.exact else 2 * torch.randint_like(items, 2) - 1
+        probe = None if self.exact else 2 * (uniform(items.shape, items) < 0.5).to(items) - 1
         y, log_det = self._solve(
             lambda t, state: self.field.with_trace(t, state[0], probe), items, items.new_zeros(items.shape[:-2])
         )

@@ -8,10 +8,11 @@ from typing import cast
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Categorical, Distribution, constraints
+from torch.distributions import Distribution, constraints
 from torch.nn.functional import log_softmax, logsigmoid
 
 from tessflow.geometry import double
+from tessflow.randomness import categorical, uniform
 
 __all__ = ["IntervalMixture"]
 
@@ -199,16 +200,16 @@ class IntervalMixture(Distribution):
         if not least.lt(most).all():
             raise ValueError("low must be below high to sample between them")
         logits, starts, ends = exact._pieces(*(double(bound).clamp(-_FAR, _FAR) for bound in (least, most)))
-        piece = Categorical(logits=logits, validate_args=False).sample(Size(sample_shape))[..., None]
+        piece = categorical(logits, sample_shape)[..., None]
         shape, edges = piece.shape[:-1], exact._edges
         start = torch.cat([starts.expand(*shape, -1), edges[:-1].expand(*shape, -1)], -1).gather(-1, piece)
         end = torch.cat([ends.expand(*shape, -1), edges[1:].expand(*shape, -1)], -1).gather(-1, piece)
         a, b = exact._standardize(start)[..., 0], exact._standardize(end)[..., 0]
         part = -torch.expm1((end - start).clamp_min(1 / _FAR) * -exact._rate)
         masses = exact._log_mix + logsigmoid(b) + logsigmoid(-a) + part.log()
-        logistic = Categorical(logits=masses, validate_args=False).sample()[..., None]
-        uniform = torch.rand_like(start).clamp_min(torch.finfo(start.dtype).eps / 4)
-        x = _quantile(uniform, a.gather(-1, logistic), b.gather(-1, logistic))
+        logistic = categorical(masses)[..., None]
+        part = uniform(start.shape, start).clamp_min(torch.finfo(start.dtype).eps / 4)
+        x = _quantile(part, a.gather(-1, logistic), b.gather(-1, logistic))
         loc, log_scale = (p.expand(masses.shape).gather(-1, logistic) for p in (exact.loc, exact.log_scale))
         z = (loc + log_scale.exp() * x)[..., 0].to(least.dtype)
         return z.clamp(torch.nextafter(least, most), most)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Categorical, Distribution, constraints
+from torch.distributions import Distribution, constraints
 
 from tessflow.flows.sequence import GaussianComponents
+from tessflow.randomness import categorical
 
 __all__ = ["ItemMixture"]
 
@@ -69,6 +70,6 @@ class _ItemMixtureDensity(Distribution):
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         module, shape = self.module, Size(sample_shape)
-        chosen = Categorical(logits=module.class_logits).sample(shape)
-        index = Categorical(logits=module.logits[chosen]).sample(module.shape[:1]).movedim(0, -1)
+        chosen = categorical(module.class_logits, shape)
+        index = categorical(module.logits[chosen], module.shape[:1]).movedim(0, -1)
         return module.components.sample(index).flatten(-2)

@@ -9,6 +9,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from tessflow.randomness import uniform
+
 __all__ = ["LogCauchy"]
 
 
@@ -93,7 +95,7 @@ class LogCauchy(Distribution):
         """
         low, high = (torch.as_tensor(end, dtype=self.loc.dtype, device=self.loc.device) for end in (low, high))
         shape = torch.broadcast_shapes(self._extended_shape(Size(sample_shape)), low.shape, high.shape)
-        part = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
+        part = uniform(shape, self.loc)
         start, end = self.level(low).atan(), self.level(high).atan()
         x = self.at_level((start + part * (end - start)).tan())
         # Next to each other two ends have the same level, but for rounding.

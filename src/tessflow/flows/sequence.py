@@ -9,10 +9,11 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Size, Tensor, nn
-from torch.distributions import Categorical, Distribution, constraints
+from torch.distributions import Distribution, constraints
 from zuko.nn import MLP
 
 from tessflow.flows.precision import full_precision
+from tessflow.randomness import categorical, normal
 
 __all__ = ["GaussianComponents", "RecurrentMixture", "ShiftedLSTM"]
 
@@ -134,7 +135,7 @@ class _RecurrentMixtureDensity(Distribution):
         n = shape.numel()
         points, state = [], flow.lstm.start(n)
         for _ in range(flow.length):
-            index = Categorical(logits=flow.logits(flow.lstm.output(state))).sample()
+            index = categorical(flow.logits(flow.lstm.output(state)))
             points.append(flow.components.sample(index))
             state = flow.lstm.step(flow.embed(points[-1], flow.components.log_prob(points[-1])), state)
         return torch.cat(points, -1).reshape(*shape, flow.length * flow.dim)
@@ -173,7 +174,8 @@ class GaussianComponents(nn.Module):
 
     def sample(self, index: Tensor) -> Tensor:
         """Draw from the Gaussians of ``index``: ``(...)`` to ``(..., D)``."""
-        return torch.normal(self.means[index], self.log_scales[index].exp())
+        means = self.means[index]
+        return means + self.log_scales[index].exp() * normal(means.shape, means)
 
 
 class ShiftedLSTM(nn.Module):

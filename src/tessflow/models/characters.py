@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical
 
 from tessflow.configuration import Configured
 from tessflow.dequantization.base import require_classes
 from tessflow.flows.precision import full_precision
 from tessflow.flows.sequence import GaussianComponents, ShiftedLSTM
+from tessflow.randomness import categorical
 
 __all__ = ["CharacterModel"]
 
@@ -100,7 +100,7 @@ class CharacterModel(Configured):
         """Draw ``n`` sequences, int64 of shape ``(n, length)``."""
         seen, state, drawn = self._seen(), self.lstm.start(n), []
         for _ in range(self.length):
-            drawn.append(Categorical(logits=self.logits(self.lstm.output(state))).sample())
+            drawn.append(categorical(self.logits(self.lstm.output(state))))
             state = self.lstm.step(seen[drawn[-1]], state)
         return torch.stack(drawn, -1)
 

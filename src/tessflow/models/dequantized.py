@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tessflow.configuration import Configured
 from tessflow.dequantization import Dequantizer
+from tessflow.randomness import draw
 
 __all__ = ["DequantizedFlow", "importance_bound"]
 
@@ -82,7 +83,7 @@ class DequantizedFlow(Configured):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw ``n`` rows, int64 of shape ``(n, N)``."""
-        x = self.flow().sample((n,))
+        x = draw(self.flow(), (n,))
         return self.dequantizer.quantize(x.unflatten(-1, (len(self.cardinalities), self.dequantizer.dim)))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from zuko.lazy import LazyDistribution
 
 from tessflow.configuration import Configured
+from tessflow.randomness import draw, uniform
 
 __all__ = ["DequantizedImages"]
 
@@ -62,7 +63,7 @@ class DequantizedImages(Configured):
         if y.is_floating_point() and (y != y.round()).any():
             raise ValueError("images are bytes, whole numbers from 0 to 255, and some values are no whole numbers.")
         y = y.to(like.dtype)
-        share = _MARGIN + (1 - 2 * _MARGIN) * (y + torch.rand_like(y)) / 256
+        share = _MARGIN + (1 - 2 * _MARGIN) * (y + uniform(y.shape, y)) / 256
         v = share.logit()
         # The slope of the logit is 1 / (share (1 - share)).
         log_slope = F.softplus(v) + F.softplus(-v) + math.log((1 - 2 * _MARGIN) / 256)
@@ -101,4 +102,4 @@ class DequantizedImages(Configured):
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw images of bytes, uint8 ``(*sample_shape, C, H, W)``."""
-        return self.to_bytes(self.flow().sample(sample_shape))
+        return self.to_bytes(draw(self.flow(), sample_shape))

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import AffineTransform, Categorical, Distribution, Transform, constraints
+from torch.distributions import AffineTransform, Distribution, Transform, constraints
 from zuko.lazy import LazyDistribution, LazyTransform
 from zuko.nn import MLP
 from zuko.transforms import ComposedTransform
@@ -16,6 +16,7 @@ from zuko.transforms import ComposedTransform
 from tessflow.configuration import Configured
 from tessflow.geometry import Tessellation, VoronoiTessellation, double
 from tessflow.models.placing import k_means, typical_size
+from tessflow.randomness import categorical, draw, generator, normal, uniform
 from tessflow.transforms import (
     CellTransform,
     CubeCellTransform,
@@ -227,11 +228,11 @@ class DisjointMixture(Configured, LazyDistribution):
         """Draw a point of R^D from each component ``k``: ``(...)`` to ``(..., D)`` float64."""
         flow = self._flow(k, c)
         # One that ignores its context has no batch: each point is a draw of its own.
-        z = flow.sample() if flow.batch_shape == k.shape else flow.expand(k.shape).sample()
+        z = draw(flow if flow.batch_shape == k.shape else flow.expand(k.shape))
         if self.whitening is not None:
             z = self.whitening(k).inv(z)
-        filling = torch.rand(k.shape, device=k.device) < self.background
-        z = torch.where(filling[..., None], torch.randn_like(z), z)
+        filling = uniform(k.shape, z) < self.background
+        z = torch.where(filling[..., None], normal(z.shape, z), z)
         return double(z)
 
     def _flow(self, k: Tensor, c: Tensor | None) -> Any:
@@ -260,7 +261,8 @@ class DisjointMixture(Configured, LazyDistribution):
         self.train(training)
         if len(u) == 0:
             return
-        centres = k_means(u[torch.randperm(len(u), device=u.device)[:_KMEANS_ROWS]], self.cells)
+        shuffled = torch.randperm(len(u), device=u.device, generator=generator(u.device))
+        centres = k_means(u[shuffled[:_KMEANS_ROWS]], self.cells)
         if self.tessellation.box is not None:
             centres = centres.clamp(-1 + 1e-4, 1 - 1e-4)
         # Coinciding anchors would share one cell. Those for which there are no distinct points stay where they are.
@@ -337,7 +339,7 @@ class MixtureDistribution(Distribution):
             shape = (*sample_shape, *self.batch_shape)
             context = None if self.context is None else self.context.expand(*shape, -1)
             log_weights = module.log_weights(context)
-            k = Categorical(logits=log_weights.expand(*shape, -1), validate_args=False).sample()
+            k = categorical(log_weights.expand(*shape, -1))
             z = module.component_sample(k, context)
             return module.from_cells(module.into(k, module.tessellation())(z), context)
 

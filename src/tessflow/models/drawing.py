@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tessflow.models.variables import Restriction
+from tessflow.randomness import generator, uniform
 
 if TYPE_CHECKING:
     from tessflow.models.matched import MatchedFlow
@@ -34,7 +35,7 @@ def draw_rows(
     proposed = max(n, FEWEST_PROPOSED)
     while found < n:
         rows, log_chance = _propose(model, proposed, given, known, allowed)
-        kept.append(rows[torch.rand(proposed, device=rows.device).log() < log_chance])
+        kept.append(rows[uniform((proposed,), log_chance).log() < log_chance])
         drawn, found = drawn + proposed, found + len(kept[-1])
         if drawn > ENOUGH and found < drawn / RARE:
             raise ValueError(
@@ -54,7 +55,7 @@ def _propose(
     orders = [[*begin, *order[len(begin) :]] for order in model.orders_after(begin)]
     if len(orders) == 1 or n == 0:
         return _walk(model, n, orders[0], given, known, allowed)
-    which = torch.randint(len(orders), (n,), device=model.bias.device)
+    which = torch.randint(len(orders), (n,), device=model.bias.device, generator=generator(model.bias.device))
     counts = which.bincount(minlength=len(orders)).tolist()
     parts = [
         _walk(model, count, order, given, known, allowed) for count, order in zip(counts, orders, strict=True) if count

@@ -16,6 +16,7 @@ from tessflow.configuration import Configured
 from tessflow.flows.image import ImageCouplings
 from tessflow.geometry import Tessellation, double
 from tessflow.models.placing import k_means
+from tessflow.randomness import generator, normal, uniform
 from tessflow.transforms import CellTransform
 
 __all__ = ["ImageMixture", "ImageMixtureDistribution"]
@@ -239,7 +240,7 @@ class ImageMixtureDistribution(Distribution):
         """Draw images, shape ``(*sample_shape, C, H, W)``: first the component, then from it."""
         with torch.no_grad():
             below = self.module.log_weights().flatten().exp().cumsum(0)[:-1]
-            number = torch.searchsorted(below, torch.rand(Size(sample_shape)).to(below))
+            number = torch.searchsorted(below, uniform(sample_shape, below))
             return self.component_sample(torch.stack(torch.unravel_index(number, self.module.logits.shape), -1))
 
     def component_sample(self, k: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -252,10 +253,7 @@ class ImageMixtureDistribution(Distribution):
         with torch.no_grad():
             rows = k.reshape(-1, k.shape[-1])
             like = self.module.logits
-            noise = [
-                temperature * torch.randn(len(rows), *shape, dtype=like.dtype, device=like.device)
-                for shape in self.module.noise_shapes()
-            ]
+            noise = [temperature * normal((len(rows), *shape), like) for shape in self.module.noise_shapes()]
             return self.module.decode(noise, rows).reshape(*k.shape[:-1], *self.event_shape)
 
     def _flat(self, x: Tensor) -> Tensor:
@@ -295,17 +293,18 @@ class _ImageCells(nn.Module):
         if dim == 0:
             return
         rows = double(h.flatten(1))
-        centres = k_means(rows[torch.randperm(len(rows), device=rows.device)[:_KMEANS_ROWS]], cells).to(rows)
+        shuffled = torch.randperm(len(rows), device=rows.device, generator=generator(rows.device))
+        centres = k_means(rows[shuffled[:_KMEANS_ROWS]], cells).to(rows)
         self.centre.copy_(centres.mean(0))
         # The span of the differences; if it has fewer dimensions than there could be, any others.
         span = torch.linalg.svd(centres - centres.mean(0), full_matrices=False).Vh[: len(centres) - 1]
-        others = torch.randn(dim, rows.shape[1]).to(rows)
+        others = normal((dim, rows.shape[1]), rows)
         self.basis.copy_(torch.linalg.qr(torch.cat([span, others]).T).Q.T[:dim])
         a = self._coordinates(h)
         self.mean.copy_(a.mean(0))
         self.spread.copy_(a.std(0, correction=0).clamp_min(1e-3 * a.std(correction=0)).clamp_min(1e-6))
         # Anchors for which there are no distinct points are far from all points.
-        anchors = 1e3 * F.normalize(torch.randn(cells, dim), dim=-1).to(rows)
+        anchors = 1e3 * F.normalize(normal((cells, dim), rows), dim=-1)
         found = (centres - double(self.centre)) @ double(self.basis).T
         anchors[: len(centres)] = self._standardise(found)
         self.anchors.copy_(anchors)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical
 
 from tessflow.configuration import Configured
 from tessflow.dequantization.base import require_classes
+from tessflow.randomness import categorical
 
 __all__ = ["IndependentColumns"]
 
@@ -85,4 +85,4 @@ class IndependentColumns(Configured):
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:
         """Draw ``n`` rows, int64 of shape ``(n, N)``."""
-        return Categorical(logits=self.log_table()).sample((n,))
+        return categorical(self.log_table(), (n,))

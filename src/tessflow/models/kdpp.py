@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tessflow.configuration import Configured
 from tessflow.dequantization.base import require_classes
+from tessflow.randomness import generator, uniform
 
 __all__ = ["KDPP", "IndependentItems", "log_elementary_symmetric", "require_sets"]
 
@@ -270,7 +271,7 @@ def _choose(log_values: Tensor, k: int, n: int) -> Tensor:
     for i in range(len(log_values) - 1, -1, -1):
         one_less = prefix[i, (left - 1).clamp_min(0)]
         chance = torch.where(left > 0, (log_values[i] + one_less - prefix[i + 1, left]).exp(), 0)
-        takes = torch.rand_like(chance) < chance
+        takes = uniform(chance.shape, chance) < chance
         chosen[takes, left[takes] - 1] = i
         left = left - takes.long()
     return chosen
@@ -284,7 +285,7 @@ def _project(vectors: Tensor) -> Tensor:
     seen = torch.zeros_like(vectors)
     chosen: list[Tensor] = []
     for t in range(k):
-        item = chance.multinomial(1).squeeze(-1)
+        item = chance.multinomial(1, generator=generator(chance.device)).squeeze(-1)
         new = (vectors @ vectors[row, item, :, None]).squeeze(-1)
         new = new - (seen[..., :t] @ seen[row, item, :t, None]).squeeze(-1)
         seen[..., t] = new / chance[row, item].sqrt()[:, None]

@@ -18,6 +18,7 @@ from tessflow.models.drawing import draw_rows
 from tessflow.models.networks import AnyOrderNetwork, MaskedNetwork
 from tessflow.models.orders import orders_of
 from tessflow.models.variables import Ascent, Restriction, Variable
+from tessflow.randomness import uniform
 
 __all__ = ["MatchedFlow"]
 
@@ -133,7 +134,7 @@ class MatchedFlow(Configured):
         """
         place = None
         if self.any_order:
-            place = torch.rand(y.shape[:-1].numel(), len(self.variables), device=y.device)
+            place = uniform((y.shape[:-1].numel(), len(self.variables)), self.bias)
         return self._contributions(y, place, samples=1, shown=shown).sum(-1)
 
     @torch.no_grad()

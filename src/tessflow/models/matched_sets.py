@@ -15,6 +15,7 @@ from tessflow.configuration import Configured
 from tessflow.flows.precision import full_precision
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.kdpp import require_sets
+from tessflow.randomness import Dropout, generator, uniform
 
 __all__ = ["MatchedSets"]
 
@@ -79,9 +80,9 @@ class MatchedSets(Configured):
         self.anchors = nn.Parameter(torch.randn(items, dim))
         first, *_ = hidden_features
         self.each = nn.Sequential(nn.Linear(dim, first), nn.SiLU())
-        layers: list[nn.Module] = [nn.Dropout(dropout)]
+        layers: list[nn.Module] = [Dropout(dropout)]
         for width, next_width in itertools.pairwise(hidden_features):
-            layers += [nn.Linear(width, next_width), nn.SiLU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(width, next_width), nn.SiLU(), Dropout(dropout)]
         self.together = nn.Sequential(*layers, nn.Linear(hidden_features[-1], items))
         for parameter in self._head.parameters():
             nn.init.zeros_(parameter)
@@ -146,7 +147,7 @@ class MatchedSets(Configured):
         for _ in range(self.size - len(given)):
             members = torch.ones(1, drawn.shape[-1], dtype=torch.bool, device=given.device)
             log_chance = self._log_next(drawn, members, given)[:, 0]
-            drawn = torch.cat([drawn, log_chance.exp().multinomial(1)], -1)
+            drawn = torch.cat([drawn, log_chance.exp().multinomial(1, generator=generator(log_chance.device))], -1)
         return drawn
 
     @property
@@ -155,7 +156,7 @@ class MatchedSets(Configured):
 
     def _order_bound(self, y: Tensor, given: Tensor | None) -> Tensor:
         n = y.shape[-1]
-        y = y.gather(-1, torch.rand(y.shape, device=y.device).argsort(-1))
+        y = y.gather(-1, uniform(y.shape, self.anchors).argsort(-1))
         before = torch.ones(n, n, dtype=torch.bool, device=y.device).tril(-1)
         log_next = self._log_next(y, before, _given(given, y)).gather(-1, y[..., None]).squeeze(-1)
         return log_next.sum(-1) + math.lgamma(n + 1)

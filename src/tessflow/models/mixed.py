@@ -16,6 +16,7 @@ from tessflow.flows import LogCauchy, coupling_flow
 from tessflow.models.atoms import locate, on_atoms, stack_atoms
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.variables import Ascent, Number, Variable, centre_and_width, stack_scales
+from tessflow.randomness import draw, normal, uniform
 from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["MixedFlow"]
@@ -198,7 +199,7 @@ class MixedFlow(Configured):
 
     def _draw(self, n: int) -> tuple[Tensor, Tensor]:
         """Draw rows; also return which of them are as the variables have them."""
-        x = self.flow().sample((n,))
+        x = draw(self.flow(), (n,))
         codes = torch.zeros(n, len(self.variables), dtype=torch.int64, device=x.device)
         if self.dequantizer is not None:
             points = x[:, : self._cells].unflatten(-1, (len(self.classed), self.dequantizer.dim))
@@ -221,8 +222,8 @@ class MixedFlow(Configured):
 
     def _draw_scores(self, numbers: Tensor, is_number: Tensor) -> tuple[Tensor, Tensor]:
         """Draw scores of numbers and atoms, ``(..., M)``; also return the log-densities they have, given the row."""
-        noise = torch.randn_like(numbers)
-        z, log_slope = self._scale().call_and_ladj(numbers + self._whole * (torch.rand_like(numbers) - 0.5))
+        noise = normal(numbers.shape, numbers)
+        z, log_slope = self._scale().call_and_ladj(numbers + self._whole * (uniform(numbers.shape, numbers) - 0.5))
         return torch.where(is_number, z, noise), torch.where(
             is_number, -log_slope, -(noise**2 + math.log(2 * math.pi)) / 2
         )

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from zuko.nn import MaskedMLP
 
+from tessflow.randomness import Dropout
+
 __all__ = ["AnyOrderNetwork", "MaskedNetwork", "Walk"]
 
 
@@ -45,7 +47,7 @@ class MaskedNetwork(MaskedMLP):
         adjacency = sees.repeat_interleave(torch.tensor(sizes), 0).repeat_interleave(dim, 1)
         # A hidden unit serves one place in the order: with fewer units than places, some columns would go unseen.
         widths = [max(width, len(sizes) - 1) for width in hidden_features]
-        super().__init__(adjacency, widths, activation=lambda: nn.Sequential(nn.SiLU(), nn.Dropout(dropout)))
+        super().__init__(adjacency, widths, activation=lambda: nn.Sequential(nn.SiLU(), Dropout(dropout)))
         nn.init.zeros_(self[-1].weight)
         nn.init.zeros_(self[-1].bias)
         self.ends = list(itertools.accumulate(sizes))
@@ -102,7 +104,7 @@ class AnyOrderNetwork(nn.Module):
         shapes = list(zip(bounds, itertools.pairwise(widths), strict=True))
         self.weights = nn.ParameterList(nn.init.uniform_(torch.empty(n, *shape), -b, b) for b, shape in shapes)
         self.biases = nn.ParameterList(nn.init.uniform_(torch.empty(n, 1, shape[1]), -b, b) for b, shape in shapes)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         # Variables of outputs of one size are served together.
         self._groups: dict[int, list[int]] = {}
         for variable, size in enumerate(sizes):

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tessflow.geometry import Tessellation
+from tessflow.randomness import generator, normal
 
 __all__ = ["k_means", "typical_size"]
 
@@ -18,7 +19,7 @@ def k_means(points: Tensor, cells: int) -> Tensor:
         return distinct
     from sklearn.cluster import KMeans  # slow to import, and needed only here
 
-    seed = int(torch.randint(2**31, ()))
+    seed = int(torch.randint(2**31, (), generator=generator()))
     found = KMeans(cells, n_init=4, random_state=seed).fit(points.cpu().numpy())
     return torch.from_numpy(found.cluster_centers_)
 
@@ -26,9 +27,9 @@ def k_means(points: Tensor, cells: int) -> Tensor:
 def typical_size(tessellation: Tessellation, *, cube: bool) -> Tensor:
     """Compute about how far the walls of each cell are, in half-widths of the cube or in units: ``(K,)``."""
     rays = min(1024, max(32, 2**16 // tessellation.num_cells))
-    normal = torch.randn(rays, 1, tessellation.dim, dtype=torch.float64, device=tessellation.anchors.device)
-    directions = F.normalize(normal, p=torch.inf if cube else 2, dim=-1)
-    index = torch.arange(tessellation.num_cells, device=normal.device)
+    noise = normal((rays, 1, tessellation.dim), tessellation.anchors.double())
+    directions = F.normalize(noise, p=torch.inf if cube else 2, dim=-1)
+    index = torch.arange(tessellation.num_cells, device=noise.device)
     # A ray without a wall counts as one of length 10.
     gauge = tessellation.gauge(directions, index).clamp_min(0.1)
     return (-gauge.log().mean(0)).exp().clamp_max(1.0)

@@ -12,6 +12,7 @@ from zuko.flows import Flow
 from tessflow.dequantization import SharedDequantizer, VoronoiDequantizer
 from tessflow.dequantization.base import require_classes
 from tessflow.models.dequantized import DequantizedFlow
+from tessflow.randomness import generator, redirected
 
 __all__ = ["SetFlow"]
 
@@ -80,7 +81,8 @@ class SetFlow(DequantizedFlow):
         optimizer = torch.optim.Adam(parameters, lr=learning_rate)
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
-            x, log_q = self.dequantizer(y[torch.randint(len(y), (batch_size,))]).rsample_with_log_prob()
+            batch = y[torch.randint(len(y), (batch_size,), generator=generator())]
+            x, log_q = self.dequantizer(batch).rsample_with_log_prob()
             optimizer.zero_grad()
             (log_q - base().log_prob(x.flatten(-2))).mean().backward()
             optimizer.step()
@@ -122,7 +124,8 @@ def _places(y: Tensor, items: int, dim: int) -> Tensor:
     row = torch.arange(len(y), device=y.device).repeat_interleave(y.shape[1])
     with torch.sparse.check_sparse_tensor_invariants(enable=False):
         incidence = torch.sparse_coo_tensor(torch.stack([row, y.flatten()]), weight[y.flatten()], (len(y), items))
-        axes = torch.pca_lowrank(incidence, q=min(dim, items, len(y)), niter=20)[2] * weight[:, None]
+        with redirected():  # it takes no generator
+            axes = torch.pca_lowrank(incidence, q=min(dim, items, len(y)), niter=20)[2] * weight[:, None]
     return torch.special.ndtri((axes.argsort(0).argsort(0) + 0.5) / items)
 
 

@@ -2,7 +2,7 @@
 
 from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import TrainingDivergedError
-from tessflow.training.evaluation import Objective, evaluate, seeded
+from tessflow.training.evaluation import Objective, evaluate
 from tessflow.training.loop import TrainingResult, fit
 from tessflow.training.weights import load_weights, save_weights
 
@@ -15,5 +15,4 @@ __all__ = [
     "fit",
     "load_weights",
     "save_weights",
-    "seeded",
 ]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tessflow.files import only_writer, sweep, write_atomically
+from tessflow.randomness import Generators
 from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import Counters
 from tessflow.training.weights import first_difference, read_tensors, write_tensors
@@ -41,6 +42,7 @@ class TrainingState:
         best: The average at the best evaluation so far.
         optimizer: The optimizer of `model`.
         device: Where all of it lives.
+        noise: What the training draws from.
         counters: The numbers of the run.
     """
 
@@ -49,6 +51,7 @@ class TrainingState:
     best: nn.Module
     optimizer: torch.optim.Optimizer
     device: torch.device
+    noise: Generators
     counters: Counters = field(default_factory=Counters)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -58,9 +61,8 @@ class TrainingState:
             for part in ("model", "average", "best")
             for name, tensor in getattr(self, part).state_dict().items()
         }
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        for device in {"cpu", self.device.type}:
+            tensors[f"random.{device}"] = self.noise.on(device).get_state()
         return tensors
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
@@ -80,9 +82,8 @@ class TrainingState:
             index, key = name.split(".")
             optimizer_state.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer_state})
-        torch.set_rng_state(tensors["random.cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        for device in {"cpu", self.device.type}:
+            self.noise.on(device).set_state(tensors[f"random.{device}"])
         self.counters = counters
 
 
@@ -118,7 +119,7 @@ class RunDirectory:
         write_tensors(self.checkpoint, tensors, metadata | {"digest": _contents_digest(tensors, metadata)})
 
     def load(self, state: TrainingState) -> None:
-        """Overwrite `state` and the global random state with the checkpoint, if there is one.
+        """Overwrite `state`, its generators included, with the checkpoint, if there is one.
 
         Raises:
             ValueError: The file is damaged, or belongs to a run with other options, data or model.

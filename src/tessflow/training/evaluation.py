@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Objective", "RowwiseObjective", "evaluate", "seeded"]
+from tessflow.randomness import draws_by_itself, redirected, seeded
+
+__all__ = ["Objective", "RowwiseObjective", "evaluate"]
 
 Objective = Callable[[Any, Tensor], Tensor]
 
@@ -22,7 +24,8 @@ def elbo(model: Any, batch: Tensor) -> Tensor:
 class RowwiseObjective(nn.Module):
     """The objective as a module whose `forward` maps a batch (B, ...) to one log-probability a row, (B,).
 
-    Precision plugins and data-parallel wrappers see a model only through `forward`.
+    Precision plugins and data-parallel wrappers see a model only through `forward`. Random calls of modules and
+    objectives that are not of this package are redirected to the generators of :func:`~tessflow.randomness.seeded`.
 
     Args:
         model: The model to train or evaluate.
@@ -33,31 +36,18 @@ class RowwiseObjective(nn.Module):
         super().__init__()
         self.model = model
         self.objective = elbo if objective is None else objective
+        self.redirects = any(map(draws_by_itself, (*model.modules(), self.objective)))
 
     def forward(self, batch: Tensor) -> Tensor:
         """Log-probability, or a bound on it, of every row of `batch`, in nats."""
-        values = self.objective(self.model, batch)
+        with redirected() if self.redirects else nullcontext():
+            values = self.objective(self.model, batch)
         if values.shape != batch.shape[:1]:
             raise ValueError(
                 f"the objective returned shape {tuple(values.shape)} for a batch of {len(batch)} rows; "
                 f"return one value per row, shape {tuple(batch.shape[:1])}"
             )
         return values
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Run the body under a random state seeded with `seed`, and give the caller's back afterwards.
-
-    Only the generators of the CPU and of `device` are touched; `torch.manual_seed` reseeds every CUDA device.
-    """
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 @torch.no_grad()
@@ -72,7 +62,8 @@ def evaluate(
     """Objective of every row of `data`, in evaluation mode and without gradients.
 
     A stochastic objective draws the same noise at every call with the same `seed` and `batch_size` (common
-    random numbers), so two calls compare models, not noise. The caller's random state is left as it was.
+    random numbers), so two calls compare models, not noise. Torch's random
+    state is left alone, so that threads may evaluate side by side.
 
     Args:
         model: The model; it is put in evaluation mode and afterwards back in the mode it was in.
@@ -97,7 +88,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        with seeded(seed, device):
+        with seeded(seed, redirect=False):
             return torch.cat([rowwise(chunk.to(device)) for chunk in torch.split(data, batch_size)])
     finally:
         model.train(was_training)

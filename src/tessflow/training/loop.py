@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from tessflow.randomness import Generators, seeded
 from tessflow.training.averaging import update_average
 from tessflow.training.checkpoint import RunDirectory, TrainingState, run_identity
 from tessflow.training.config import TrainingConfig
 from tessflow.training.counters import Counters, TrainingDivergedError
-from tessflow.training.evaluation import Objective, RowwiseObjective, evaluate, seeded
+from tessflow.training.evaluation import Objective, RowwiseObjective, evaluate
 from tessflow.training.progress import progress_bar
 from tessflow.training.signals import held_back
 
@@ -101,8 +102,9 @@ def fit(
     With a `directory` the state goes to `checkpoint.safetensors` and the history to `history.csv`: every
     `config.checkpoint_every` steps, every 30 seconds, and, in the main thread, at Ctrl-C and SIGTERM. The same
     call made again after the process was killed resumes, and on the CPU ends with the same weights, bit for
-    bit, as a run that was not killed; after the end it returns the result at once. The caller's random state
-    is left as it was.
+    bit, as a run that was not killed; after the end it returns the result at once. The noise of a
+    training comes from generators of its own: trainings in several threads end as each does alone, and torch's random
+    state is left as it was.
 
     Args:
         model: The model, trained in place. Afterwards it holds the best averaged weights, in evaluation mode,
@@ -152,9 +154,10 @@ def fit(
     if directory is not None:
         files = RunDirectory(directory, run_identity(config, model, train, validation, options, weights))
 
+    noise = Generators(config.seed)
     with (
         nullcontext() if files is None else files.kept(),
-        seeded(config.seed, fabric.device),
+        seeded(noise, redirect=False),
         progress_bar(config, enabled=progress) as report,
         held_back(enabled=files is not None) as signals,
     ):
@@ -163,13 +166,13 @@ def fit(
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), fused=True)
         average, best = copy.deepcopy(model), copy.deepcopy(model)
-        state = TrainingState(model, average, best, optimizer, fabric.device)
+        state = TrainingState(model, average, best, optimizer, fabric.device, noise)
         if files is not None and resume:
             files.load(state)
 
         run = state.counters
         if run.step == 0:
-            with torch.no_grad(), seeded(config.seed, fabric.device), fabric.autocast():
+            with torch.no_grad(), seeded(config.seed), fabric.autocast():
                 # As in the first step, the first batch sets layers: what is evaluated is what training starts from.
                 first = next(_batches(train, config.batch_size, seed=config.seed, start=0, weights=weights[0]))
                 RowwiseObjective(best, objective).train()(first)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tessflow.models.variables import Restriction, Variable
+from tessflow.randomness import categorical
 
 __all__ = ["ALL", "Kind", "Values", "draw_class"]
 
@@ -158,4 +159,4 @@ def draw_class(log_probs: Tensor) -> Tensor:
     """Draw classes, ``(..., K)`` to ``(...)``; where none has any probability, any."""
     log_probs = log_probs.double()
     log_probs = log_probs.masked_fill(log_probs.amax(-1, keepdim=True) == -math.inf, 0)
-    return torch.distributions.Categorical(logits=log_probs, validate_args=False).sample()
+    return categorical(log_probs)

@@ -14,6 +14,7 @@ from tessflow.flows import coupling_flow
 from tessflow.models.dequantized import DequantizedFlow, importance_bound
 from tessflow.models.kinds.base import ALL, Kind, Values
 from tessflow.models.variables import Restriction, Variable
+from tessflow.randomness import draw
 
 __all__ = ["ManyClasses"]
 
@@ -126,7 +127,7 @@ class ManyClasses(Kind):
         return Values(codes, torch.zeros_like(codes, dtype=torch.float64))
 
     def _draw(self, context: Tensor) -> Tensor:
-        return self.flow.dequantizer.quantize(self.flow.flow(context).sample()[..., None, :]).squeeze(-1)
+        return self.flow.dequantizer.quantize(draw(self.flow.flow(context))[..., None, :]).squeeze(-1)
 
     def _log_seen(self, blocks: Tensor, of: slice) -> tuple[Tensor, Tensor]:
         """Return the log-probabilities that something was seen, and that it was not."""

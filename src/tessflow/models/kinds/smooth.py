@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tessflow.flows import IntervalMixture, LogCauchy
+from tessflow.randomness import uniform
 from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["Smooth"]
@@ -81,7 +82,7 @@ class Smooth:
         start, end = self._score(low), self._score(high)
         apart = start < end
         z = self.line.sample((), low=start.where(apart, -1), high=end.where(apart, 1))
-        far = self.beside(low, high, torch.rand_like(low))
+        far = self.beside(low, high, uniform(low.shape, low))
         return torch.where(
             self.has_line(low, high) & apart, torch.maximum(torch.minimum(self.scale.inv(z), high), low), far
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tessflow.datasets import planar_log_density
 from tessflow.models import DisjointMixture
+from tessflow.randomness import seeded
 from tessflow.viz.gallery.run import MODELS, GalleryConfig, load_models, planar_rows
 from tessflow.viz.plots import evaluate_density, plot_density, plot_mixture_cells, plot_points
 
@@ -44,8 +45,7 @@ def draw_set(result: dict[str, Any], directory: Path, *, resolution: int = 250) 
     for ax, title in zip(above, _titles(result), strict=True):
         ax.set_title(title, fontsize=10)
     plot_points(test[:_POINTS], below[0], limits=limits)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(result["seed"])
+    with seeded(result["seed"]):
         samples = {kind: model().sample((_POINTS,)) for kind, model in models.items()}
     for ax, (kind, model) in zip(below[1:], models.items(), strict=True):
         if isinstance(model, DisjointMixture):

@@ -22,6 +22,7 @@ from tessflow.files import write_atomically
 from tessflow.flows import coupling_flow
 from tessflow.models import DisjointMixture, coupling_mixture
 from tessflow.provenance import commit, made_with
+from tessflow.randomness import seeded
 from tessflow.training import TrainingConfig, evaluate, fit, load_weights, save_weights
 
 __all__ = [
@@ -210,7 +211,7 @@ def train_and_score(
     directory: Path | None = None,
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Train one model and score it on the test rows; torch's random state is seeded for it.
+    """Train one model and score it on the test rows.
 
     Args:
         kind: One of `MODELS`.
@@ -225,10 +226,10 @@ def train_and_score(
         The model, and what :func:`train_pair` says of it.
     """
     train, validation, test = (part.float() for part in rows)
-    torch.manual_seed(seed)
-    model = build_model(kind, config)
-    if isinstance(model, DisjointMixture):
-        model.initialize(train)
+    with seeded(seed):
+        model = build_model(kind, config)
+        if isinstance(model, DisjointMixture):
+            model.initialize(train)
     training = TrainingConfig(
         max_steps=config.steps,
         batch_size=config.batch_size,
@@ -290,7 +291,8 @@ def load_models(name: str, seed: int, config: GalleryConfig, directory: Path) ->
     """
     models = {}
     for kind in MODELS:
-        models[kind] = build_model(kind, config).eval()
+        with seeded(seed):
+            models[kind] = build_model(kind, config).eval()
         load_weights(models[kind], _weights_path(name, seed, kind, directory))
     return models
 
@@ -301,12 +303,11 @@ def _weights_path(name: str, seed: int, kind: str, directory: Path) -> Path:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute with one thread and leave torch's random state as it was."""
+    """Compute with one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]):
-            yield
+        yield
     finally:
         torch.set_num_threads(threads)
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tessflow.estimators import TabularFlow
+from tessflow.randomness import seeded
 from tessflow.tables import Interval, NumericColumn, TableSchema
 from tessflow.tables.columns import AnyColumn, Encoded
 from tessflow.tables.values import is_missing
-from tessflow.training.evaluation import seeded
 
 __all__ = ["Rows", "class_labels", "draw_rows", "show", "value_of"]
 
@@ -66,7 +66,7 @@ class Rows:
 
 def draw_rows(model: TabularFlow, rows: int, seed: int) -> Rows:
     """Draw rows from a model."""
-    with seeded(seed, next(model.model_.parameters()).device), torch.no_grad():
+    with seeded(seed, redirect=False), torch.no_grad():
         parts = [model.model_.sample(len(part)).cpu() for part in torch.arange(rows).split(_CHUNK)]
     return Rows.of(model.schema_, torch.cat(parts))
 
