@@ -103,12 +103,14 @@ def _value(text: str) -> Any:
     """Read a value: JSON, which knows 1e-3, or else YAML, which knows words without quotes."""
     import yaml
 
+    from tessflow.tables.plain_yaml import load
+
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
-        value = yaml.safe_load(text)
+        value = load(text)
         json.dumps(value)
     except (yaml.YAMLError, TypeError):  # a date is no JSON, and no option
         return text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tessflow.tables.batches import count_rows, read_batches
-from tessflow.tables.files import read_table
+from tessflow.tables.files import names_in, read_table
 
 if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
@@ -46,6 +46,10 @@ class TableSource:
     def batches(self, schema: TableSchema | None = None) -> Iterator[pd.DataFrame]:
         """Read the file batch by batch; see `read_batches`."""
         return read_batches(self.path, delimiter=self.delimiter, schema=schema, na_values=self.na_values)
+
+    def names(self) -> list[str]:
+        """Read the names of its columns, and no row."""
+        return names_in(self.path, self.delimiter)
 
     def count_rows(self) -> int:
         """Count the rows of the file."""
