@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tessflow.cli.command import Command
 from tessflow.cli.data import data, gallery
 from tessflow.cli.errors import OneSentenceErrors
 from tessflow.cli.fit import fit
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (schema, fit, info, score, sample, impute, check, report, gallery):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(data, name="data")
 
 

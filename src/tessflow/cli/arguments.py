@@ -22,6 +22,9 @@ __all__ = [
 
 MOST_SEED = 2**63 - 1
 
+MOST_ROWS = 2**31 - 1
+"""Most rows that are drawn, or looked at."""
+
 TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
 ModelDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fitted model.")]
 Delimiter = Annotated[str | None, typer.Option(help="What separates the fields of a CSV file; tab is '\\t'.")]

@@ -12,13 +12,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tessflow.cli.arguments import MOST_SEED
+from tessflow.cli.arguments import MOST_ROWS, MOST_SEED
+from tessflow.cli.command import Command
 
 __all__ = ["data", "gallery"]
 
 data = typer.Typer(help="The paper's discrete tables, and data for continuous densities.", no_args_is_help=True)
 
-DataDirectory = Annotated[Path | None, typer.Option(help="Directory of official files, searched first.")]
+DataDirectory = Annotated[Path | None, typer.Option(metavar="DIR", help="Directory of official files, searched first.")]
 
 
 def gallery(
@@ -51,7 +52,7 @@ def gallery(
     typer.echo(f"pictures and tables: {out / 'README.md'}")
 
 
-@data.command("list")
+@data.command("list", cls=Command)
 def list_data() -> None:
     """List the data sets."""
     from tessflow import datasets
@@ -73,13 +74,13 @@ def list_data() -> None:
     )
 
 
-@data.command("show")
+@data.command("show", cls=Command)
 def show_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of `tessflow data list`.")],
     *,
     data_dir: DataDirectory = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Table to write all rows to.")] = None,
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Number of rows, if they are drawn.")] = 10_000,
+    out: Annotated[Path | None, typer.Option(metavar="TABLE", help="Table to write all rows to.")] = None,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, max=MOST_ROWS, help="Number of rows, if they are drawn.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed, if they are drawn.")] = 0,
 ) -> None:
     """Load a data set or draw it, show its first rows, and write it to a file if asked."""

@@ -51,7 +51,7 @@ def score(
     ] = None,
     unseen: UnseenValues = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Table for the log-likelihood of each row, in order.")
+        Path | None, typer.Option(metavar="TABLE", help="Table for the log-likelihood of each row, in order.")
     ] = None,
     delimiter: Delimiter = None,
     na: MissingWords = None,

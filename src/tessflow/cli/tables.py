@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tessflow.cli.arguments import (
+    MOST_ROWS,
     MOST_SEED,
     Delimiter,
     MissingWords,
@@ -69,7 +70,7 @@ def impute(
     directory: ModelDirectory,
     table: TableFile,
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Table to write.")],
+    out: Annotated[Path, typer.Option(metavar="TABLE", help="Table to write.")],
     strategy: Annotated[str, typer.Option(help="typical (likely values), mean or sample (a joint draw).")] = "typical",
     seed: Seed = None,
     unseen: UnseenValues = None,
@@ -100,9 +101,9 @@ def check(
     table: TableFile,
     *,
     train: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The table the model was fitted to: are its rows copied?")
+        Path | None, typer.Option(metavar="TABLE", help="The table the model was fitted to: are its rows copied?")
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Most rows of TABLE that are looked at.")] = 1000,
+    rows: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Most rows of TABLE that are looked at.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of their choice, and of rows drawn.")] = 0,
     unseen: UnseenValues = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON file for the figures.")] = None,
@@ -126,9 +127,9 @@ def check(
 def report(
     directory: ModelDirectory,
     *,
-    table: Annotated[Path | None, typer.Option(metavar="FILE", help="Real rows to compare the model with.")] = None,
+    table: Annotated[Path | None, typer.Option(metavar="TABLE", help="Real rows to compare the model with.")] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Page to write.")] = Path("report.html"),
-    rows: Annotated[int, typer.Option(min=1, help="Most rows that are looked at, and rows drawn.")] = 2000,
+    rows: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Most rows that are looked at, and rows drawn.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the draws.")] = 0,
     delimiter: Delimiter = None,
     na: MissingWords = None,
