@@ -21,6 +21,7 @@ from tessflow.cli.tables import check, impute, report, schema
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    name="tessflow",
     cls=OneSentenceErrors,
     help="Fit, score, sample and complete tables of categories, numbers and times with normalizing flows.",
     no_args_is_help=True,

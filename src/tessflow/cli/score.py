@@ -71,6 +71,7 @@ def score(
             )
         scored = score_mixture(model, source)
     else:
+        source.require_columns(model.schema_ if columns is None else None)
         scored = score_table(
             model, source, columns=listed(columns), given=listed(given), samples=samples, orders=orders, unseen=unseen
         )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
 
 __all__ = [
-    "DELIMITERS", "PARQUET", "csv_options", "in_words", "names_in", "open_bytes", "read_names", "read_table",
+    "DELIMITERS", "PARQUET", "csv_options", "in_words", "open_bytes", "read_header", "read_names", "read_table",
     "readable", "require_suffix", "require_table", "write_table",
 ]  # fmt: skip
 
@@ -220,13 +220,14 @@ def require_table(path: str | os.PathLike[str], delimiter: str | None) -> tuple[
     return path, suffix
 
 
-def names_in(path: str | os.PathLike[str], delimiter: str | None = None) -> list[str]:
-    """Return the names of the columns of a table file, of which no row is read; see `read_table`."""
+def read_header(path: str | os.PathLike[str], delimiter: str | None = None) -> pd.DataFrame:
+    """Read the columns of a table file, and none of its rows; see `read_table`."""
     path, suffix = require_table(path, delimiter)
     if suffix == PARQUET:
         with path.open("rb") as file, readable(path):
-            return list(pyarrow.parquet.read_schema(file).names)
-    return read_names(path, DELIMITERS[suffix] if delimiter is None else delimiter, is_given=delimiter is not None)
+            return pyarrow.parquet.read_schema(file).empty_table().to_pandas()
+    separator = DELIMITERS[suffix] if delimiter is None else delimiter
+    return pd.DataFrame(columns=pd.Index(read_names(path, separator, is_given=delimiter is not None), dtype=object))
 
 
 def read_names(path: Path, separator: str, *, is_given: bool) -> list[str]:
