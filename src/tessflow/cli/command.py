@@ -10,6 +10,9 @@ from tessflow.cli.outputs import look_at_paths, path_parameters, shown
 
 __all__ = ["Command"]
 
+MOST = 2**63 - 1
+"""The largest integer that a computer counts by."""
+
 NO_MEMORY = ("alloc_cpu", "DefaultCPUAllocator", "out of memory", "bad_alloc", "Unable to allocate")
 """What torch, its backends and NumPy say where memory is too small."""
 
@@ -19,6 +22,10 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; see the class."""
+        for parameter in ctx.command.params:
+            value = ctx.params.get(parameter.name)
+            if isinstance(value, int) and not -MOST <= value <= MOST:
+                raise ValueError(f"{shown(parameter)} {value} is out of range: give at most {MOST}")
         look_at_paths(path_parameters(ctx))
         try:
             return super().invoke(ctx)
