@@ -50,7 +50,7 @@ def test_gallery_trains_once_and_shows_tables(run, monkeypatch):
     ("arguments", "sentence"),
     [
         (["--sets", "moons,sun"], "there is no set 'sun': choose some of"),
-        (["--steps", 0], "steps: Input should be greater than or equal to 1"),
+        (["--steps", 0], "--steps"),
         (["--sets", "moons", "--out", "file"], "file"),
     ],
 )

@@ -83,7 +83,7 @@ def test_another_model_is_not_overwritten(run):
         (["table.csv", "--backbone", "coupling"], "--backbone belongs to --model table, not to --model mixture"),
         (["table.csv", "--dimension", 2], "--dimension belongs to --model table"),
         (["table.csv", "--model", "table", "--cells", 4], "--cells belongs to --model mixture"),
-        (["table.csv", "--model", "forest"], "--model is table or mixture, got 'forest'"),
+        (["table.csv", "--model", "forest"], "--model must be 'table' or 'mixture', got 'forest'"),
         (["table.csv", "--profile", "tanh"], "profile: input should be 'cube', 'softsign' or 'truncated-gaussian'"),
         (["words.csv"], "column 'colour' holds 'red', which is no number"),
         (["gaps.csv"], "column 'height' has a missing value in row 1 (counted from 0)"),

@@ -132,7 +132,7 @@ def test_parquet_whose_batches_differ_in_dtype_is_inferred_as_a_whole(tmp_path):
 
 
 def test_a_long_csv_file_is_read_in_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("tessflow.tables.batches.BLOCK", 2**12)
+    monkeypatch.setattr("tessflow.tables.files.MOST_BLOCK", 2**12)
     frame = pd.DataFrame({"n": np.arange(3000), "note": ["a, \"b\"\n;'é'"] * 3000})
     write_table(frame, tmp_path / "t.csv")
     assert_frame_equal(joined(read_batches(tmp_path / "t.csv"), 65536), frame)

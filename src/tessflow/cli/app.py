@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tessflow.cli.command import Command
 from tessflow.cli.data import data, gallery
 from tessflow.cli.errors import OneSentenceErrors
 from tessflow.cli.fit import fit
@@ -20,6 +21,7 @@ from tessflow.cli.tables import check, impute, report, schema
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    name="tessflow",
     cls=OneSentenceErrors,
     help="Fit, score, sample and complete tables of categories, numbers and times with normalizing flows.",
     no_args_is_help=True,
@@ -27,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (schema, fit, info, score, sample, impute, check, report, gallery):
-    app.command()(command)
+    app.command(cls=Command)(command)
 app.add_typer(data, name="data")
 
 

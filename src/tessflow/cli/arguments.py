@@ -5,6 +5,7 @@ Like the commands, it imports torch and pandas inside functions only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,15 +17,47 @@ if TYPE_CHECKING:
     from tessflow.tables import TableSchema, TableSource
 
 __all__ = [
-    "Delimiter", "MissingWords", "ModelDirectory", "Seed", "TableFile", "UnseenValues", "listed", "table_source",
+    "Delimiter", "MissingWords", "ModelDirectory", "Seed", "TableFile", "UnseenValues", "listed", "one_of", "table_source",
     "write_rows",
 ]  # fmt: skip
 
 MOST_SEED = 2**63 - 1
 
+MOST_ROWS = 2**31 - 1
+"""Most rows that are drawn, or looked at."""
+
+
+
+def one_of(*words: str) -> Callable[[typer.CallbackParam, str | None], str | None]:
+    """Return the check of an option that is one of some words.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> one_of("red", "blue", "green")(SimpleNamespace(opts=["--colour"]), "grey")
+        Traceback (most recent call last):
+        ValueError: --colour must be 'red', 'blue' or 'green', got 'grey'
+    """
+
+    def check(param: typer.CallbackParam, value: str | None) -> str | None:
+        if value is not None and value not in words:
+            *others, last = map(repr, words)
+            raise ValueError(f"{param.opts[0]} must be {', '.join(others)} or {last}, got {value!r}")
+        return value
+
+    return check
+
+
+def _delimiter(value: str | None) -> str | None:
+    """Read what separates fields; a shell hardly lets a tabulator through."""
+    value = "\t" if value == "\\t" else value
+    if value is not None and len(value) != 1:
+        raise ValueError(f"--delimiter: the delimiter is one character, got {value!r}")
+    return value
+
+
 TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
 ModelDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fitted model.")]
-Delimiter = Annotated[str | None, typer.Option(help="What separates the fields of a CSV file; tab is '\\t'.")]
+Delimiter = Annotated[str | None, typer.Option(callback=_delimiter, help="What separates the fields of a CSV file; tab is '\\t'.")]
 MissingWords = Annotated[
     list[str] | None,
     typer.Option(
@@ -39,6 +72,7 @@ UnseenValues = Annotated[
     typer.Option(
         "--unseen",
         metavar="other|error",
+        callback=one_of("other", "error"),
         help="Values not seen in training count as 'something not seen' (other), or are refused (error); by default "
         "as the model was fitted.",
     ),
@@ -49,8 +83,7 @@ def table_source(path: Path, delimiter: str | None, missing: list[str] | None) -
     """Return a table file and how it is read: what the options of every command that reads one say."""
     from tessflow.tables import TableSource
 
-    # A shell hardly lets a tabulator through.
-    return TableSource(path, "\t" if delimiter == "\\t" else delimiter, tuple(missing or ()))
+    return TableSource(path, delimiter, tuple(missing or ()))
 
 
 def write_rows(frame: pd.DataFrame, path: Path, schema: TableSchema | None = None) -> None:

@@ -5,6 +5,7 @@ Like the other commands, they import torch and pandas inside functions only.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +13,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tessflow.cli.arguments import MOST_SEED
+from tessflow.cli.arguments import MOST_ROWS, MOST_SEED
+from tessflow.cli.command import Command
 
 __all__ = ["data", "gallery"]
 
 data = typer.Typer(help="The paper's discrete tables, and data for continuous densities.", no_args_is_help=True)
 
-DataDirectory = Annotated[Path | None, typer.Option(help="Directory of official files, searched first.")]
+
+
+def _positive(param: typer.CallbackParam, value: float | None) -> float | None:
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError(f"{param.opts[0]} must be a positive number, got {value}")
+    return value
+
+
+DataDirectory = Annotated[Path | None, typer.Option(metavar="DIR", help="Directory of official files, searched first.")]
 
 
 def gallery(
@@ -27,11 +37,11 @@ def gallery(
     sets: Annotated[str | None, typer.Option(help="Some of the sets, with commas between them.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ...")] = 3,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 2,
-    steps: Annotated[int | None, typer.Option(help="Training steps of each model.")] = None,
-    layers: Annotated[int | None, typer.Option(help="Coupling layers.")] = None,
-    cells: Annotated[int | None, typer.Option(help="Cells of a mixture.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows in a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of each model.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Coupling layers.")] = None,
+    cells: Annotated[int | None, typer.Option(min=1, help="Cells of a mixture.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows in a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(callback=_positive, help="Highest learning rate.")] = None,
 ) -> None:
     """Train flows and mixtures on densities in the plane, tabulate and draw them.
 
@@ -45,13 +55,17 @@ def gallery(
     given = {"steps": steps, "layers": layers, "cells": cells, "batch_size": batch_size, "learning_rate": learning_rate}
     config = GalleryConfig(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     names = planar_names() if sets is None else list(dict.fromkeys(name.strip() for name in sets.split(",")))
+    if unknown := [name for name in names if name not in planar_names()]:
+        raise ValueError(f"--sets: there is no set '{unknown[0]}': choose some of {', '.join(planar_names())}")
+    if out.exists() and any(out.iterdir()) and not (out / "results").is_dir():
+        raise ValueError(f"--out {out} is not empty and holds no gallery: choose another directory")
     for name, seed in train_gallery(names, range(seeds), config, out, jobs=jobs):
         typer.echo(f"{name}, seed {seed}: done")
     Console().print(Markdown(write_page(config, out)))
     typer.echo(f"pictures and tables: {out / 'README.md'}")
 
 
-@data.command("list")
+@data.command("list", cls=Command)
 def list_data() -> None:
     """List the data sets."""
     from tessflow import datasets
@@ -73,13 +87,13 @@ def list_data() -> None:
     )
 
 
-@data.command("show")
+@data.command("show", cls=Command)
 def show_data(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of `tessflow data list`.")],
     *,
     data_dir: DataDirectory = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Table to write all rows to.")] = None,
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Number of rows, if they are drawn.")] = 10_000,
+    out: Annotated[Path | None, typer.Option(metavar="TABLE", help="Table to write all rows to.")] = None,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, max=MOST_ROWS, help="Number of rows, if they are drawn.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed, if they are drawn.")] = 0,
 ) -> None:
     """Load a data set or draw it, show its first rows, and write it to a file if asked."""

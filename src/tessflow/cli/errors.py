@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 import warnings
 from typing import Any
@@ -9,11 +10,34 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-__all__ = ["OneSentenceErrors"]
+__all__ = ["BUG", "REFUSED", "OneSentenceErrors"]
+
+REFUSED, BUG = 2, 70
+"""Exit codes: of what is refused, and of a fault of tessflow itself."""
+
+REFUSALS = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)
+"""What is raised on purpose, or by the system."""
 
 
 class OneSentenceErrors(TyperGroup):
-    """Commands whose errors are one sentence on the standard error stream and exit code 2; warnings one line each."""
+    """Commands whose errors are one sentence on the standard error stream; warnings are one line each.
+
+    The exit code is 2 if something was refused or went wrong outside, 70 if the fault is in tessflow itself, 130 if it
+    was interrupted.
+    """
+
+    def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
+        """Read the command line and run a command; see the class."""
+        try:
+            result = super().main(*args, standalone_mode=False, **more)
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # of click's own errors: the command line is none
+                raise
+            typer.echo(_usage(error), err=True)
+            result = REFUSED
+        if standalone_mode:
+            sys.exit(result if isinstance(result, int) else 0)
+        return result
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; see the class."""
@@ -28,11 +52,14 @@ class OneSentenceErrors(TyperGroup):
         except KeyboardInterrupt as interrupt:
             typer.echo(f"tessflow: {str(interrupt) or 'interrupted'}", err=True)
             raise typer.Exit(130) from None
-        except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
+        except Exception as error:
+            if hasattr(error, "format_message"):
+                raise
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            typer.echo(f"tessflow: {_sentence(error)}", err=True)
-            raise typer.Exit(2) from None
+            refused = isinstance(error, REFUSALS)
+            typer.echo(f"tessflow: {_sentence(error) if refused else _bug(error)}", err=True)
+            raise typer.Exit(REFUSED if refused else BUG) from None
 
 
 class _Said:
@@ -58,3 +85,20 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _usage(error: Any) -> str:
+    """Return one line about a command line that no command takes, or the help that was asked for."""
+    message, context = " ".join(error.format_message().split()), getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return str(error.format_message())
+    advice = f" (see {context.command_path} --help)" if context is not None else ""
+    return f"tessflow: {message.rstrip('.')}{advice}"
+
+
+def _bug(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return (
+        f"this is a bug in tessflow ({type(error).__name__}: {text}): please report it with the traceback, which "
+        "`tessflow --debug ...` shows"
+    )

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from tessflow.cli.arguments import MOST_SEED, Delimiter, MissingWords, TableFile, table_source
+from tessflow.cli.arguments import MOST_SEED, Delimiter, MissingWords, TableFile, one_of, table_source
 from tessflow.cli.models import declared_schema, kept_directory, require_own, require_same
-from tessflow.cli.options import estimator_of, widths
+from tessflow.cli.options import checked_options, estimator_of, widths
 from tessflow.cli.phrases import echo_training
 
 __all__ = ["fit"]
@@ -51,9 +51,12 @@ def fit(
             "Of a table: values not seen in training count as 'something not seen' (other), or are refused (error).",
             TABLE,
             metavar="other|error",
+            callback=one_of("other", "error"),
         ),
     ] = None,
-    model: Annotated[str, _option("table, of any columns, or mixture, of real numbers.", MODEL)] = "table",
+    model: Annotated[
+        str, _option("table, of any columns, or mixture, of real numbers.", MODEL, callback=one_of("table", "mixture"))
+    ] = "table",
     backbone: Annotated[str | None, _option("Of a table: autoregressive or coupling.", MODEL)] = None,
     order: Annotated[
         str | None, _option("Of a table: any (every conditional), fixed (faster; the best of a few) or table.", MODEL)
@@ -109,7 +112,7 @@ def fit(
         "validation_fraction": validation_fraction, "patience": patience, "random_state": seed, "accelerator": device,
     }  # fmt: skip
     estimator = estimator_of(model, flags, option or (), quiet=quiet)
-    options = estimator._options(out)  # checked before anything is read
+    options = checked_options(estimator, out, set(flags) - {name for name, flag in flags.items() if flag is None})
     declared = declared_schema(schema, model)
     if stream and model != "table":
         raise ValueError(f"--stream goes with --model table, not with --model {model}")
@@ -117,7 +120,7 @@ def fit(
     with kept_directory(out), warnings.catch_warnings():
         if quiet:
             warnings.simplefilter("ignore")
-        source: Any = table_source(table, delimiter, na)
+        source: Any = table_source(table, delimiter, na).require_columns(declared)
         source = source if stream else source.read(declared)
         if not force:
             require_same(out, estimator, options, source, declared)

@@ -6,10 +6,11 @@ Like the commands, it imports torch and pandas inside functions only.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-__all__ = ["estimator_of", "flag_of", "widths"]
+__all__ = ["checked_options", "estimator_of", "flag_of", "widths"]
 
 FLAGS = {
     "n_cells": "--cells",
@@ -84,6 +85,26 @@ def estimator_of(kind: str, flags: Mapping[str, Any], assignments: Iterable[str]
     return kinds[kind](verbose=not quiet, **given, **assigned)
 
 
+def checked_options(estimator: Any, out: Path, flags: Collection[str]) -> Any:
+    """Check the options of an estimator before anything is read, and return them.
+
+    Args:
+        estimator: The estimator.
+        out: Where it will write.
+        flags: The arguments that flags have set; others come from ``-o``.
+
+    Raises:
+        ValueError: If one is out of range; it is called as on the command line.
+    """
+    try:
+        return estimator._options(out)
+    except ValueError as error:
+        name, colon, rest = str(error).partition(":")
+        if not colon or name not in estimator.get_params():
+            raise
+        raise ValueError(f"{flag_of(name) if name in flags else f'-o {name}'}:{rest}") from error
+
+
 def widths(text: str | None) -> list[int] | None:
     """Read widths of layers, with commas between them.
 
@@ -103,12 +124,14 @@ def _value(text: str) -> Any:
     """Read a value: JSON, which knows 1e-3, or else YAML, which knows words without quotes."""
     import yaml
 
+    from tessflow.tables.plain_yaml import load
+
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
-        value = yaml.safe_load(text)
+        value = load(text)
         json.dumps(value)
     except (yaml.YAMLError, TypeError):  # a date is no JSON, and no option
         return text

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tessflow.cli.arguments import ModelDirectory, Seed
+from tessflow.cli.arguments import MOST_ROWS, ModelDirectory, Seed
 from tessflow.cli.given import conditions
 from tessflow.cli.models import is_mixture, load_model, word_schema
 
@@ -21,9 +21,9 @@ __all__ = ["sample"]
 def sample(
     directory: ModelDirectory,
     *,
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="Number of rows.")] = 10,
+    rows: Annotated[int, typer.Option("--rows", "-n", min=1, max=MOST_ROWS, help="Number of rows.")] = 10,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Table to write, instead of CSV on standard output.")
+        Path | None, typer.Option(metavar="TABLE", help="Table to write, instead of CSV on standard output.")
     ] = None,
     given: Annotated[
         list[str] | None,

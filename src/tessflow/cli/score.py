@@ -51,7 +51,7 @@ def score(
     ] = None,
     unseen: UnseenValues = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Table for the log-likelihood of each row, in order.")
+        Path | None, typer.Option(metavar="TABLE", help="Table for the log-likelihood of each row, in order.")
     ] = None,
     delimiter: Delimiter = None,
     na: MissingWords = None,
@@ -71,6 +71,7 @@ def score(
             )
         scored = score_mixture(model, source)
     else:
+        source.require_columns(model.schema_ if columns is None else None)
         scored = score_table(
             model, source, columns=listed(columns), given=listed(given), samples=samples, orders=orders, unseen=unseen
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tessflow.cli.arguments import (
+    MOST_ROWS,
     MOST_SEED,
     Delimiter,
     MissingWords,
@@ -19,6 +20,7 @@ from tessflow.cli.arguments import (
     Seed,
     TableFile,
     UnseenValues,
+    one_of,
     table_source,
     write_rows,
 )
@@ -35,7 +37,10 @@ def schema(
     table: TableFile,
     *,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write, instead of standard output.")] = None,
-    scaling: Annotated[str, typer.Option(help="How numbers are to be scaled: quantile or standard.")] = "quantile",
+    scaling: Annotated[
+        str,
+        typer.Option(help="How numbers are to be scaled: quantile or standard.", callback=one_of("quantile", "standard")),
+    ] = "quantile",
     max_levels: Annotated[
         int, typer.Option(min=0, help="Most numbers of a column with a probability of their own.")
     ] = 64,
@@ -52,10 +57,9 @@ def schema(
     from tessflow.tables.orders import suggested_orders
     from tessflow.tables.readings import missing_word_warnings
 
-    if scaling not in ("quantile", "standard"):
-        raise ValueError(f"--scaling is quantile or standard, got {scaling!r}")
     source = table_source(table, delimiter, na)
-    found = TableSchema.infer(source.batches(), max_levels=max_levels, scaling=scaling)
+    options: dict[str, Any] = {"max_levels": max_levels, "scaling": scaling}
+    found = TableSchema.infer(source.batches(), **options)
     text = found.to_yaml(suggested=suggested_orders(source.batches(), found))
     if out is None:
         typer.echo(text, nl=False)
@@ -69,8 +73,13 @@ def impute(
     directory: ModelDirectory,
     table: TableFile,
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Table to write.")],
-    strategy: Annotated[str, typer.Option(help="typical (likely values), mean or sample (a joint draw).")] = "typical",
+    out: Annotated[Path, typer.Option(metavar="TABLE", help="Table to write.")],
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="typical (likely values), mean or sample (a joint draw).", callback=one_of("typical", "mean", "sample")
+        ),
+    ] = "typical",
     seed: Seed = None,
     unseen: UnseenValues = None,
     delimiter: Delimiter = None,
@@ -78,7 +87,7 @@ def impute(
 ) -> None:
     """Fill the missing values of TABLE with the model in DIR; all others, keys and the index stay as they are."""
     model = table_model(directory)
-    frame = table_source(table, delimiter, na).read(model.schema_)
+    frame = table_source(table, delimiter, na).require_columns(model.schema_).read(model.schema_)
     options: dict[str, Any] = {"strategy": strategy, "random_state": seed, "unseen": unseen}
     filled = model.impute(frame, **options)
     write_rows(filled, out, model.schema_)
@@ -100,9 +109,9 @@ def check(
     table: TableFile,
     *,
     train: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The table the model was fitted to: are its rows copied?")
+        Path | None, typer.Option(metavar="TABLE", help="The table the model was fitted to: are its rows copied?")
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="Most rows of TABLE that are looked at.")] = 1000,
+    rows: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Most rows of TABLE that are looked at.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of their choice, and of rows drawn.")] = 0,
     unseen: UnseenValues = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON file for the figures.")] = None,
@@ -114,8 +123,11 @@ def check(
     from tessflow.files import write_atomically
 
     model = table_model(directory)
-    frame = table_source(table, delimiter, na).read(model.schema_)
-    known = None if train is None else table_source(train, delimiter, na).read(model.schema_)
+    source, training = (
+        None if path is None else table_source(path, delimiter, na).require_columns(model.schema_)
+        for path in (table, train)
+    )
+    frame, known = (None if part is None else part.read(model.schema_) for part in (source, training))
     options: dict[str, Any] = {"rows": rows, "seed": seed, "unseen": unseen}
     result = check_model(model, frame, train=known, **options)
     typer.echo(str(result))
@@ -126,9 +138,9 @@ def check(
 def report(
     directory: ModelDirectory,
     *,
-    table: Annotated[Path | None, typer.Option(metavar="FILE", help="Real rows to compare the model with.")] = None,
+    table: Annotated[Path | None, typer.Option(metavar="TABLE", help="Real rows to compare the model with.")] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Page to write.")] = Path("report.html"),
-    rows: Annotated[int, typer.Option(min=1, help="Most rows that are looked at, and rows drawn.")] = 2000,
+    rows: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Most rows that are looked at, and rows drawn.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the draws.")] = 0,
     delimiter: Delimiter = None,
     na: MissingWords = None,
@@ -137,7 +149,8 @@ def report(
     from tessflow.viz.report import write_report
 
     model = table_model(directory)
-    frame = None if table is None else table_source(table, delimiter, na).read(model.schema_)
+    source = None if table is None else table_source(table, delimiter, na).require_columns(model.schema_)
+    frame = None if source is None else source.read(model.schema_)
     typer.echo(f"the report is in {write_report(model, out, table=frame, rows=rows, seed=seed)}")
 
 

@@ -253,7 +253,10 @@ class MixtureFlow(FlowEstimator):
         return float(-2 * scores.sum() + self.n_parameters_ * np.log(len(scores)))
 
     def _encode(self, X: Any, schema: NumericSchema) -> Tensor:
-        array = validate_data(self, require_numbers(schema.align(X)), dtype=np.float64, reset=False)
+        X = schema.align(X)
+        if isinstance(X, pd.DataFrame):  # names are compared before any value is looked at
+            validate_data(self, X, reset=False, skip_check_array=True)
+        array = validate_data(self, require_numbers(X), dtype=np.float64, reset=False)
         return schema.encode(array)
 
     def _draw(self, rows: int) -> Tensor:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from tessflow.tables.frames import as_frame
-from tessflow.tables.values import show
+from tessflow.tables.values import odd_one, show
 
 __all__ = ["NumericColumn", "NumericSchema", "require_numbers"]
 
@@ -157,11 +157,11 @@ def _numbers(column: pd.Series, name: Any) -> NDArray[np.float64]:
         )
     numeric = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
     if not (numeric or column.dtype == object) or np.iscomplexobj(column):
-        raise _refusal(name, next(iter(column), column.dtype))
+        raise _refusal(name, *(odd_one(column, "numbers") if len(column) else (0, column.dtype)))
     if column.dtype == object:
-        for value in column:
+        for row, value in enumerate(column):
             if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):
-                raise _refusal(name, value)
+                raise _refusal(name, row, value)
     numbers = column.to_numpy(dtype=np.float64)
     infinite = ~np.isfinite(numbers)
     if infinite.any():
@@ -171,9 +171,10 @@ def _numbers(column: pd.Series, name: Any) -> NDArray[np.float64]:
     return cast("NDArray[np.float64]", numbers)
 
 
-def _refusal(name: Any, value: Any) -> ValueError:
+def _refusal(name: Any, row: int, value: Any) -> ValueError:
     return ValueError(
-        f"column {name!r} holds {show(value)}, which is no number: drop the column, encode it, or fit a TabularFlow."
+        f"column {name!r} holds {show(value)}, which is no number: mend row {row} (counted from 0), drop the column, "
+        "encode it, or fit a TabularFlow."
     )
 
 

@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["count_rows", "read_batches"]
 
-BLOCK = 2**24
-"""Bytes of a CSV file that are read at once; a row has fewer."""
-
 
 def read_batches(
     path: str | os.PathLike[str],
@@ -104,7 +101,7 @@ def count_rows(path: str | os.PathLike[str], *, delimiter: str | None = None) ->
         else:
             separator = DELIMITERS[suffix] if delimiter is None else delimiter
             names = read_names(path, separator, is_given=delimiter is not None)
-            batches = pyarrow.csv.open_csv(file, **csv_options(names, separator, block_size=BLOCK))
+            batches = pyarrow.csv.open_csv(file, **csv_options(names, separator))
             rows = sum(batch.num_rows for batch in batches)
     if not rows:
         raise ValueError(f"{path} has column names but no rows")
@@ -142,7 +139,7 @@ def _words(path: Path, read: dict[str, Reading], separator: str, rows: int) -> I
     """Read a CSV file as batches of strings, whose index counts the rows of the file."""
     first = 0
     with open_bytes(path) as file, readable(path):
-        for batch in pyarrow.csv.open_csv(file, **csv_options(list(read), separator, block_size=BLOCK)):
+        for batch in pyarrow.csv.open_csv(file, **csv_options(list(read), separator)):
             for start in range(0, batch.num_rows, rows):
                 frame = pa.Table.from_batches([batch.slice(start, rows)]).to_pandas()
                 frame = frame.set_axis(pd.RangeIndex(first, first + len(frame)), axis=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 
 from tessflow.tables.columns import BaseColumn, KeyColumn, NumericColumn, TimeColumn
 from tessflow.tables.declared_order import Pair
+from tessflow.tables.plain_yaml import load, read_text
 from tessflow.tables.times import microseconds, word
 
 __all__ = ["read", "sentence", "to_yaml"]
@@ -72,8 +72,8 @@ def read(source: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     is_text = isinstance(source, str) and "\n" in source
     where = "the schema" if is_text else str(source)
     try:
-        content = yaml.safe_load(str(source) if is_text else Path(source).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = load(str(source) if is_text else read_text(source))
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         raise ValueError(f"{where} is no YAML{line}: {getattr(error, 'problem', None) or error}") from error

@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import re
 import textwrap
 import zlib
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet
 
+from tessflow.files import replacing
 from tessflow.tables.frames import note_na_values
 from tessflow.tables.parquet import read_parquet
 from tessflow.tables.readings import column_named, named_words, readings
@@ -27,13 +30,19 @@ if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
 
 __all__ = [
-    "DELIMITERS", "PARQUET", "csv_options", "in_words", "open_bytes", "read_names", "read_table", "readable",
-    "require_table", "write_table",
+    "DELIMITERS", "PARQUET", "csv_options", "in_words", "open_bytes", "read_header", "read_names", "read_table",
+    "readable", "require_suffix", "require_table", "write_table",
 ]  # fmt: skip
 
 DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 PARQUET = ".parquet"
 SUFFIXES = f"{', '.join(DELIMITERS)} or {PARQUET}"
+
+MOST_BLOCK = 2**24
+"""Most bytes of a row of a CSV file, which is read in blocks of so many."""
+
+MOST_HEADER = 2**22
+"""Most bytes of its header."""
 
 
 def read_table(
@@ -113,8 +122,8 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], schema: Table
     """Write a table to a CSV or Parquet file, which appears whole or not at all.
 
     A missing value is an empty field of a CSV file. An index is the first column of a CSV file, or the first few, but
-    for one of numbers without a name; and the index in a Parquet file. The table is written beside
-    the file under a temporary name, which is then renamed.
+    for one of numbers without a name; and the index in a Parquet file. An old file stays until the new one is whole;
+    see :func:`tessflow.files.replacing`.
 
     Args:
         frame: The table.
@@ -134,14 +143,13 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], schema: Table
         ['bird,eggs', 'wren,6', ',4']
     """
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = require_suffix(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name a file in it")
     words = None if suffix == PARQUET else in_words(frame, schema)
     _require_texts(frame.columns)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as file:
             if words is None:
                 frame.to_parquet(file)
             else:
@@ -151,13 +159,8 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], schema: Table
                     index=False,
                     compression="gzip" if suffix.endswith(".gz") else None,
                 )
-        os.replace(temporary, path)
     except pa.ArrowException as error:
         raise ValueError(f"Parquet cannot hold this table ({_first_line(error)}): write a .csv file") from error
-    except OSError as error:
-        raise OSError(error.errno, f"could not be written: {error.strerror or error}", str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def in_words(frame: pd.DataFrame, schema: TableSchema | None = None) -> pd.DataFrame:
@@ -191,8 +194,9 @@ def _require_texts(names: Iterable[object]) -> None:
         raise ValueError(f"two columns, or the index, are called {repeated[0]!r} in a file: rename one of them")
 
 
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
+def require_suffix(path: str | os.PathLike[str]) -> str:
+    """Return the suffix of a table file; a ValueError if it has none."""
+    name = Path(path).name.lower()
     for suffix in (*DELIMITERS, PARQUET):
         if name.endswith(suffix):
             return suffix
@@ -202,11 +206,13 @@ def _suffix(path: Path) -> str:
 def require_table(path: str | os.PathLike[str], delimiter: str | None) -> tuple[Path, str]:
     """Return a path and its suffix, if it is a file that may hold a table."""
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = require_suffix(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory, not a table")
+    if not path.is_file():
+        raise ValueError(f"{path} is a pipe or a device, and a table is read more than once: write it to a file first")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty")
     if delimiter is not None and len(delimiter) != 1:
@@ -214,10 +220,23 @@ def require_table(path: str | os.PathLike[str], delimiter: str | None) -> tuple[
     return path, suffix
 
 
+def read_header(path: str | os.PathLike[str], delimiter: str | None = None) -> pd.DataFrame:
+    """Read the columns of a table file, and none of its rows; see `read_table`."""
+    path, suffix = require_table(path, delimiter)
+    if suffix == PARQUET:
+        with path.open("rb") as file, readable(path):
+            return pyarrow.parquet.read_schema(file).empty_table().to_pandas()
+    separator = DELIMITERS[suffix] if delimiter is None else delimiter
+    return pd.DataFrame(columns=pd.Index(read_names(path, separator, is_given=delimiter is not None), dtype=object))
+
+
 def read_names(path: Path, separator: str, *, is_given: bool) -> list[str]:
     """Return the names in the header of a CSV file, which are distinct and not empty."""
     with open_bytes(path) as file, readable(path):
-        text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        head = file.read(MOST_HEADER)
+        if len(head) == MOST_HEADER and not {b"\n"[0], b"\r"[0]}.intersection(head):
+            raise ValueError(f"{path} has no line break in its first {MOST_HEADER:,} bytes: is it a CSV file?")
+        text = TextIOWrapper(BytesIO(head), encoding="utf-8-sig", newline="")
         names = next((row for row in csv.reader(text, delimiter=separator) if row), [])
     others = [repr(mark) for mark in ",;\t|" if len(names) == 1 and mark in names[0]]
     if others and not is_given:
@@ -232,10 +251,10 @@ def read_names(path: Path, separator: str, *, is_given: bool) -> list[str]:
     return names
 
 
-def csv_options(names: list[str], separator: str, *, block_size: int | None = None) -> dict[str, Any]:
+def csv_options(names: list[str], separator: str) -> dict[str, Any]:
     """Return how Arrow reads a CSV file as a table of strings, where an empty field is missing."""
     return {
-        "read_options": pyarrow.csv.ReadOptions(use_threads=False, block_size=block_size),  # errors number the row
+        "read_options": pyarrow.csv.ReadOptions(use_threads=False, block_size=MOST_BLOCK),  # errors number the row
         "parse_options": pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
         "convert_options": pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
@@ -254,11 +273,30 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason}): convert it first") from error
+        raise _not_utf8(path) from error
     except (pa.ArrowException, csv.Error, zlib.error, OSError, EOFError) as error:
+        message = _first_line(error)
         if "invalid UTF8" in str(error):
-            raise ValueError(f"{path} is not UTF-8 text ({_first_line(error)}): convert it first") from error
-        raise ValueError(f"{path} could not be read: {_first_line(error)}") from error
+            raise _not_utf8(path) from error
+        if "straddling" in message or "field larger" in message:
+            raise ValueError(
+                f"{path} has a row of more than {MOST_BLOCK:,} bytes: is a quotation mark missing, or is it no CSV file?"
+            ) from error
+        # Arrow counts the header as row 1.
+        message = re.sub(r"CSV parse error: Row #(\d+):", lambda row: f"row {int(row[1]) - 2} (counted from 0):", message)
+        raise ValueError(f"{path} could not be read: {message}") from error
+
+
+def _not_utf8(path: Path) -> ValueError:
+    """Say in which line of a file the first bytes are that are no text."""
+    with open_bytes(path) as file:
+        for line, text in enumerate(iter(lambda: file.readline(MOST_BLOCK), b"")):
+            try:
+                text.decode()
+            except UnicodeDecodeError as error:
+                where = f"row {line - 1} (counted from 0)" if line else "its header"
+                return ValueError(f"{path} is not UTF-8 text ({error.reason} in {where}): convert it first")
+    return ValueError(f"{path} is not UTF-8 text: convert it first")
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from tessflow.tables.batches import count_rows, read_batches
-from tessflow.tables.files import read_table
+from tessflow.tables.files import read_header, read_table
 
 if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
@@ -46,6 +46,24 @@ class TableSource:
     def batches(self, schema: TableSchema | None = None) -> Iterator[pd.DataFrame]:
         """Read the file batch by batch; see `read_batches`."""
         return read_batches(self.path, delimiter=self.delimiter, schema=schema, na_values=self.na_values)
+
+    def header(self) -> pd.DataFrame:
+        """Read the columns of the file, and none of its rows."""
+        return read_header(self.path, self.delimiter)
+
+    def require_columns(self, schema: TableSchema | None) -> TableSource:
+        """Return the source, if the file has the columns of a schema; none of its rows is read.
+
+        Raises:
+            ValueError: If columns are missing or unknown; the message names the file.
+        """
+        try:
+            if schema is not None:
+                schema.align(self.header())
+        except ValueError as error:
+            where = "" if str(self.path) in str(error) else f"{self.path}: "
+            raise ValueError(f"{where}{error}") from error
+        return self
 
     def count_rows(self) -> int:
         """Count the rows of the file."""

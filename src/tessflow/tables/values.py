@@ -16,7 +16,7 @@ from tessflow.tables.times import to_microseconds, word
 
 __all__ = [
     "EXACT", "Interval", "Missing", "TableWarning", "Value", "equals", "factorize", "family", "is_missing",
-    "missing_name", "natives", "plain", "show", "to_floats", "uncategorized", "value_type",
+    "missing_name", "natives", "odd_one", "plain", "show", "to_floats", "uncategorized", "value_type",
 ]  # fmt: skip
 
 EXACT = 2**53
@@ -210,6 +210,41 @@ def family(series: pd.Series, name: Hashable) -> str:
     if {"list", "dict", "tuple", "set", "frozenset", "ndarray"}.intersection(types):
         raise TypeError(f"{where} holds nested values ({', '.join(types)}): give each of their parts a column")
     raise TypeError(f"{where} mixes values of types {', '.join(types)}: convert it to one, such as astype(str)")
+
+
+def odd_one(series: pd.Series, wanted: str) -> tuple[int, object]:
+    """Return the row and the value that keeps a column from being of a family: the first, if all do.
+
+    In a column of words, which a file makes of one that mixes words with numbers, it is the first word that is none.
+
+    Args:
+        series: A column that is not of the family, with a value.
+        wanted: The family.
+
+    Example:
+        >>> odd_one(pd.Series(["7754.31", None, "lots", "2"]), "numbers")
+        (2, 'lots')
+    """
+    present = np.flatnonzero(series.notna())
+    values = series.iloc[present]
+    read = _as_family(values, wanted) if all(isinstance(value, str) for value in values) else None
+    odd = np.zeros(len(values), bool) if read is None else ~read
+    row = int(present[int(np.argmax(odd))])
+    return row, plain(series.iloc[row])
+
+
+def _as_family(words: pd.Series, wanted: str) -> NDArray[np.bool_] | None:
+    """Return which words may be read as values of a family; None if there is no such reading."""
+    words = words.astype(object).str.strip()
+    if wanted == "numbers":
+        return pd.to_numeric(words, errors="coerce").notna().to_numpy()
+    if wanted == "booleans":
+        return words.isin(["True", "False"]).to_numpy()
+    if wanted == "datetimes":
+        return pd.to_datetime(words, format="ISO8601", utc=True, errors="coerce").notna().to_numpy()
+    if wanted == "timedeltas":
+        return pd.to_timedelta(words, errors="coerce").notna().to_numpy()
+    return None
 
 
 def to_floats(series: pd.Series) -> NDArray[np.float64]:

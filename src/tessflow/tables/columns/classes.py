@@ -15,7 +15,7 @@ from tessflow.tables.columns.base import MANY, MISSING, BaseColumn, Encoded, Inf
 from tessflow.tables.dtypes import dtype_from_name, dtype_name
 from tessflow.tables.tally import Tally
 from tessflow.tables.times import from_microseconds, microseconds, time_zone, word
-from tessflow.tables.values import Interval, Value, factorize, family, is_missing, plain, show, value_type
+from tessflow.tables.values import Interval, Value, factorize, family, is_missing, odd_one, plain, show, value_type
 
 __all__ = ["Categories", "ClassColumn", "ClassKind"]
 
@@ -209,6 +209,8 @@ class ClassColumn(BaseColumn):
         wrong = np.isin(positions, others)
         if wrong.any():
             row = int(np.argmax(wrong))
+            if family(series, self.name) == "strings" and self.value_type is not None:
+                row, _ = odd_one(series, self.value_type)
             self._refuse_type(distinct[positions[row]], f"has in row {row} (counted from 0)")
 
     def _refuse_type(self, value: Value, where: str) -> NoReturn:

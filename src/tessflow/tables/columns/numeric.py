@@ -17,7 +17,7 @@ from tessflow.tables.columns.base import MANY, RARE, BaseColumn, Encoded, Infere
 from tessflow.tables.columns.tallied import Scaling, are_names, has_floor, read_grid, read_scale, warn_if_off
 from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
 from tessflow.tables.tally import Tally
-from tessflow.tables.values import equals, family, is_missing, natives, plain, show, uncategorized
+from tessflow.tables.values import equals, family, is_missing, natives, odd_one, plain, show, uncategorized
 
 __all__ = ["BACKGROUND", "NumericColumn"]
 
@@ -356,9 +356,10 @@ class NumericColumn(BaseColumn):
         series = uncategorized(series)
         found = family(series, self.name)
         if found not in (self.FAMILY, "nothing") and not series.isna().all():
+            row, value = odd_one(series, self.FAMILY)
             raise ValueError(
-                f"column {self.name!r} holds {found} such as {show(plain(series.dropna().iloc[0]))}, but the training "
-                f"data held {self.FAMILY}{self._hint(found)}"
+                f"column {self.name!r} holds {found} such as {show(value)}, but the training data held "
+                f"{self.FAMILY}{self._hint(found)}; it is in row {row} (counted from 0)"
             )
         if found != self.FAMILY:
             return np.zeros(len(series)), np.ones(len(series), bool)
