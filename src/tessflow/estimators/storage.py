@@ -31,6 +31,8 @@ SUFFIXES = {"schema": ".json", "weights": ".safetensors"}
 NAMED = r"schema-[0-9a-f]{12}\.json|weights-[0-9a-f]{12}\.safetensors"
 # Bytes of the largest files that are read.
 MOST_CONFIG, MOST_SCHEMA, MOST_HISTORY = 1 << 24, 1 << 28, 1 << 28
+# How often what is missing is looked for.
+TRIES = 5
 _Model = TypeVar("_Model", bound=BaseModel)
 _Config = TypeVar("_Config", bound="ModelConfig")
 
@@ -175,13 +177,10 @@ class ModelDirectory:
             FileNotFoundError: If there is no whole model here.
             ValueError: If a file is damaged, its format too new or too old, or the model of another estimator.
         """
-        text = self._config()
-        try:
-            return self._read(text, config, schema)
-        except FileNotFoundError:
-            if (now := self._config()) == text:
-                raise
-            return self._read(now, config, schema)  # another process has just replaced the model
+        for _ in range(TRIES - 1):
+            with suppress(FileNotFoundError):  # another process may just be replacing the model
+                return self._read(self._config(), config, schema)
+        return self._read(self._config(), config, schema)
 
     def read_history(self) -> pd.DataFrame:
         """Read the training history, one row an evaluation; empty if the file is gone, damaged or holds none."""
