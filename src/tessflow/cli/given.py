@@ -119,9 +119,7 @@ def _number(column: ClassColumn | NumericColumn, text: str) -> int | float:
     if math.isinf(number):
         if any(letter.isdigit() for letter in text):
             shown = text if len(text) <= 40 else f"{text[:40]}..."
-            raise ValueError(
-                f"column {column.name!r} was given {shown}, farther from 0 than 1.8e308: give a nearer one"
-            )
+            raise ValueError(f"column {column.name!r} was given {shown}, beyond 1.8e308: give one nearer to 0")
         return number
     if getattr(column, "resolution", 0) >= 1 and abs(number) > MOST and Fraction(text.strip()) != number:
         raise ValueError(
