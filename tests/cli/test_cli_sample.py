@@ -1,5 +1,7 @@
 """The command `tessflow sample`: rows, and what is given of them."""
 
+import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +138,21 @@ def test_a_column_that_a_number_names(run):
     TabularFlow(max_steps=1, hidden_features=(8,)).fit(np.array([["a", "x"], ["b", "y"]] * 20)).save("model")
     drawn = run("sample", "model", "-n", 3, "--given", "1=y").stdout
     assert [row.split(",")[1] for row in drawn.splitlines()[1:]] == ["y"] * 3
+
+
+LONG = ["9" * 20, "-" + "9" * 20, str(2**64 + 1), "0.1e25", "1e400", "9" * 5000, str(2**53 + 1), "1e20"]
+
+
+@pytest.mark.parametrize("text", LONG, ids=[text[:25] for text in LONG])
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "Int64", "float64", "object"])
+def test_a_whole_number_is_given_exactly_or_refused(text, dtype):
+    ages = pd.Series([31, 47, 52, 60], name="age").astype(dtype)
+    schema = TableSchema.infer(pd.DataFrame({"age": ages, "height": [1.625, 1.71, 1.8333, 1.9]}))
+    if text in ("1e20", str(2**53 + 1)):
+        assert Fraction(text) == conditions(schema, [f"age={text}"])["age"]
+    else:
+        with pytest.raises(ValueError, match="column 'age' .* give") as refusal:
+            conditions(schema, [f"age={text}"])
+        assert len(str(refusal.value)) < 200
+    if math.isfinite(float(text)):
+        assert float(conditions(schema, [f"height={text}"])["height"]) == float(text)

@@ -5,7 +5,10 @@ Like the commands, it imports torch and pandas inside functions only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from contextlib import suppress
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["conditions"]
 
-DIGITS = 19
-"""Digits that an integer of 64 bits has at most; others are floats."""
+LEAST, MOST = -(2**63), 2**64 - 1
+"""Whole numbers of 64 bits; larger ones are floats, which are not all whole numbers."""
 
 
 def conditions(schema: TableSchema, texts: Iterable[str]) -> dict[Any, Any]:
@@ -105,11 +108,21 @@ def _value(column: ClassColumn | NumericColumn, words: dict[str, Any], text: str
 
 
 def _number(column: ClassColumn | NumericColumn, text: str) -> int | float:
+    with suppress(ValueError):
+        whole = int(text)
+        if LEAST <= whole <= MOST:
+            return whole
     try:
-        return int(text) if len(text.strip()) <= DIGITS + 1 else float(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
+        number = float(text)
     except ValueError:
         raise ValueError(f"column {column.name!r} holds numbers, got {text!r}") from None
+    if math.isinf(number):
+        if any(letter.isdigit() for letter in text):
+            shown = text if len(text) <= 40 else f"{text[:40]}..."
+            raise ValueError(f"column {column.name!r} was given {shown}, beyond 1.8e308: give one nearer to 0")
+        return number
+    if getattr(column, "resolution", 0) >= 1 and abs(number) > MOST and Fraction(text.strip()) != number:
+        raise ValueError(
+            f"column {column.name!r} holds whole numbers, and {text} would be rounded: give one from {LEAST} to {MOST}"
+        )
+    return number
