@@ -292,10 +292,10 @@ def _reliability(
     drawn by the probabilities themselves.
     """
     rows, classes = chances.shape
-    bins = np.minimum((chances * BINS).astype(np.int32), BINS - 1) + BINS * np.arange(classes, dtype=np.int32)
+    number = np.minimum((chances * BINS).astype(int), BINS - 1) + BINS * np.arange(classes)
     # Bins that no probability is in have none of the error.
-    used, bins = np.unique(bins, return_inverse=True)
-    bins = bins.reshape(rows, classes)
+    used, place = np.unique(number, return_inverse=True)
+    bins = place.reshape(rows, classes)
     expected = np.bincount(bins.ravel(), chances.ravel(), len(used))
 
     def error(observed: NDArray[np.int64]) -> NDArray[np.float64]:
