@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from tessflow import MixtureFlow
 from tessflow.cli import app
-from tessflow.tables import write_table
+from tessflow.tables import TableSource, read_batches, write_table
 
 FIT = ("fit", "table.csv", "--out", "model", "--model", "mixture", "--cells", 4, "--layers", 1, "--steps", 8)
 
@@ -104,3 +104,33 @@ def test_a_table_to_score_is_checked(run):
     assert "column 'eggs' holds 'many', which is no number" in refusal(run, "score", "model", "words.csv")
     Path("other.csv").write_text("height,nests\n1.5,2\n")
     assert "unseen at fit time: - nests" in refusal(run, "score", "model", "other.csv")
+
+
+@pytest.mark.parametrize("kind", ["mixture", "table"])
+def test_a_file_is_scored_batch_by_batch(run, monkeypatch, kind):
+    if kind == "mixture":
+        run(*FIT)
+    else:
+        run("fit", "table.csv", "--out", "model", "--steps", 2, "--hidden-features", "8")
+    whole = run("score", "model", "table.csv", "--out", "whole.csv").stdout
+    sizes = []
+
+    def batches(source, schema=None):
+        for batch in read_batches(source.path, schema=schema, rows=30):
+            sizes.append(len(batch))
+            yield batch
+
+    def read(source, schema=None):
+        raise AssertionError("the file was read whole")
+
+    monkeypatch.setattr(TableSource, "batches", batches)
+    monkeypatch.setattr(TableSource, "read", read)
+    assert run("score", "model", "table.csv", "--out", "parts.csv").stdout == whole
+    assert sizes == [30, 30, 20]
+    pd.testing.assert_frame_equal(pd.read_csv("parts.csv"), pd.read_csv("whole.csv"), rtol=1e-5)
+
+    table = pd.read_csv("table.csv")
+    table.loc[70, "height"] = np.inf
+    write_table(table.astype({"height": object}).replace({"height": {np.inf: "inf"}}), "odd.csv")
+    if kind == "mixture":
+        assert "in the rows from number 60 on" in refusal(run, "score", "model", "odd.csv")

@@ -151,7 +151,7 @@ def test_a_whole_number_is_given_exactly_or_refused(text, dtype):
     if text in ("1e20", str(2**53 + 1)):
         assert Fraction(text) == conditions(schema, [f"age={text}"])["age"]
     else:
-        with pytest.raises(ValueError, match="column 'age' .* give") as refusal:
+        with pytest.raises(ValueError, match=r"column 'age' .* give") as refusal:
             conditions(schema, [f"age={text}"])
         assert len(str(refusal.value)) < 200
     if math.isfinite(float(text)):

@@ -7,8 +7,11 @@ import torch
 from dequantizer_cases import CARDINALITIES, DEQUANTIZERS, build, perturb, rows, support
 from torch import nn
 from torch.distributions import StudentT
-from zuko.distributions import DiagNormal
+from torch.distributions.transforms import IndependentTransform
+from zuko.distributions import DiagNormal, NormalizingFlow
+from zuko.transforms import IdentityTransform
 
+from tessflow.dequantization import VoronoiDequantizer
 from tessflow.dequantization.base import StandardNoise
 from tessflow.flows import coupling_flow
 from tessflow.models import DequantizedFlow
@@ -245,3 +248,16 @@ def test_noise_is_named_or_a_module(name):
         with pytest.raises(ValueError, match="noise must be 'conditional', 'gaussian' or 'standard', got 'loud'"):
             make((3, 2), noise="loud")
         assert isinstance(make((3, 2), noise=nn.Identity()).noise, nn.Identity)
+
+
+def test_noise_that_ignores_the_value_is_drawn_for_each_row():
+    class Same(nn.Module):
+        def forward(self, y):
+            zero = torch.zeros(4)
+            return NormalizingFlow(IndependentTransform(IdentityTransform(), 1), DiagNormal(zero, zero + 1))
+
+    y = torch.zeros(500, 2, dtype=torch.int64)
+    noise = VoronoiDequantizer((2, 3), dim=2, noise=Same())(y)
+    x, log_prob = noise.rsample_with_log_prob()
+    assert len(x.flatten(1).unique(dim=0)) == 500
+    assert log_prob.shape == noise.log_prob(x).shape == (500,)

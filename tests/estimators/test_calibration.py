@@ -1,4 +1,5 @@
 import itertools
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from tessflow import TabularFlow
-from tessflow.estimators.calibration import check
+from tessflow.estimators.calibration import _reliability, check
 from tessflow.estimators.check_result import CheckResult
 from tessflow.estimators.copies import nearest
 from tessflow.models import Number, Variable
@@ -252,3 +253,18 @@ def test_wrong_calls_are_refused(fitted):
         check(fitted, NEW.assign(kind="ash"), unseen="error")
     with pytest.warns(TableWarning, match="column 'kind' holds something not seen in training in 100% of the rows"):
         check(fitted, NEW.assign(kind="ash"))
+
+
+@pytest.mark.parametrize("classes", [2, 40])
+def test_the_limit_of_calibration_is_found_in_memory_that_does_not_grow_with_rows_times_draws(classes):
+    rows, rng = 3000, np.random.default_rng(0)
+    chances = rng.dirichlet(np.ones(classes), rows)
+    codes = np.array([rng.choice(classes, p=row) for row in chances])
+    tracemalloc.start()
+    try:
+        error, limit = _reliability(chances, codes, 50, np.random.default_rng(1))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert error < limit < 2 * error
+    assert peak < rows * 5000 * 8 / 2

@@ -20,11 +20,11 @@ from mixture_cases import (
     rows,
 )
 from torch import Tensor, nn
-from torch.distributions import AffineTransform, TransformedDistribution
+from torch.distributions import AffineTransform, Independent, MultivariateNormal, Normal, TransformedDistribution
 from torch.testing import assert_close
 from zuko.flows import Flow
 
-from tessflow.flows import coupling_layers
+from tessflow.flows import coupling_flow, coupling_layers
 from tessflow.models import DisjointMixture, coupling_mixture
 
 # --- every finite point has a finite density -------------------------------------------------------------------
@@ -285,3 +285,56 @@ class TestErrors:
     def test_context_of_another_size(self):
         with pytest.raises(ValueError, match=r"needs a context of shape \(\.\.\., 3\), got shape \(5, 2\)\."):
             conditional(placed=False)(torch.zeros(5, 2))
+
+
+# --- components that ignore their context ----------------------------------------------------------------------
+
+
+class Ignorant(nn.Module):
+    """A user's module."""
+
+    def __init__(self, distribution):
+        super().__init__()
+        self.distribution = distribution
+
+    def forward(self, c):
+        return self.distribution()
+
+
+def placed_inner() -> DisjointMixture:
+    inner = coupling_mixture(2, 3, layers=1, hidden_features=(8,))
+    inner().log_prob(torch.randn(100, 2))
+    return inner
+
+
+COMPONENTS = {
+    "an inner mixture without context": placed_inner,
+    "an inner mixture with context": lambda: DisjointMixture(
+        2, 3, coupling_flow(2, context=32, layers=1), context=16, **BOUNDED
+    ),
+    "a flow with context": lambda: coupling_flow(2, context=16, layers=1, hidden_features=(8,)),
+    "a user's Gaussian": lambda: Ignorant(lambda: MultivariateNormal(torch.zeros(2), torch.eye(2))),
+    "a user's independent one": lambda: Ignorant(lambda: Independent(Normal(torch.zeros(2), torch.ones(2)), 1)),
+    "a user's flow": lambda: Ignorant(coupling_flow(2, layers=1, hidden_features=(8,))),
+    "a user's batch of one": lambda: Ignorant(lambda: MultivariateNormal(torch.zeros(1, 2), torch.eye(2))),
+}
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+@pytest.mark.parametrize("whiten", [False, True])
+def test_each_point_is_a_draw_of_its_own(name, whiten):
+    torch.manual_seed(0)
+    mixture = DisjointMixture(2, 4, COMPONENTS[name](), whiten=whiten).double()
+    mixture.initialize(torch.randn(200, 2, dtype=torch.float64))
+    for shape in ((2000,), (40, 50)):
+        x = mixture.eval()().sample(shape)
+        assert x.shape == (*shape, 2)
+        assert len(x.reshape(-1, 2).unique(dim=0)) == 2000
+    assert mixture().log_prob(x).shape == (40, 50)
+
+
+@pytest.mark.parametrize("option", ["box", "whiten", "learn_anchors"])
+@pytest.mark.parametrize("value", [(-3.0, 3.0), 1, "yes", None])
+def test_what_is_true_or_false_is_nothing_else(option, value):
+    with pytest.raises(ValueError, match=f"{option} must be True or False, got "):
+        coupling_mixture(2, 3, **{option: value})

@@ -6,7 +6,8 @@ Like the other commands, it imports torch and pandas inside functions only.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -124,11 +125,17 @@ class Scored:
 
 
 def score_mixture(model: MixtureFlow, source: TableSource) -> Scored:
-    """Score the rows of a table of numbers."""
+    """Score the rows of a file of numbers, which need not fit into memory."""
     import numpy as np
+    import pandas as pd
 
-    frame = source.read()
-    return Scored(model.score_samples(frame), np.zeros(len(frame), bool), {}, frame.iloc[:, :0])
+    scores, labels = [], []
+    for rows, batch in _counted_rows(source.batches()):
+        with _naming_rows(rows):
+            scores.append(model.score_samples(batch))
+        labels.append(batch.iloc[:, :0])
+    found = np.concatenate(scores)
+    return Scored(found, np.zeros(len(found), bool), {}, pd.concat(labels))
 
 
 def score_table(
@@ -166,21 +173,34 @@ def score_table(
     keys = {str(key.name) for key in model.schema_.keys}
     scores, strange, labels = [], [], []
     counts: dict[Any, int] = {}
-    rows = 0
-    for batch in source.batches(model.schema_):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", TableWarning)  # of a batch: what counts is the file
-                scores.append(model.score_samples(batch, **options))
-        except (ValueError, TypeError) as error:
-            if not rows:
-                raise
-            raise type(error)(f"in the rows from number {rows} on, which count from 0 here: {error}") from error
-        found = model.find_unseen(batch, columns=looked_at)
-        for name, count in found.sum().items():
+    for rows, batch in _counted_rows(source.batches(model.schema_)):
+        with _naming_rows(rows), warnings.catch_warnings():
+            warnings.simplefilter("ignore", TableWarning)  # of a batch: what counts is the file
+            scores.append(model.score_samples(batch, **options))
+        unseen_here = model.find_unseen(batch, columns=looked_at)
+        for name, count in unseen_here.sum().items():
             counts[name] = counts.get(name, 0) + int(count)
-        strange.append(found.any(axis=1).to_numpy())
+        strange.append(unseen_here.any(axis=1).to_numpy())
         labels.append(batch.loc[:, [str(name) in keys for name in batch.columns]])
+    found = np.concatenate(scores)
+    warn_of_unseen(model.schema_, counts, len(found), stacklevel=2)
+    return Scored(found, np.concatenate(strange), counts, pd.concat(labels))
+
+
+def _counted_rows(batches: Iterable[pd.DataFrame]) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Yield batches with the number of the rows before each."""
+    rows = 0
+    for batch in batches:
+        yield rows, batch
         rows += len(batch)
-    warn_of_unseen(model.schema_, counts, rows, stacklevel=2)
-    return Scored(np.concatenate(scores), np.concatenate(strange), counts, pd.concat(labels))
+
+
+@contextmanager
+def _naming_rows(first: int) -> Iterator[None]:
+    """Say of what is wrong with rows of a batch where in the file it begins."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if not first:
+            raise
+        raise type(error)(f"in the rows from number {first} on, which count from 0 here: {error}") from error

@@ -292,18 +292,24 @@ def _reliability(
     drawn by the probabilities themselves.
     """
     rows, classes = chances.shape
-    bins = np.minimum((chances * BINS).astype(int), BINS - 1) + BINS * np.arange(classes)
-    expected = np.bincount(bins.ravel(), chances.ravel(), BINS * classes)
+    number = np.minimum((chances * BINS).astype(int), BINS - 1) + BINS * np.arange(classes)
+    # Bins that no probability is in have none of the error.
+    used, place = np.unique(number, return_inverse=True)
+    bins = place.reshape(rows, classes)
+    expected = np.bincount(bins.ravel(), chances.ravel(), len(used))
 
-    def error(came: NDArray[np.int64]) -> float:
-        observed = np.bincount(bins[np.arange(rows), came], minlength=BINS * classes)
-        return float(np.abs(observed - expected).sum() / (rows * classes))
+    def error(observed: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray(np.abs(observed - expected).sum(-1) / (rows * classes))
 
     draws = min(max(1000, 100 * tests), 5000)
     below = chances.cumsum(1)[:, :-1]
-    drawn = np.stack([row.searchsorted(generator.random(draws)) for row in below], axis=1)
-    limit = float(np.quantile([error(came) for came in drawn], 1 - LEVEL / tests, method="higher"))
-    return error(codes), limit
+    observed = np.zeros((draws, len(used)), np.int64)
+    every = np.arange(draws)
+    for row, places in zip(below, bins, strict=True):
+        # One place for each draw: none is counted twice at once.
+        observed[every, places[row.searchsorted(generator.random(draws))]] += 1
+    limit = float(np.quantile(error(observed), 1 - LEVEL / tests, method="higher"))
+    return float(error(np.bincount(bins[np.arange(rows), codes], minlength=len(used)))), limit
 
 
 def _is_above_zero(values: NDArray[np.float64], level: float) -> bool:

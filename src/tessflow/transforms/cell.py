@@ -68,9 +68,11 @@ class IntoCell(Transform):
 
     def _rays(self, point: Tensor, *, from_anchor: bool = False) -> Rays:
         """Rays to points, or to displacements; one with an infinite coordinate is taken as very far away."""
-        # So far that the squares of the lengths of displacements, and products of these, stay finite.
-        farthest = torch.finfo(double(point[..., :0]).dtype).max ** 0.2
-        to = double(point).clamp(-farthest, farthest)
+        # So far that squares of lengths, and what a base density makes of them, stay finite in either dtype.
+        seen = torch.finfo(point.dtype).max ** 0.3
+        to = double(point.nan_to_num(torch.nan, seen, -seen))
+        farthest = torch.finfo(to.dtype).max ** 0.3
+        to = to.clamp(-farthest, farthest)
         return self.tessellation.rays(self.index, **{"displacement" if from_anchor else "point": to})
 
     def _keep_inside(self, rays: Rays, ratio: Tensor, dtype: torch.dtype) -> Tensor:
@@ -191,4 +193,4 @@ class InCell(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         clearance = self.tessellation.rays(self.index, point=value).clearance()
-        return clearance >= -16 * torch.finfo(value.dtype).eps
+        return (clearance >= -16 * torch.finfo(value.dtype).eps) & value.isfinite().all(-1)
