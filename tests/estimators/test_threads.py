@@ -122,9 +122,7 @@ def test_every_estimator_is_tried():
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_draws_are_the_same_from_joblib(backend):
     model = made("any order")
-    draws = joblib.Parallel(2, backend=backend)(
-        joblib.delayed(_draw)(model, part) for part in np.array_split(TABLE, 4)
-    )
+    draws = joblib.Parallel(2, backend=backend)(joblib.delayed(_draw)(model, part) for part in np.array_split(TABLE, 4))
     for (rows, filled), part in zip(draws, np.array_split(TABLE, 4), strict=True):
         assert same(rows, model.sample(30, random_state=7))
         assert same(filled, model.impute(part, strategy="sample", random_state=7))
@@ -202,7 +200,9 @@ def test_a_generator_of_numpy_goes_on():
 
 
 @pytest.mark.parametrize(
-    "seed", [3, np.int64(3), np.random.SeedSequence(3), np.random.default_rng(3), np.random.RandomState(3)], ids=lambda seed: type(seed).__name__
+    "seed",
+    [3, np.int64(3), np.random.SeedSequence(3), np.random.default_rng(3), np.random.RandomState(3)],
+    ids=lambda seed: type(seed).__name__,
 )
 def test_every_kind_of_seed_is_taken_wherever_something_is_drawn(seed):
     made("any order").sample(3, random_state=seed)
