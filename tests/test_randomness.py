@@ -130,7 +130,9 @@ def test_flows_of_zuko_draw_from_the_block(name):
 
 def test_no_random_function_of_torch_is_forgotten():
     """A new one, of which the name or the documentation says that it is, is in none of the lists."""
-    words = re.compile(r"rand(?!__)|drop|bernoulli|multinomial|poisson$|binomial|_gamma$|rrelu|gumbel|fractional|lowrank")
+    words = re.compile(
+        r"rand(?!__)|drop|bernoulli|multinomial|poisson$|binomial|_gamma$|rrelu|gumbel|fractional|lowrank"
+    )
     listed = {*randomness._LIKE, *randomness._TAKES_GENERATOR, *randomness._TAKES_NONE}
     functions = {function for of_one in get_overridable_functions().values() for function in of_one}
     takes = {f for f in functions if re.search(r"\bgenerator\b", f"{_signature(f)} {f.__doc__ or ''}")}

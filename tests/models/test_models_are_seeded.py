@@ -79,7 +79,10 @@ MODELS = {
         POINTS,
     ),
     "mixture of zuko's": (lambda: DisjointMixture(2, 4, zuko.flows.NSF(2, 16, transforms=1)), POINTS),
-    "images": (lambda: DequantizedImages(ImageMixture((3, 4, 4), cells=2, scales=1, layers=1, hidden_channels=8)), IMAGES),
+    "images": (
+        lambda: DequantizedImages(ImageMixture((3, 4, 4), cells=2, scales=1, layers=1, hidden_channels=8)),
+        IMAGES,
+    ),
 }
 
 
@@ -137,5 +140,3 @@ def test_hutchinsons_probe_is_seeded():
     with seeded(0, redirect=False):
         flow().log_prob(torch.ones(4, 6))
     assert torch.equal(torch.get_rng_state(), state)
-
-

@@ -142,7 +142,7 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
         _require_count("n_samples", n_samples)
         _require_count("batch_size", batch_size)
         generators = self._generators(random_state)
-        sizes = [min(batch_size, n_samples - start) for start in range(0, n_samples, batch_size)]
+        sizes = (min(batch_size, n_samples - start) for start in range(0, n_samples, batch_size))
         return (self.sample(size, random_state=generators, **options) for size in sizes)
 
     def _decoded(self, n_samples: int, random_state: RandomState, draw: Callable[[int], Tensor]) -> Any:
