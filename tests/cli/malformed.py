@@ -111,6 +111,8 @@ def prepare() -> None:
         names, rest = Path(f"{table}.csv").read_text().split("\n", 1)
         Path(f"{table}-twice.csv").write_text(f"{names},{names.split(',')[0]}\n{rest}")
         Path(f"{table}-long.csv").write_text(f"{names}\n{rest}1,2,3,4,5,6,7,8\n")
+    _damaged("numbers", "numbers-gap.csv", "b", "")
+    _damaged("numbers", "numbers-infinite.csv", "b", "inf")
     for name in ("table.csv", "numbers.csv", "train.csv"):
         Path(f"link-to-{name}").symlink_to(name)
         os.link(name, f"twin-of-{name}")
@@ -186,6 +188,17 @@ def _malformed(name: str, command: Any, good: tuple[str, ...]) -> Iterator[Call]
     for parameter in command.params:
         if parameter.param_type_name == "option" and not getattr(parameter, "is_flag", False):
             yield from _bad_options(start, good, parameter)
+    if "model" in good and name in ("impute", "check", "report"):
+        other = ["mixture" if word == "model" else word for word in good]
+        yield Call((*start, *other), ("mixture",), "a model of another kind")
+    if "mixture" in good:
+        for option, value in (("--given", "a=1"), ("--columns", "a"), ("--unseen", "other"), ("--orders", "1")):
+            if option in {parameter.opts[0] for parameter in command.params}:
+                yield Call((*start, *good, option, value), (option,), "an option of another model")
+    if "numbers.csv" in good:
+        for table in ("numbers-gap.csv", "numbers-infinite.csv"):
+            other = [table if word == "numbers.csv" else word for word in good]
+            yield Call((*start, *other), ("'b'", "row 7"), "a number that is none")
     places = {parameter.name: place for place, parameter in enumerate(arguments)}
     for parameter in command.params:
         if parameter.metavar not in ("TABLE", "FILE", "DIR"):
@@ -198,7 +211,7 @@ def _malformed(name: str, command: Any, good: tuple[str, ...]) -> Iterator[Call]
             given, place = (*good, option, ""), len(good) + 1
         else:
             given = good
-        paths = _bad_outputs(parameter, command, good) if parameter.name == "out" else _bad_inputs(parameter, given[place], reads_as_model=name != "schema")
+        paths = _bad_outputs(parameter, command, good) if parameter.name == "out" else _bad_inputs(parameter, given[place], has_model=name != "schema" and (name != "fit" or "--schema" in good))
         for path, culprits, fault in paths:
             yield Call((*start, *given[:place], path, *given[place + 1 :]), culprits, fault)
 
@@ -222,13 +235,17 @@ def _bad_options(start: tuple[str, ...], good: tuple[str, ...], parameter: Any) 
     if option in clean:
         del clean[clean.index(option) : clean.index(option) + 2]
     for value in bad:
-        yield Call((*start, *clean, option, value), (option,), f"bad value: of {option}")
+        named = {"--option": "-o", "--columns": repr(value), "COLUMN=VALUE": repr(value.partition("=")[0])}
+        culprit = named.get(option, named.get(parameter.metavar, option))
+        if option == "--given" and start == ("score",):
+            culprit = repr(value)
+        yield Call((*start, *clean, option, value), (culprit,), f"bad value: of {option}")
 
 
-def _bad_inputs(parameter: Any, good: str, *, reads_as_model: bool) -> Iterator[tuple[str, tuple[str, ...], str]]:
+def _bad_inputs(parameter: Any, good: str, *, has_model: bool) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Return paths that a command cannot read, each with the culprits."""
     if parameter.metavar == "DIR":
-        for path in ("nowhere", "file", "folder"):
+        for path in ("nowhere", "file", *(() if parameter.name == "data_dir" else ("folder",))):
             yield path, (path,), "no model"
         return
     if parameter.metavar == "FILE":
@@ -245,7 +262,7 @@ def _bad_inputs(parameter: Any, good: str, *, reads_as_model: bool) -> Iterator[
     table = "numbers" if good == "numbers.csv" else "table"
     for path in ("twice", "long"):
         yield f"{table}-{path}.csv", (f"{table}-{path}.csv",), "malformed table"
-    if not reads_as_model:
+    if not has_model:
         return
     columns = {"a": "lots", "b": "few"} if table == "numbers" else BAD_WORDS
     for column, word in columns.items():
@@ -261,7 +278,7 @@ def _bad_outputs(parameter: Any, command: Any, good: tuple[str, ...]) -> Iterato
         yield "file", ("file",), "no directory"
         yield "file/new", ("file",), "no directory"
         yield "folder.csv/../file", ("file",), "no directory"
-        yield ".", ("--out .",), "a directory of others"
+        yield ".", (". is not empty",), "a directory of others"
         return
     yield "folder.csv", ("folder.csv",), "a directory as output"
     yield "nowhere/new.csv", ("nowhere",), "an output in no directory"
@@ -269,13 +286,13 @@ def _bad_outputs(parameter: Any, command: Any, good: tuple[str, ...]) -> Iterato
         yield "new.txt", ("new.txt",), "an output without suffix"
     read = [path for path in good if Path(path).suffix in (".csv", ".yaml") and not path.startswith("new")]
     for path in read:
-        for same in (path, f"link-to-{path}", f"twin-of-{path}", f"./{path}"):
+        for same in (path, f"link-to-{path}", f"twin-of-{path}"):
             if Path(same).exists():
                 yield same, ("--out", same), "an input as output"
     models = [path for path in good if path in ("model", "mixture")]
     for model in models:
         for file in os.listdir(model):
-            yield f"{model}/{file}", ("--out", file), "a file of a model as output"
+            yield f"{model}/{file}", (f"{model}/{file}",), "a file of a model as output"
 
 
 def _contents() -> dict[str, str]:

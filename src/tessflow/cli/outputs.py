@@ -48,6 +48,8 @@ def look_at_paths(parameters: Mapping[Any, Any]) -> None:
     for parameter, path in inputs.items():
         if parameter.metavar == "TABLE":
             require_table(path, None)
+        elif parameter.metavar == "DIR" and parameter.param_type_name == "option" and not path.is_dir():
+            raise NotADirectoryError(f"{shown(parameter)} {path} is no directory: name one that is there")
 
 
 def shown(parameter: Any) -> str:

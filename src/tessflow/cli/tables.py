@@ -128,6 +128,8 @@ def check(
         for path in (table, train)
     )
     frame, known = (None if part is None else part.read(model.schema_) for part in (source, training))
+    if known is not None:
+        model.schema_.encode(known)  # which is refused now, not after minutes of work
     options: dict[str, Any] = {"rows": rows, "seed": seed, "unseen": unseen}
     result = check_model(model, frame, train=known, **options)
     typer.echo(str(result))

@@ -144,14 +144,15 @@ class ModelDirectory:
         return self._parse("config.json", config), self._parse("schema.json", schema)
 
     def read_history(self) -> pd.DataFrame:
-        """Read the training history, one row an evaluation; empty if the file is gone or holds none."""
+        """Read the training history, one row an evaluation; empty if the file is gone or holds no history."""
         try:
             history = pd.read_csv(self.path / "history.csv")
-        except (FileNotFoundError, ValueError):  # no model needs its history
+        except (OSError, ValueError):  # no model needs its history
             return pd.DataFrame()
         if "train_loss" in history:  # as it was, with another sign
-            history.insert(1, "training", -history.pop("train_loss"))
-        return history
+            history.insert(1, "training", -pd.to_numeric(history.pop("train_loss"), errors="coerce"))
+        numbers = history.select_dtypes("number")
+        return history if {"step", "training", "validation", "seconds"} <= set(numbers) else pd.DataFrame()
 
     def load_weights(self, model: nn.Module) -> None:
         """Read the weights into ``model``."""
