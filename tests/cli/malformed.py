@@ -221,7 +221,11 @@ def _bad_options(start: tuple[str, ...], good: tuple[str, ...], parameter: Any) 
     option = parameter.opts[0]
     kind = parameter.display_type(None)
     if parameter.metavar in ("TABLE", "FILE", "DIR", "WORD", "WIDTHS", "NAME=VALUE", "COLUMN=VALUE"):
-        values = {"WIDTHS": ("8,x", "0", "-8", ""), "NAME=VALUE": ("nonsense", "no_such=1"), "COLUMN=VALUE": ("x", "no=1")}
+        values = {
+            "WIDTHS": ("8,x", "0", "-8", "", "99999999999999999999", "8,1000000000000000000"), 
+            "NAME=VALUE": ("nonsense", "no_such=1", "layers=two", "layers=0", "layers=1.5", f"layers={10**20}"),
+            "COLUMN=VALUE": ("x", "no=1", *(f"{column}={word}" for column, word in BAD_WORDS.items()), "weight=5..1"),
+        }
         bad = values.get(parameter.metavar, ())
     elif "int" in kind:
         bad = ("abc", "-1", "1.5", "99999999999999999999", "")
@@ -239,6 +243,8 @@ def _bad_options(start: tuple[str, ...], good: tuple[str, ...], parameter: Any) 
         culprit = named.get(option, named.get(parameter.metavar, option))
         if option == "--given" and start == ("score",):
             culprit = repr(value)
+        if "mixture" in good and option in ("--given", "--columns"):
+            culprit = option
         yield Call((*start, *clean, option, value), (culprit,), f"bad value: of {option}")
 
 
@@ -249,6 +255,9 @@ def _bad_inputs(parameter: Any, good: str, *, has_model: bool) -> Iterator[tuple
             yield path, (path,), "no model"
         return
     if parameter.metavar == "FILE":
+        if good == "":  # a mixture has no schema
+            yield "schema.yaml", ("--schema",), "an option of another model"
+            return
         for path in ("nowhere.yaml", "folder", "empty.yaml", "text.yaml", "alias.yaml", "deep.yaml", "zero.yaml"):
             yield path, (path,), "no schema"
         return
