@@ -118,13 +118,17 @@ def prepare() -> None:
         os.link(name, f"twin-of-{name}")
 
 
+def every() -> list[Call]:
+    """Return all malformed calls that are near a good one."""
+    known = commands()
+    return [call for name in sorted(known) for good in GOOD[name] for call in _malformed(name, known[name], good)]
+
+
 def draw(count: int, seed: int) -> Iterator[Call]:
     """Draw malformed calls; the same ones for the same seed."""
     rng = random.Random(seed)
-    known = commands()
-    every = [call for name in sorted(known) for good in GOOD[name] for call in _malformed(name, known[name], good)]
     by_kind: dict[tuple[str, str], list[Call]] = {}
-    for call in every:
+    for call in every():
         by_kind.setdefault((call.arguments[0] if call.arguments else "", call.fault.split(":")[0]), []).append(call)
     for _ in range(count):  # commands and faults are drawn first: few have as many options as `fit`
         yield rng.choice(by_kind[rng.choice(sorted(by_kind))])
@@ -177,7 +181,7 @@ def _damaged(table: str, name: str, column: str, word: str) -> None:
 
 
 def _malformed(name: str, command: Any, good: tuple[str, ...]) -> Iterator[Call]:
-    """Return all malformed calls that are near a good one."""
+    """Return all malformed calls of a command that are near a good one."""
     start = tuple(name.split())
     yield Call((*start, *good, "--no-such-option"), ("--no-such-option",), "unknown option")
     yield Call((*start, *good, "surplus"), ("surplus",), "surplus argument")
