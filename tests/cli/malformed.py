@@ -215,7 +215,13 @@ def _malformed(name: str, command: Any, good: tuple[str, ...]) -> Iterator[Call]
             given, place = (*good, option, ""), len(good) + 1
         else:
             given = good
-        paths = _bad_outputs(parameter, command, good) if parameter.name == "out" else _bad_inputs(parameter, given[place], has_model=name != "schema" and (name != "fit" or "--schema" in good))
+        paths = (
+            _bad_outputs(parameter, command, good)
+            if parameter.name == "out"
+            else _bad_inputs(
+                parameter, given[place], has_model=name != "schema" and (name != "fit" or "--schema" in good)
+            )
+        )
         for path, culprits, fault in paths:
             yield Call((*start, *given[:place], path, *given[place + 1 :]), culprits, fault)
 
@@ -226,7 +232,7 @@ def _bad_options(start: tuple[str, ...], good: tuple[str, ...], parameter: Any) 
     kind = parameter.display_type(None)
     if parameter.metavar in ("TABLE", "FILE", "DIR", "WORD", "WIDTHS", "NAME=VALUE", "COLUMN=VALUE"):
         values = {
-            "WIDTHS": ("8,x", "0", "-8", "", "99999999999999999999", "8,1000000000000000000"), 
+            "WIDTHS": ("8,x", "0", "-8", "", "99999999999999999999", "8,1000000000000000000"),
             "NAME=VALUE": ("nonsense", "no_such=1", "layers=two", "layers=0", "layers=1.5", f"layers={10**20}"),
             "COLUMN=VALUE": ("x", "no=1", *(f"{column}={word}" for column, word in BAD_WORDS.items()), "weight=5..1"),
         }

@@ -27,7 +27,6 @@ MOST_ROWS = 2**31 - 1
 """Most rows that are drawn, or looked at."""
 
 
-
 def require_countable(name: str, value: int) -> None:
     """Refuse an integer by which nothing can be counted."""
     if abs(value) > MOST_SEED:
@@ -63,7 +62,9 @@ def _delimiter(value: str | None) -> str | None:
 
 TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
 ModelDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fitted model.")]
-Delimiter = Annotated[str | None, typer.Option(callback=_delimiter, help="What separates the fields of a CSV file; tab is '\\t'.")]
+Delimiter = Annotated[
+    str | None, typer.Option(callback=_delimiter, help="What separates the fields of a CSV file; tab is '\\t'.")
+]
 MissingWords = Annotated[
     list[str] | None,
     typer.Option(

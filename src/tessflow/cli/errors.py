@@ -29,10 +29,10 @@ class OneSentenceErrors(TyperGroup):
     was interrupted.
     """
 
-    def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
+    def main(self, args: Any = None, prog_name: Any = None, *, standalone_mode: bool = True, **more: Any) -> Any:  # type: ignore[override]
         """Read the command line and run a command; see the class."""
         try:
-            result = super().main(*args, standalone_mode=False, **more)
+            result = super().main(args, prog_name, standalone_mode=False, **more)
         except Exception as error:
             if not hasattr(error, "format_message"):  # of click's own errors: the command line is none
                 raise

@@ -76,8 +76,8 @@ def require_families(columns: Iterable[BaseColumn], frame: pd.DataFrame) -> None
         if family(series, column.name) == "strings":
             row, value = odd_one(series, wanted)
             raise ValueError(
-                f"column {column.name!r} is declared as {column.kind}, but holds strings such as {show(value)}; it is in "
-                f"row {series.index[row]} (counted from 0)"
+                f"column {column.name!r} is declared as {column.kind}, but holds strings such as {show(value)}; it is "
+                f"in row {series.index[row]} (counted from 0)"
             )
 
 
