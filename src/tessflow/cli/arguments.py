@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tessflow.tables import TableSchema, TableSource
 
 __all__ = [
-    "Delimiter", "MissingWords", "ModelDirectory", "Seed", "TableFile", "UnseenValues", "listed", "one_of", "require_countable",
-    "table_source", "write_rows",
+    "Delimiter", "MissingWords", "ModelDirectory", "Seed", "TableFile", "UnseenValues", "listed", "one_of",
+    "require_countable", "table_source", "write_rows",
 ]  # fmt: skip
 
 MOST_SEED = 2**63 - 1
