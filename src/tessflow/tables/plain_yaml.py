@@ -11,7 +11,7 @@ from tessflow.files import open_regular
 
 __all__ = ["MOST_BYTES", "load", "read_text"]
 
-MOST_BYTES = 2**21
+MOST_BYTES = 2**20
 """Most bytes of a file."""
 
 
