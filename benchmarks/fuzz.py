@@ -63,7 +63,7 @@ def main() -> None:
 
 def mutations(arguments: argparse.Namespace, folder: Path) -> Figures:
     """Damage saved models at random."""
-    from mutations import saved_models, try_many
+    from mutations import saved_models, try_many  # type: ignore[import-not-found]
 
     outcomes = try_many(arguments.mutations, arguments.seed, folder / "mutations")
     return {"tried": arguments.mutations, "models": len(saved_models(folder / "models")), **outcomes}
@@ -71,7 +71,7 @@ def mutations(arguments: argparse.Namespace, folder: Path) -> Figures:
 
 def calls(arguments: argparse.Namespace, folder: Path) -> Figures:
     """Make malformed calls of the command."""
-    import malformed
+    import malformed  # type: ignore[import-not-found]
 
     before = Path.cwd()
     os.chdir(folder)
@@ -102,12 +102,12 @@ def extremes(arguments: argparse.Namespace, folder: Path) -> Figures:
 def cells(arguments: argparse.Namespace, folder: Path) -> Figures:
     """Map draws into cells, and locate them there."""
     torch.manual_seed(arguments.seed)
-    rows = []
+    rows: list[Figures] = []
     for dtype in (torch.float32, torch.float64):
         for dim, deviation in ((1, 10.0), (2, 2.0), (2, 3.0), (2, 10.0), (8, 3.0)):
             for box in (None, (-3.0, 3.0)):
-                rows.append({"elsewhere": _elsewhere(arguments.draws, dim, deviation, box, dtype)})
-                rows[-1] |= {"dim": dim, "deviation": deviation, "box": box is not None, "dtype": str(dtype)[6:]}
+                case = {"dim": dim, "deviation": deviation, "box": box is not None, "dtype": str(dtype)[6:]}
+                rows.append(case | {"elsewhere": _elsewhere(arguments.draws, dim, deviation, box, dtype)})
     return {"draws_each": arguments.draws, "cells": 100, "cases": rows, "elsewhere": sum(r["elsewhere"] for r in rows)}
 
 

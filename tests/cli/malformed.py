@@ -111,18 +111,24 @@ def prepare() -> None:
         names, rest = Path(f"{table}.csv").read_text().split("\n", 1)
         Path(f"{table}-twice.csv").write_text(f"{names},{names.split(',')[0]}\n{rest}")
         Path(f"{table}-long.csv").write_text(f"{names}\n{rest}1,2,3,4,5,6,7,8\n")
+    _damaged("numbers", "numbers-gap.csv", "b", "")
+    _damaged("numbers", "numbers-infinite.csv", "b", "inf")
     for name in ("table.csv", "numbers.csv", "train.csv"):
         Path(f"link-to-{name}").symlink_to(name)
         os.link(name, f"twin-of-{name}")
 
 
+def every() -> list[Call]:
+    """Return all malformed calls that are near a good one."""
+    known = commands()
+    return [call for name in sorted(known) for good in GOOD[name] for call in _malformed(name, known[name], good)]
+
+
 def draw(count: int, seed: int) -> Iterator[Call]:
     """Draw malformed calls; the same ones for the same seed."""
     rng = random.Random(seed)
-    known = commands()
-    every = [call for name in sorted(known) for good in GOOD[name] for call in _malformed(name, known[name], good)]
     by_kind: dict[tuple[str, str], list[Call]] = {}
-    for call in every:
+    for call in every():
         by_kind.setdefault((call.arguments[0] if call.arguments else "", call.fault.split(":")[0]), []).append(call)
     for _ in range(count):  # commands and faults are drawn first: few have as many options as `fit`
         yield rng.choice(by_kind[rng.choice(sorted(by_kind))])
@@ -175,7 +181,7 @@ def _damaged(table: str, name: str, column: str, word: str) -> None:
 
 
 def _malformed(name: str, command: Any, good: tuple[str, ...]) -> Iterator[Call]:
-    """Return all malformed calls that are near a good one."""
+    """Return all malformed calls of a command that are near a good one."""
     start = tuple(name.split())
     yield Call((*start, *good, "--no-such-option"), ("--no-such-option",), "unknown option")
     yield Call((*start, *good, "surplus"), ("surplus",), "surplus argument")
@@ -186,6 +192,17 @@ def _malformed(name: str, command: Any, good: tuple[str, ...]) -> Iterator[Call]
     for parameter in command.params:
         if parameter.param_type_name == "option" and not getattr(parameter, "is_flag", False):
             yield from _bad_options(start, good, parameter)
+    if "model" in good and name in ("impute", "check", "report"):
+        other = ["mixture" if word == "model" else word for word in good]
+        yield Call((*start, *other), ("mixture",), "a model of another kind")
+    if "mixture" in good:
+        for option, value in (("--given", "a=1"), ("--columns", "a"), ("--unseen", "other"), ("--orders", "1")):
+            if option in {parameter.opts[0] for parameter in command.params}:
+                yield Call((*start, *good, option, value), (option,), "an option of another model")
+    if "numbers.csv" in good:
+        for table in ("numbers-gap.csv", "numbers-infinite.csv"):
+            other = [table if word == "numbers.csv" else word for word in good]
+            yield Call((*start, *other), ("'b'", "row 7"), "a number that is none")
     places = {parameter.name: place for place, parameter in enumerate(arguments)}
     for parameter in command.params:
         if parameter.metavar not in ("TABLE", "FILE", "DIR"):
@@ -198,7 +215,13 @@ def _malformed(name: str, command: Any, good: tuple[str, ...]) -> Iterator[Call]
             given, place = (*good, option, ""), len(good) + 1
         else:
             given = good
-        paths = _bad_outputs(parameter, command, good) if parameter.name == "out" else _bad_inputs(parameter, given[place], reads_as_model=name != "schema")
+        paths = (
+            _bad_outputs(parameter, command, good)
+            if parameter.name == "out"
+            else _bad_inputs(
+                parameter, given[place], has_model=name != "schema" and (name != "fit" or "--schema" in good)
+            )
+        )
         for path, culprits, fault in paths:
             yield Call((*start, *given[:place], path, *given[place + 1 :]), culprits, fault)
 
@@ -208,7 +231,11 @@ def _bad_options(start: tuple[str, ...], good: tuple[str, ...], parameter: Any) 
     option = parameter.opts[0]
     kind = parameter.display_type(None)
     if parameter.metavar in ("TABLE", "FILE", "DIR", "WORD", "WIDTHS", "NAME=VALUE", "COLUMN=VALUE"):
-        values = {"WIDTHS": ("8,x", "0", "-8", ""), "NAME=VALUE": ("nonsense", "no_such=1"), "COLUMN=VALUE": ("x", "no=1")}
+        values = {
+            "WIDTHS": ("8,x", "0", "-8", "", "99999999999999999999", "8,1000000000000000000"),
+            "NAME=VALUE": ("nonsense", "no_such=1", "layers=two", "layers=0", "layers=1.5", f"layers={10**20}"),
+            "COLUMN=VALUE": ("x", "no=1", *(f"{column}={word}" for column, word in BAD_WORDS.items()), "weight=5..1"),
+        }
         bad = values.get(parameter.metavar, ())
     elif "int" in kind:
         bad = ("abc", "-1", "1.5", "99999999999999999999", "")
@@ -222,16 +249,25 @@ def _bad_options(start: tuple[str, ...], good: tuple[str, ...], parameter: Any) 
     if option in clean:
         del clean[clean.index(option) : clean.index(option) + 2]
     for value in bad:
-        yield Call((*start, *clean, option, value), (option,), f"bad value: of {option}")
+        named = {"--option": "-o", "--columns": repr(value), "COLUMN=VALUE": repr(value.partition("=")[0])}
+        culprit = named.get(option, named.get(parameter.metavar, option))
+        if option == "--given" and start == ("score",):
+            culprit = repr(value)
+        if "mixture" in good and option in ("--given", "--columns"):
+            culprit = option
+        yield Call((*start, *clean, option, value), (culprit,), f"bad value: of {option}")
 
 
-def _bad_inputs(parameter: Any, good: str, *, reads_as_model: bool) -> Iterator[tuple[str, tuple[str, ...], str]]:
+def _bad_inputs(parameter: Any, good: str, *, has_model: bool) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Return paths that a command cannot read, each with the culprits."""
     if parameter.metavar == "DIR":
-        for path in ("nowhere", "file", "folder"):
+        for path in ("nowhere", "file", *(() if parameter.name == "data_dir" else ("folder",))):
             yield path, (path,), "no model"
         return
     if parameter.metavar == "FILE":
+        if good == "":  # a mixture has no schema
+            yield "schema.yaml", ("--schema",), "an option of another model"
+            return
         for path in ("nowhere.yaml", "folder", "empty.yaml", "text.yaml", "alias.yaml", "deep.yaml", "zero.yaml"):
             yield path, (path,), "no schema"
         return
@@ -245,7 +281,7 @@ def _bad_inputs(parameter: Any, good: str, *, reads_as_model: bool) -> Iterator[
     table = "numbers" if good == "numbers.csv" else "table"
     for path in ("twice", "long"):
         yield f"{table}-{path}.csv", (f"{table}-{path}.csv",), "malformed table"
-    if not reads_as_model:
+    if not has_model:
         return
     columns = {"a": "lots", "b": "few"} if table == "numbers" else BAD_WORDS
     for column, word in columns.items():
@@ -261,7 +297,7 @@ def _bad_outputs(parameter: Any, command: Any, good: tuple[str, ...]) -> Iterato
         yield "file", ("file",), "no directory"
         yield "file/new", ("file",), "no directory"
         yield "folder.csv/../file", ("file",), "no directory"
-        yield ".", ("--out .",), "a directory of others"
+        yield ".", (". is not empty",), "a directory of others"
         return
     yield "folder.csv", ("folder.csv",), "a directory as output"
     yield "nowhere/new.csv", ("nowhere",), "an output in no directory"
@@ -269,13 +305,13 @@ def _bad_outputs(parameter: Any, command: Any, good: tuple[str, ...]) -> Iterato
         yield "new.txt", ("new.txt",), "an output without suffix"
     read = [path for path in good if Path(path).suffix in (".csv", ".yaml") and not path.startswith("new")]
     for path in read:
-        for same in (path, f"link-to-{path}", f"twin-of-{path}", f"./{path}"):
+        for same in (path, f"link-to-{path}", f"twin-of-{path}"):
             if Path(same).exists():
                 yield same, ("--out", same), "an input as output"
     models = [path for path in good if path in ("model", "mixture")]
     for model in models:
         for file in os.listdir(model):
-            yield f"{model}/{file}", ("--out", file), "a file of a model as output"
+            yield f"{model}/{file}", (f"{model}/{file}",), "a file of a model as output"
 
 
 def _contents() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The command line as a whole: help, errors, warnings, interrupts and pipes."""
 
 import errno
+import pathlib
 import signal
 import subprocess
 import sys
@@ -112,3 +113,48 @@ def test_ctrl_c_ends_with_130_and_a_sentence(run, model):
     assert complaint.count("\n") == 1
     assert "goes on from the last checkpoint" in complaint
     assert said == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sample"], "Missing argument 'DIR' (see tessflow sample --help)"),
+        (["sample", "model", "--no-such"], "--no-such"),
+        (["sample", "model", "-n", "some"], "'--rows' / '-n'"),
+        (["sample", "model", "-n", 10**20], "'--rows' / '-n'"),
+        (["fit", "table.csv", "--out", "new", "--batch-size", 10**20], "--batch-size is out of range"),
+        (["simple"], "No such command 'simple'"),
+        (["--no-such"], "--no-such"),
+    ],
+)
+def test_a_command_line_that_is_none_is_one_line(run, arguments, words):
+    assert words in run.refused(*arguments)
+
+
+def test_no_arguments_show_the_help(run):
+    assert "impute" in run(code=2).output
+
+
+def test_too_little_memory_is_said_with_what_was_asked(run, model):
+    widths = "3000000,3000000"
+    said = run.refused("fit", "table.csv", "--out", "new", "--quiet", "--steps", 7, "--hidden-features", widths)
+    assert said.startswith(f"tessflow: there is not enough memory for --hidden-features {widths}")
+
+
+@pytest.mark.parametrize("error", [KeyError("step"), AttributeError("no"), AssertionError(), RecursionError("deep")])
+def test_a_bug_is_called_one_and_shows_its_traceback_on_demand(run, model, monkeypatch, error):
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(TabularFlow, "sample", broken)
+    said = run("sample", "model", code=70).stderr
+    assert said.count("\n") == 1
+    assert f"this is a bug in tessflow ({type(error).__name__}" in said
+    assert "--debug" in said
+    assert "Traceback" in run("--debug", "sample", "model", code=70).stderr
+
+
+def test_a_history_of_other_columns_is_none(run, model):
+    pathlib.Path("model/history.csv").write_text("epoch,loss\n1,nothing\n")
+    assert "parameters" in run("info", "model").stdout
+    run("report", "model", "--rows", 5)

@@ -107,7 +107,10 @@ def fill(run):
         ("sample mixture --given a=1", "--given is for models of tables"),
         ("impute nowhere table.csv --out whole.csv", NO_MODEL),
         ("impute model nowhere.csv --out whole.csv", NO_CSV),
-        ("impute model extra.csv --out whole.csv", "extra.csv: the table must have the columns of the training data (1 mi"),
+        (
+            "impute model extra.csv --out whole.csv",
+            "extra.csv: the table must have the columns of the training data (1 mi",
+        ),
         ("impute model words.csv --out whole.csv", "column 'eggs' holds strings such as 'many'"),
         ("impute model new.csv --out whole.csv --unseen error", "the value 'green', which was not seen"),
         ("impute model new.csv --out whole.csv --unseen drop", "--unseen must be 'other' or 'error', got 'drop'"),

@@ -1,9 +1,12 @@
 import gzip
 import hashlib
 import lzma
+import pathlib
+import re
 
 import pytest
 
+import tessflow.datasets
 from tessflow.datasets.files import Library, OfficialFile
 
 RAW = b"1,2\n3,4\n"
@@ -62,7 +65,7 @@ def test_refuses_a_directory_that_is_none(tmp_path):
 def test_downloads_once(repository, cache, file):
     served = put(repository, file.path + file.packing, gzip.compress(RAW, mtime=0) if file.packing else RAW)
     first, source = read(file)
-    assert source.startswith(file.name)
+    assert file.name in source
     served.unlink()
     again, _ = read(file)
     offline_too, _ = read(file, download=False)
@@ -141,3 +144,32 @@ def test_a_header_names_the_columns(tmp_path):
     frame, source = read(UNVERIFIED, names=None, data_dir=tmp_path)
     assert frame.columns.tolist() == ["u", "v"]
     assert "unverified" in source
+
+
+def test_an_unverified_download_says_so_in_its_name(repository, cache):
+    put(repository, UNVERIFIED.path, RAW)
+    read(UNVERIFIED)
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == ["unverified-numbers.data"]
+
+
+def test_what_has_no_checksum_is_not_downloaded_over_plain_http(monkeypatch, cache):
+    monkeypatch.setattr("pooch.retrieve", lambda *_, **__: pytest.fail("was downloaded"))
+    file = OfficialFile("data/numbers.data", md5=None, site="http://example.org")
+    with pytest.raises(OSError, match=r"no checksum here and is served without encryption: .*TESSFLOW_DATA"):
+        read(file)
+
+
+def test_nothing_else_downloads():
+    sources = pathlib.Path(tessflow.datasets.__file__).parent
+    downloading = [
+        path.name for path in sources.glob("*.py") if re.search(r"pooch\.retrieve|urlopen|requests", path.read_text())
+    ]
+    assert downloading == ["files.py"]
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress)])
+def test_what_unpacks_to_too_much_is_refused(tmp_path, monkeypatch, suffix, pack):
+    monkeypatch.setattr("tessflow.datasets.files.MOST_BYTES", 1000)
+    put(tmp_path, f"numbers.data{suffix}", pack(b"1,2\n" * 1000))
+    with pytest.raises(ValueError, match=r"unpacks to more than 1,000 bytes: remove it"):
+        read(UNVERIFIED, data_dir=tmp_path)

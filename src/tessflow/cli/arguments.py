@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tessflow.tables import TableSchema, TableSource
 
 __all__ = [
-    "Delimiter", "MissingWords", "ModelDirectory", "Seed", "TableFile", "UnseenValues", "listed", "one_of", "table_source",
-    "write_rows",
+    "Delimiter", "MissingWords", "ModelDirectory", "Seed", "TableFile", "UnseenValues", "listed", "one_of",
+    "require_countable", "table_source", "write_rows",
 ]  # fmt: skip
 
 MOST_SEED = 2**63 - 1
@@ -26,6 +26,11 @@ MOST_SEED = 2**63 - 1
 MOST_ROWS = 2**31 - 1
 """Most rows that are drawn, or looked at."""
 
+
+def require_countable(name: str, value: int) -> None:
+    """Refuse an integer by which nothing can be counted."""
+    if abs(value) > MOST_SEED:
+        raise ValueError(f"{name} is out of range: give at most {MOST_SEED}, got {value}")
 
 
 def one_of(*words: str) -> Callable[[typer.CallbackParam, str | None], str | None]:
@@ -57,7 +62,9 @@ def _delimiter(value: str | None) -> str | None:
 
 TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
 ModelDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fitted model.")]
-Delimiter = Annotated[str | None, typer.Option(callback=_delimiter, help="What separates the fields of a CSV file; tab is '\\t'.")]
+Delimiter = Annotated[
+    str | None, typer.Option(callback=_delimiter, help="What separates the fields of a CSV file; tab is '\\t'.")
+]
 MissingWords = Annotated[
     list[str] | None,
     typer.Option(

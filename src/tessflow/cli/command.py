@@ -6,15 +6,16 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from tessflow.cli.arguments import require_countable
 from tessflow.cli.outputs import look_at_paths, path_parameters, shown
 
 __all__ = ["Command"]
 
-MOST = 2**63 - 1
-"""The largest integer that a computer counts by."""
-
-NO_MEMORY = ("alloc_cpu", "DefaultCPUAllocator", "out of memory", "bad_alloc", "Unable to allocate")
-"""What torch, its backends and NumPy say where memory is too small."""
+NO_MEMORY = (
+    "alloc_cpu", "DefaultCPUAllocator", "out of memory", "bad_alloc", "Unable to allocate", "Storage size calculation",
+    "Overflow when unpacking", "array is too big", "Maximum allowed dimension",
+)  # fmt: skip
+"""What torch and NumPy say where memory is too small, or would be of any machine."""
 
 
 class Command(TyperCommand):
@@ -24,12 +25,12 @@ class Command(TyperCommand):
         """Run the command; see the class."""
         for parameter in ctx.command.params:
             value = ctx.params.get(parameter.name)
-            if isinstance(value, int) and not -MOST <= value <= MOST:
-                raise ValueError(f"{shown(parameter)} {value} is out of range: give at most {MOST}")
+            if isinstance(value, int):
+                require_countable(shown(parameter), value)
         look_at_paths(path_parameters(ctx))
         try:
             return super().invoke(ctx)
-        except (MemoryError, RuntimeError, OSError) as error:
+        except (MemoryError, RuntimeError, ValueError, TypeError, OSError) as error:
             if not (isinstance(error, MemoryError) or any(mark in str(error) for mark in NO_MEMORY)):
                 raise
             raise ValueError(_too_large(ctx)) from error

@@ -21,7 +21,6 @@ __all__ = ["data", "gallery"]
 data = typer.Typer(help="The paper's discrete tables, and data for continuous densities.", no_args_is_help=True)
 
 
-
 def _positive(param: typer.CallbackParam, value: float | None) -> float | None:
     if value is not None and not 0 < value < math.inf:
         raise ValueError(f"{param.opts[0]} must be a positive number, got {value}")
@@ -93,7 +92,9 @@ def show_data(
     *,
     data_dir: DataDirectory = None,
     out: Annotated[Path | None, typer.Option(metavar="TABLE", help="Table to write all rows to.")] = None,
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, max=MOST_ROWS, help="Number of rows, if they are drawn.")] = 10_000,
+    rows: Annotated[
+        int, typer.Option("--rows", "-n", min=1, max=MOST_ROWS, help="Number of rows, if they are drawn.")
+    ] = 10_000,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed, if they are drawn.")] = 0,
 ) -> None:
     """Load a data set or draw it, show its first rows, and write it to a file if asked."""

@@ -18,6 +18,9 @@ REFUSED, BUG = 2, 70
 REFUSALS = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)
 """What is raised on purpose, or by the system."""
 
+FAULTS = (RecursionError, NotImplementedError)
+"""Among them, what is not."""
+
 
 class OneSentenceErrors(TyperGroup):
     """Commands whose errors are one sentence on the standard error stream; warnings are one line each.
@@ -26,10 +29,10 @@ class OneSentenceErrors(TyperGroup):
     was interrupted.
     """
 
-    def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
+    def main(self, args: Any = None, prog_name: Any = None, *, standalone_mode: bool = True, **more: Any) -> Any:  # type: ignore[override]
         """Read the command line and run a command; see the class."""
         try:
-            result = super().main(*args, standalone_mode=False, **more)
+            result = super().main(args, prog_name, standalone_mode=False, **more)
         except Exception as error:
             if not hasattr(error, "format_message"):  # of click's own errors: the command line is none
                 raise
@@ -57,7 +60,7 @@ class OneSentenceErrors(TyperGroup):
                 raise
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            refused = isinstance(error, REFUSALS)
+            refused = isinstance(error, REFUSALS) and not isinstance(error, FAULTS)
             typer.echo(f"tessflow: {_sentence(error) if refused else _bug(error)}", err=True)
             raise typer.Exit(REFUSED if refused else BUG) from None
 

@@ -122,6 +122,8 @@ def fit(
             warnings.simplefilter("ignore")
         source: Any = table_source(table, delimiter, na).require_columns(declared)
         source = source if stream else source.read(declared)
+        if declared is not None and not stream:
+            declared.aligned(source)  # all rows, also those that are held out
         if not force:
             require_same(out, estimator, options, source, declared)
         try:

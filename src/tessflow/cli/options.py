@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tessflow.cli.arguments import require_countable
+
 __all__ = ["checked_options", "estimator_of", "flag_of", "widths"]
 
 FLAGS = {
@@ -142,6 +144,8 @@ def _checked(name: str, field: Any, value: Any) -> Any:
     """Return a value of an option's own type: True is no number, and '8' none either."""
     from pydantic import TypeAdapter, ValidationError
 
+    if isinstance(value, int):
+        require_countable(f"-o {name}", value)
     adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)  # ranges are checked with those of flags
     try:
         return adapter.validate_python(tuple(value) if isinstance(value, list) else value, strict=True)

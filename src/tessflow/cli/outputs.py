@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-__all__ = ["MODEL_FILES", "PATHS", "look_at_paths", "shown"]
+__all__ = ["MODEL_FILES", "PATHS", "look_at_paths", "path_parameters", "shown"]
 
 PATHS = ("TABLE", "FILE", "DIR")
 """What a path may be."""
@@ -48,6 +48,8 @@ def look_at_paths(parameters: Mapping[Any, Any]) -> None:
     for parameter, path in inputs.items():
         if parameter.metavar == "TABLE":
             require_table(path, None)
+        elif parameter.metavar == "DIR" and parameter.param_type_name == "option" and not path.is_dir():
+            raise NotADirectoryError(f"{shown(parameter)} {path} is no directory: name one that is there")
 
 
 def shown(parameter: Any) -> str:
@@ -62,13 +64,17 @@ def _require_writable(out: Path, name: str, *, is_directory: bool) -> None:
             raise ValueError(f"{name} {out} is a file: choose a directory")
         place = next(place for place in (out, *out.absolute().parents) if place.exists())
         if not place.is_dir():
-            raise NotADirectoryError(f"{name} {out} cannot be made, because {place} is a file: choose another directory")
+            raise NotADirectoryError(
+                f"{name} {out} cannot be made, because {place} is a file: choose another directory"
+            )
     else:
         target = Path(os.path.realpath(out))
         if target.is_dir():
             raise IsADirectoryError(f"{name} {out} is a directory: name a file in it")
         if not target.parent.is_dir():
-            raise FileNotFoundError(f"{name} {out} cannot be written, because there is no directory {out.parent}: make it")
+            raise FileNotFoundError(
+                f"{name} {out} cannot be written, because there is no directory {out.parent}: make it"
+            )
         place = target.parent if target.is_file() or not target.exists() else target
         if target.exists() and not os.access(target, os.W_OK):
             place = target
@@ -82,10 +88,9 @@ def _require_other(out: Path, name: str, path: Path, other: str) -> None:
         read = [file for file in out.iterdir() if any(fnmatch(file.name, pattern) for pattern in MODEL_FILES)]
         if any(_are_same(file, path) for file in read):
             raise ValueError(f"{other} {path} is a file that {name} {out} would overwrite: choose another directory")
-    elif out.exists():
-        if any(_are_same(out, file) for file in _files(path)):
-            where = f"is {other} {path}" if not path.is_dir() else f"is a file of {other} {path}"
-            raise ValueError(f"{name} {out} {where}, which is read: write to another file")
+    elif out.exists() and any(_are_same(out, file) for file in _files(path)):
+        where = "a file of " if path.is_dir() else ""
+        raise ValueError(f"{name} {out} is {where}{other} {path}, which is read: write to another file")
 
 
 def _files(path: Path) -> Iterator[Path]:

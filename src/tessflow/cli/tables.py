@@ -39,7 +39,9 @@ def schema(
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write, instead of standard output.")] = None,
     scaling: Annotated[
         str,
-        typer.Option(help="How numbers are to be scaled: quantile or standard.", callback=one_of("quantile", "standard")),
+        typer.Option(
+            help="How numbers are to be scaled: quantile or standard.", callback=one_of("quantile", "standard")
+        ),
     ] = "quantile",
     max_levels: Annotated[
         int, typer.Option(min=0, help="Most numbers of a column with a probability of their own.")
@@ -128,6 +130,8 @@ def check(
         for path in (table, train)
     )
     frame, known = (None if part is None else part.read(model.schema_) for part in (source, training))
+    if known is not None:
+        model.schema_.encode(known)  # which is refused now, not after minutes of work
     options: dict[str, Any] = {"rows": rows, "seed": seed, "unseen": unseen}
     result = check_model(model, frame, train=known, **options)
     typer.echo(str(result))
@@ -140,7 +144,9 @@ def report(
     *,
     table: Annotated[Path | None, typer.Option(metavar="TABLE", help="Real rows to compare the model with.")] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Page to write.")] = Path("report.html"),
-    rows: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Most rows that are looked at, and rows drawn.")] = 2000,
+    rows: Annotated[
+        int, typer.Option(min=1, max=MOST_ROWS, help="Most rows that are looked at, and rows drawn.")
+    ] = 2000,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the draws.")] = 0,
     delimiter: Delimiter = None,
     na: MissingWords = None,

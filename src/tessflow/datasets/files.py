@@ -12,11 +12,16 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pooch
 
 __all__ = ["Library", "OfficialFile", "require_official", "unpack"]
+
+MOST_BYTES = 2**32
+"""Most bytes of a file of a data set, unpacked."""
 
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
 
@@ -30,12 +35,19 @@ class OfficialFile:
         md5: Checksum of the unpacked bytes, or `None` where we never held the repository's own file.
         packing: Suffix under which the repository serves it, such as ".gz".
         site: Address below which `path` is, or `None` for UCI.
+        packed_md5: Checksum of the bytes that the repository serves, if it is known.
     """
 
     path: str
     md5: str | None
     packing: str = ""
     site: str | None = None
+    packed_md5: str | None = None
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether a checksum is known, so that nothing else is taken for the file."""
+        return self.md5 is not None or self.packed_md5 is not None
 
     @property
     def name(self) -> str:
@@ -90,22 +102,28 @@ class Library:
         """Give the path of a file in `data_dir` or the cache, after downloading it where that is needed.
 
         Raises:
-            OSError: If the file is nowhere and could or should not be downloaded.
+            OSError: If the file is nowhere and could or should not be downloaded: what has no checksum and comes over
+                plain http is not.
             ValueError: If what was downloaded has another checksum.
         """
         found = self.find(file)
         if found is not None:
             return found
         target = Path(pooch.os_cache("tessflow"), file.path + file.packing)
+        if not file.is_verified:
+            target = target.with_name(f"unverified-{target.name}")
         advice = (
             f"download {file.url} by another way and give its directory as --data-dir, data_dir=... or TESSFLOW_DATA"
         )
         if not (self.download or target.is_file()):
             raise FileNotFoundError(f"{file.name} is not on this machine and downloads are off: {advice}")
+        if not (file.is_verified or _is_private(file.url) or target.is_file()):
+            raise OSError(f"{file.name} has no checksum here and is served without encryption: {advice}")
+        served = file.packed_md5 if file.packing else file.md5
         try:
             path = pooch.retrieve(
                 file.url,
-                known_hash=f"md5:{file.md5}" if file.md5 and not file.packing else None,
+                known_hash=f"md5:{served}" if served else None,
                 fname=target.name,
                 path=target.parent,
             )
@@ -173,10 +191,17 @@ class Library:
                 for entry in tar:
                     named = PurePosixPath(entry.name).parts[-len(parts) :] == parts and entry.isfile()
                     if named and (content := tar.extractfile(entry)):
+                        require_size(path, entry.size)
                         return content.read(), f"{member} in {path.name} ({_verified(archive)} md5 {md5})"
         except (EOFError, gzip.BadGzipFile, tarfile.TarError, zlib.error) as error:
             raise ValueError(f"'{path}' is damaged ({error}): remove it and take it again") from error
         raise ValueError(f"'{path}' holds no {member}: take {archive.url}")
+
+
+def _is_private(url: str) -> bool:
+    """Return whether nobody between here and there can change what is sent."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1")
 
 
 def require_official(file: OfficialFile, path: Path, md5: str) -> None:
@@ -189,17 +214,26 @@ def require_official(file: OfficialFile, path: Path, md5: str) -> None:
 
 
 def _verified(file: OfficialFile) -> str:
-    return "official" if file.md5 else "unverified"
+    return "official" if file.is_verified else "unverified"
+
+
+def require_size(path: Path, size: int) -> None:
+    """Raise a ValueError if what is unpacked has more bytes than any data set here."""
+    if size > MOST_BYTES:
+        raise ValueError(f"'{path}' unpacks to more than {MOST_BYTES:,} bytes: remove it and take the official file")
 
 
 def unpack(path: Path) -> bytes:
     """Read a file, unpacked if its name ends in .xz or .gz.
 
     Raises:
-        ValueError: If it is damaged.
+        ValueError: If it is damaged, or unpacks to more than `MOST_BYTES`.
     """
-    packed = path.read_bytes()
+    opened: Any = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
     try:
-        return {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)(packed)
+        with opened(path, "rb") as file:
+            content = bytes(file.read(MOST_BYTES + 1))
+        require_size(path, len(content))
+        return content
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"'{path}' is damaged ({error}): remove it and take it again") from error

@@ -68,6 +68,11 @@ class _Idx:
     md5: tuple[str, str, str, str]
     packed: bool = False
 
+    def file(self, name: str, md5: str) -> OfficialFile:
+        """Return one of the files."""
+        which = {"md5": None, "packed_md5": md5} if self.packed else {"md5": md5}
+        return OfficialFile(f"{self.folder}/{name}", packing=".gz", site=self.site, **which)
+
 
 _IDX = {
     "mnist": _Idx(
@@ -220,7 +225,7 @@ def _read_idx_files(library: Library, idx: _Idx) -> tuple[Part, Part, str]:
     names = [f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
     arrays, sources = [], []
     for name, md5 in zip(names, idx.md5, strict=True):
-        file = OfficialFile(f"{idx.folder}/{name}", md5=None if idx.packed else md5, packing=".gz", site=idx.site)
+        file = idx.file(name, md5)
         path = library.fetch(file)
         raw = unpack(path)
         if idx.packed and path.suffix == ".gz":

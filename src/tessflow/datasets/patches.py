@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tessflow.datasets.continuous import ContinuousDataset, continuous_info
+from tessflow.datasets.files import require_size
 
 __all__ = ["bsds300_patches"]
 
@@ -72,6 +73,7 @@ def _jpegs(path: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path) as tar:
             for entry in tar:
                 if entry.name.endswith(".jpg") and (content := tar.extractfile(entry)):
+                    require_size(path, entry.size)
                     yield entry.name, content.read()
     except (EOFError, tarfile.TarError, zlib.error) as error:
         raise ValueError(f"'{path}' is no directory and no whole tar archive: {error}") from error

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import lzma
 import os
 import zipfile
 import zlib
@@ -14,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tessflow.datasets.files import Library, OfficialFile
+from tessflow.datasets.files import Library, OfficialFile, require_size, unpack
 
 __all__ = ["TextDataset", "TextInfo", "load_text", "text_info", "text_names"]
 
@@ -208,11 +206,12 @@ def _read(path: Path, member: str) -> bytes:
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
+                require_size(path, archive.getinfo(member).file_size)
                 return archive.read(member)
-        return {".xz": lzma.decompress, ".gz": gzip.decompress}.get(path.suffix, bytes)(path.read_bytes())
+        return unpack(path)
     except KeyError as error:
         raise ValueError(f"'{path}' holds no file {member}: remove it and take it again") from error
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"'{path}' is damaged ({error}): remove it and take it again") from error
 
 

@@ -190,7 +190,7 @@ class ModelDirectory:
             return pd.DataFrame()
         if "train_loss" in history:  # as it was, with another sign
             history.insert(1, "training", -history.pop("train_loss"))
-        return history if {"step", "training", "validation"} <= set(history.columns) else pd.DataFrame()
+        return history if {"step", "training", "validation", "seconds"} <= set(history.columns) else pd.DataFrame()
 
     def _read(self, text: bytes, config: type[_Config], schema: type[_Model]) -> Stored:
         header, path = self._header(text), self.path / CONFIG

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pandas as pd
 import yaml
 from pydantic import ValidationError
 
@@ -14,8 +15,9 @@ from tessflow.tables.columns import BaseColumn, KeyColumn, NumericColumn, TimeCo
 from tessflow.tables.declared_order import Pair
 from tessflow.tables.plain_yaml import load, read_text
 from tessflow.tables.times import microseconds, word
+from tessflow.tables.values import family, odd_one, show
 
-__all__ = ["read", "sentence", "to_yaml"]
+__all__ = ["read", "require_families", "sentence", "to_yaml"]
 
 COMMENT = (
     "# Edit kind (key: not modelled), resolution (0 or left out: real numbers; times need one), atoms, minimum, "
@@ -57,6 +59,26 @@ def to_yaml(
         lines.append("# No row breaks this order; take the # away to make it a rule:")
         lines += ["# order:", *(f"# - {_order(pair, names)}" for pair in suggested)]
     return "\n".join(lines) + "\n"
+
+
+def require_families(columns: Iterable[BaseColumn], frame: pd.DataFrame) -> None:
+    """Refuse words in a column that is declared to hold numbers, booleans or times; the odd one is named, by its row.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for column in columns:
+        series = frame[column.name]
+        wanted = column.FAMILY if isinstance(column, NumericColumn) else getattr(column, "value_type", None)
+        wanted = "booleans" if column.kind == "boolean" else wanted
+        if wanted in (None, "strings") or isinstance(series.dtype, pd.CategoricalDtype):
+            continue
+        if family(series, column.name) == "strings":
+            row, value = odd_one(series, wanted)
+            raise ValueError(
+                f"column {column.name!r} is declared as {column.kind}, but holds strings such as {show(value)}; it is "
+                f"in row {series.index[row]} (counted from 0)"
+            )
 
 
 def read(source: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:

@@ -280,10 +280,12 @@ def readable(path: Path) -> Iterator[None]:
             raise _not_utf8(path) from error
         if "straddling" in message or "field larger" in message:
             raise ValueError(
-                f"{path} has a row of more than {MOST_BLOCK:,} bytes: is a quotation mark missing, or is it no CSV file?"
+                f"{path} has a row of more than {MOST_BLOCK:,} bytes: is a quotation mark missing, or is it no table?"
             ) from error
         # Arrow counts the header as row 1.
-        message = re.sub(r"CSV parse error: Row #(\d+):", lambda row: f"row {int(row[1]) - 2} (counted from 0):", message)
+        message = re.sub(
+            r"CSV parse error: Row #(\d+):", lambda row: f"row {int(row[1]) - 2} (counted from 0):", message
+        )
         raise ValueError(f"{path} could not be read: {message}") from error
 
 

@@ -11,7 +11,7 @@ from tessflow.files import open_regular
 
 __all__ = ["MOST_BYTES", "load", "read_text"]
 
-MOST_BYTES = 2**21
+MOST_BYTES = 2**20
 """Most bytes of a file."""
 
 
@@ -25,12 +25,16 @@ def read_text(path: str | os.PathLike[str]) -> str:
     with open_regular(path) as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
-        raise ValueError(f"{os.fspath(path)} has more than {MOST_BYTES:,} bytes, too many for YAML: is it another file?")
+        raise ValueError(
+            f"{os.fspath(path)} has more than {MOST_BYTES:,} bytes, too many for YAML: is it another file?"
+        )
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ValueError(f"{os.fspath(path)} is no UTF-8 text ({error.reason} in line {line}): convert it first") from error
+        raise ValueError(
+            f"{os.fspath(path)} is no UTF-8 text ({error.reason} in line {line}): convert it first"
+        ) from error
 
 
 def load(text: str) -> Any:

@@ -206,7 +206,7 @@ class TableSchema(BaseModel):
             >>> column.dtype, column.knots
             ('float64', (998.0, 1002.0))
         """
-        tallies, array_dtype = tally(table, self.align, self.names, weights)
+        tallies, array_dtype = tally(table, self.aligned, self.names, weights)
         require_room(self._numeric, self.whole_order)
         bounded = carry_bounds(self._numeric, self._order)
         columns = tuple(bounded.get(column.name, column).complete(tallies[column.name]) for column in self.columns)
@@ -382,6 +382,12 @@ class TableSchema(BaseModel):
         for column in self.columns:
             if not column.is_fitted:
                 raise ValueError(f"column {column.name!r} is declared only: complete the schema with fitted(table)")
+
+    def aligned(self, table: object) -> pd.DataFrame:
+        """Return the table as :meth:`align` does, if its columns of words are declared as such."""
+        frame = self.align(table)
+        declared.require_families(self.columns, frame)
+        return frame
 
     def align(self, table: object) -> pd.DataFrame:
         """Return the table as a DataFrame that has the schema's columns, and no others but keys.
