@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -67,6 +68,22 @@ def mutations(arguments: argparse.Namespace, folder: Path) -> Figures:
 
     outcomes = try_many(arguments.mutations, arguments.seed, folder / "mutations")
     return {"tried": arguments.mutations, "models": len(saved_models(folder / "models")), **outcomes}
+
+
+def kills(arguments: argparse.Namespace, folder: Path) -> Figures:
+    """Save models over others, and kill the process at every step."""
+    from make_kept_models import DATA  # type: ignore[import-not-found]
+    from mutations import saved_models
+
+    new = {saved.name: saved.other for saved in saved_models(folder / "models")}
+    found: Counter[str] = Counter()
+    for old in sorted(path for path in DATA.glob("format-*/*") if path.name in new):
+        command = [sys.executable, str(TESTS / "kills.py"), str(new[old.name]), str(folder / old.name), str(old)]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        lines = [line.split() for line in said.stdout.splitlines()]
+        found.update("new" if line[1] == "1" else "old" for line in lines)
+        found["neither"] += said.returncode != 0
+    return {"tried": found.total(), "old": found["old"], "new": found["new"], "neither": found["neither"]}
 
 
 def calls(arguments: argparse.Namespace, folder: Path) -> Figures:
@@ -146,7 +163,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], Figures]] = {
-    part.__name__: part for part in (mutations, calls, extremes, cells, threads)
+    part.__name__: part for part in (mutations, kills, calls, extremes, cells, threads)
 }
 
 

@@ -156,56 +156,9 @@ def test_a_history_is_no_part_of_a_model(models, tmp_path):
         np.testing.assert_array_equal(model.score_samples(saved.rows), saved.scores)
 
 
-KILLS = """
-import itertools, json, os, pathlib, shutil, signal, sys
-sys.path.insert(0, {tests!r})
-import numpy as np
-from make_kept_models import ESTIMATORS, read_rows
-
-new, folder, *olds = map(pathlib.Path, sys.argv[1:])
-estimator = ESTIMATORS[json.loads((new / "config.json").read_text())["estimator"]]
-
-def deadly(call, calls, last):
-    def counted(*arguments, **options):
-        if next(calls) == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*arguments, **options)
-    return counted
-
-def which(path):
-    found = estimator.load(path).score_samples(rows)
-    (place,) = [n for n, score in enumerate(scores) if np.array_equal(score, found)]
-    return place
-
-for old in olds:
-    models = [estimator.load(path) for path in (old, new)]
-    rows = read_rows(old, models[0])
-    scores = [model.score_samples(rows) for model in models]
-    for last in itertools.count(1):
-        path = folder / old.parent.name / str(last)
-        shutil.copytree(old, path)
-        (path / "notes.txt").write_text("mine")
-        child = os.fork()
-        if child == 0:
-            calls = itertools.count(1)
-            for name in ("open", "replace", "unlink", "fsync", "chmod"):
-                setattr(os, name, deadly(getattr(os, name), calls, last))
-            models[1].save(path)
-            os._exit(0)
-        killed = os.waitpid(child, 0)[1] != 0
-        found = which(path)
-        models[1].save(path)
-        assert which(path) == 1
-        assert (path / "notes.txt").read_text() == "mine"
-        print(old.parent.name, found, *(entry.name for entry in path.iterdir()))
-        if not killed:
-            break
-"""
-
-
 def test_a_save_that_is_killed_anywhere_leaves_the_old_model_or_the_new_one(models, tmp_path):
     new = models["sets"].other
-    command = [sys.executable, "-c", KILLS.format(tests=str(DATA.parent)), new, tmp_path]
+    command = [sys.executable, DATA.parent / "kills.py", new, tmp_path]
     olds = [DATA / kind / "sets" for kind in ("format-4", f"format-{FORMAT_VERSION}")]
     said = subprocess.run([*command, *olds], capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
