@@ -95,7 +95,7 @@ def count_rows(path: str | os.PathLike[str], *, delimiter: str | None = None) ->
         2
     """
     path, suffix = require_table(path, delimiter)
-    with (path.open("rb") if suffix == PARQUET else open_stream(path)) as file, readable(path):
+    with path.open("rb") if suffix == PARQUET else open_stream(path) as file, readable(path):
         if suffix == PARQUET:
             rows = pyarrow.parquet.ParquetFile(file).metadata.num_rows
         else:
