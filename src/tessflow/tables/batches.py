@@ -16,7 +16,7 @@ from tessflow.tables.files import (
     DELIMITERS,
     PARQUET,
     csv_options,
-    open_bytes,
+    open_stream,
     read_names,
     readable,
     require_table,
@@ -95,7 +95,7 @@ def count_rows(path: str | os.PathLike[str], *, delimiter: str | None = None) ->
         2
     """
     path, suffix = require_table(path, delimiter)
-    with open_bytes(path) as file, readable(path):
+    with path.open("rb") if suffix == PARQUET else open_stream(path) as file, readable(path):
         if suffix == PARQUET:
             rows = pyarrow.parquet.ParquetFile(file).metadata.num_rows
         else:
@@ -138,7 +138,7 @@ def _csv(
 def _words(path: Path, read: dict[str, Reading], separator: str, rows: int) -> Iterator[pd.DataFrame]:
     """Read a CSV file as batches of strings, whose index counts the rows of the file."""
     first = 0
-    with open_bytes(path) as file, readable(path):
+    with open_stream(path) as file, readable(path):
         for batch in pyarrow.csv.open_csv(file, **csv_options(list(read), separator)):
             for start in range(0, batch.num_rows, rows):
                 frame = pa.Table.from_batches([batch.slice(start, rows)]).to_pandas()

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
 
 __all__ = [
-    "DELIMITERS", "PARQUET", "csv_options", "in_words", "open_bytes", "read_header", "read_names", "read_table",
-    "readable", "require_suffix", "require_table", "write_table",
+    "DELIMITERS", "PARQUET", "csv_options", "in_words", "open_bytes", "open_stream", "read_header", "read_names",
+    "read_table", "readable", "require_suffix", "require_table", "write_table",
 ]  # fmt: skip
 
 DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
@@ -105,7 +105,7 @@ def read_table(
         names = read_names(path, separator, is_given=delimiter is not None)
         given = named_words(na_values)
         read = readings(schema, names, given)
-        with open_bytes(path) as file, readable(path):
+        with open_stream(path) as file, readable(path):
             table = pyarrow.csv.read_csv(file, **csv_options(names, separator)).to_pandas()
         words = table.apply(lambda column: read[column.name].plain(column))
         types = {name: scan(words[name], read[name]) for name in names}
@@ -265,6 +265,11 @@ def csv_options(names: list[str], separator: str) -> dict[str, Any]:
 def open_bytes(path: Path) -> IO[bytes]:
     """Open a file, unpacking it if it is compressed."""
     return cast("IO[bytes]", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def open_stream(path: Path) -> Any:
+    """Open a file for Arrow, which reads ahead in threads of its own: none of them waits for Python at its end."""
+    return pa.input_stream(str(path), compression="gzip" if path.suffix.lower() == ".gz" else None)
 
 
 @contextmanager
