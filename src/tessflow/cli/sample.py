@@ -50,9 +50,10 @@ def sample(
         if is_mixture(model):
             raise ValueError("--given is for models of tables, and this one is a mixture")
         options["given"] = conditions(model.schema_, given)
-    drawn = pd.DataFrame(model.sample(rows, random_state=seed, **options))  # of an array, if it was fitted to one
+    parts = map(pd.DataFrame, model.sample_batches(rows, random_state=seed, **options))  # arrays, if fitted to one
     if out is not None:
-        write_table(drawn, out, word_schema(model))
-    else:
-        in_words(drawn, word_schema(model)).to_csv(sys.stdout, index=False)
+        write_table(pd.concat(parts, ignore_index=True), out, word_schema(model))
+        return
+    for number, part in enumerate(parts):
+        in_words(part, word_schema(model)).to_csv(sys.stdout, index=False, header=number == 0)
         sys.stdout.flush()  # here a closed pipe is still noticed
