@@ -126,6 +126,12 @@ def test_words_mean_values_of_their_column(values, text, expected):
     assert (found, type(found)) == (expected, type(expected))
 
 
+def test_a_number_beyond_all_floats_is_refused():
+    schema = TableSchema.infer(pd.DataFrame({"a": [1, 2]}))
+    with pytest.raises(ValueError, match=r"column 'a' was given 9{40}\.\.\., beyond 1.8e308: give one nearer to 0"):
+        conditions(schema, [f"a={'9' * 400}"])
+
+
 def test_a_number_that_no_float_holds_is_given_and_drawn_exactly(run):
     write_table(pd.DataFrame({"u": [BIG, BIG + 1] * 20, "b": ["x", "y"] * 20}), "train.csv")
     run("fit", "train.csv", "--out", "model", *TINY)
