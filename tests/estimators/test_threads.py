@@ -1,4 +1,4 @@
-"""Whatever an estimator draws is the same from threads, processes and partitions, and leaves all random states alone."""
+"""What an estimator draws is the same from threads, processes and partitions; all random states are left alone."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -173,7 +173,8 @@ def test_batches_are_drawn_when_they_are_asked_for():
         other = pool.submit(made("mixture").sample, 5).result()
         second = pool.submit(next, parts).result()
     again = made("mixture").sample_batches(10, 5)
-    assert same(first, next(again)) and same(second, next(again))
+    assert same(first, next(again))
+    assert same(second, next(again))
     assert same(other, first)
 
 

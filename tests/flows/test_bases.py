@@ -16,7 +16,8 @@ def test_draws_are_those_of_the_distribution_and_of_the_block(base):
         drawn = base.expand((3,)).sample((20_000,))
         again = base.rsample((5,))
     assert torch.equal(torch.get_rng_state(), state)
-    assert drawn.shape == (20_000, 3, 2) and again.shape == (5, 2)
+    assert drawn.shape == (20_000, 3, 2)
+    assert again.shape == (5, 2)
     of_one = base.base_dist
     assert torch.allclose(drawn.mean((0, 1)), of_one.mean, atol=0.06)
     assert torch.allclose(drawn.std((0, 1)), of_one.stddev, atol=0.06)
