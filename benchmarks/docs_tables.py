@@ -1,6 +1,7 @@
-"""The tables of the documentation that are made of `mixed_tables.py`'s results: a row a method, a column a table.
+"""The tables of the documentation that are made of result files.
 
-Figures are means over the splits, in words short enough for a page that compares; benchmarks/README.md has all.
+Those of `mixed_tables.py` have a row a method and a column a table. Figures are means over the splits, in words short
+enough for a page that compares; benchmarks/README.md has all. That of `fuzz.py` has a row a promise.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from page import RESULTS, mean_and_spread, table
+from page import RESULTS, made_by, mean_and_spread, table
 
-__all__ = ["fit_seconds", "imputations", "likelihoods", "orders"]
+__all__ = ["fit_seconds", "imputations", "likelihoods", "orders", "trust"]
 
 Row = dict[str, Any]
 Figure = Callable[[Sequence[Row]], str]
@@ -77,3 +78,34 @@ def _nats(rows: Sequence[Row]) -> str:
 
 def _mean(rows: Sequence[Row], column: str) -> float:
     return statistics.mean(row[column] for row in rows)
+
+
+def trust() -> str:
+    """Count what was tried to break promises, and what broke."""
+    path = RESULTS / "trust.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text())
+    damage, kills, calls = result["mutations"], result["kills"], result["calls"]
+    rows, cells, threads = result["extremes"], result["cells"], result["threads"]
+    alike = threads["alike"].values()
+    lines = [
+        ("damaged models", f"{damage['tried']:,}", f"{damage['refused']:,} refused, {damage['same']:,} as before",
+         damage["tried"] - damage["refused"] - damage["same"]),
+        ("kills of a save", kills["tried"], f"{kills['old']} old model, {kills['new']} new model", kills["neither"]),
+        ("malformed calls", calls["tried"], f"{calls['tried'] - calls['wrongly_refused']:,} refused as promised",
+         calls["wrongly_refused"]),
+        ("extreme rows of a table", f"{rows['table']['rows']:,}",
+         f"a column costs {rows['table']['worst_column_nats']:.0f} nats at most",
+         rows["table"]["not_finite"] + rows["table"]["beyond_bound"]),
+        ("extreme rows of a mixture", f"{rows['mixture']['rows']:,}", "finite", rows["mixture"]["not_finite"]),
+        ("draws mapped into cells", f"{cells['draws_each'] * len(cells['cases']):,}", "located in their cell",
+         cells["elsewhere"]),
+        ("questions from four threads", threads["of"] * len(alike), f"{sum(alike)} answers alike",
+         threads["of"] * len(alike) - sum(alike)),
+    ]  # fmt: skip
+    rows = [tuple(map(str, line)) for line in lines]
+    commands = "".join(dict.fromkeys(f"    {part['run']['command']}\n" for part in result.values()))
+    return table(("what is tried", "how often", "found", "promises broken"), rows, left=1) + made_by(
+        damage["run"], commands
+    )

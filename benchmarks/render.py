@@ -33,6 +33,7 @@ def main() -> None:
         PAGE: render,
         DOCS / "gallery.md": render_gallery,
         DOCS / "when-to-use.md": render_comparison,
+        DOCS / "trust.md": lambda text: _put(text, "trust", docs_tables.trust()),
         DOCS / "fit-a-table.md": lambda text: _put(text, "orders", docs_tables.orders()),
     }
     for page, renderer in pages.items():
