@@ -112,7 +112,7 @@ def test_a_declared_schema_must_be_completed_first():
         ("kind: timedelta, resolution: 1", pd.to_datetime(["2024-01-01"]), "as timedelta, but holds datetimes"),
         ("kind: boolean", [1, 0], "is declared as boolean, but holds numbers"),
         ("kind: categorical, values: [1, 2]", [1, 3], "has the value 3, which is not among the values of the schema"),
-        ("kind: categorical, values: [1, 2]", ["1"], "holds strings, but the schema lists numbers"),
+        ("kind: categorical, values: [1, 2]", ["1"], "declared as categorical of numbers, but holds strings"),
         ("kind: ordinal, values: [1, 2]", [1, None], "missing values, which the schema does not declare"),
     ],
 )

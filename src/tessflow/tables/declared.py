@@ -75,9 +75,10 @@ def require_families(columns: Iterable[BaseColumn], frame: pd.DataFrame) -> None
             continue
         if family(series, column.name) == "strings":
             row, value = odd_one(series, wanted)
+            of = f" of {wanted}" if column.kind in ("categorical", "ordinal") else ""
             raise ValueError(
-                f"column {column.name!r} is declared as {column.kind}, but holds strings such as {show(value)}; it is "
-                f"in row {series.index[row]} (counted from 0)"
+                f"column {column.name!r} is declared as {column.kind}{of}, but holds strings such as "
+                f"{show(value)}; it is in row {series.index[row]} (counted from 0)"
             )
 
 

@@ -230,7 +230,8 @@ def odd_one(series: pd.Series, wanted: str) -> tuple[int, object]:
     read = _as_family(values, wanted) if all(isinstance(value, str) for value in values) else None
     odd = np.zeros(len(values), bool) if read is None else ~read
     row = int(present[int(np.argmax(odd))])
-    return row, plain(series.iloc[row])
+    value = series.iloc[row]
+    return row, value.item() if isinstance(value, np.generic) else value
 
 
 def _as_family(words: pd.Series, wanted: str) -> NDArray[np.bool_] | None:

@@ -358,7 +358,7 @@ class NumericColumn(BaseColumn):
         if found not in (self.FAMILY, "nothing") and not series.isna().all():
             row, value = odd_one(series, self.FAMILY)
             raise ValueError(
-                f"column {self.name!r} holds {found} such as {show(value)}, but the training data held "
+                f"column {self.name!r} holds {found} such as {show(plain(value))}, but the training data held "
                 f"{self.FAMILY}{self._hint(found)}; it is in row {row} (counted from 0)"
             )
         if found != self.FAMILY:
