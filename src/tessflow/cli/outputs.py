@@ -21,7 +21,7 @@ __all__ = ["MODEL_FILES", "PATHS", "look_at_paths", "path_parameters", "shown"]
 PATHS = ("TABLE", "FILE", "DIR")
 """What a path may be."""
 
-MODEL_FILES = ("config.json", "schema.json", "history.csv", "*.safetensors")
+MODEL_FILES = ("config.json", "schema*.json", "history.csv", "*.safetensors")
 """Names in a directory that a fit writes."""
 
 
