@@ -271,3 +271,18 @@ def test_every_source_names_its_generator(path):
             assert "generator" in {keyword.arg for keyword in call.keywords}, where
         assert not (of in ("nn", "F", "torch.nn", "torch.nn.functional") and name in LAYERS), where
         assert not (of in ("torch", "torch.random", "torch.cuda") and name in STATES), where
+
+
+@pytest.mark.parametrize("outer", [True, False])
+def test_blocks_in_blocks_draw_from_the_inner_seed(outer):
+    def drawn():
+        return torch.cat([F.dropout(torch.ones(50)), torch.rand(3), torch.rand_like(torch.ones(3))])
+
+    with seeded(1):
+        expected = drawn()
+    with seeded(0, redirect=outer):
+        with seeded(1), redirected(), redirected():
+            found = drawn()
+        assert torch.equal(found, expected)
+        with redirected():
+            assert not torch.equal(drawn(), expected)

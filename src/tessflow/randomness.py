@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -57,6 +57,7 @@ class Generators:
 
 
 _current: ContextVar[Generators | None] = ContextVar("generators", default=None)
+_redirecting: ContextVar[bool] = ContextVar("redirecting", default=False)
 
 
 @contextmanager
@@ -80,10 +81,7 @@ def seeded(seed: int | Generators, *, redirect: bool = True) -> Iterator[None]:
     """
     token = _current.set(seed if isinstance(seed, Generators) else Generators(seed))
     try:
-        if redirect:
-            with _Redirect():
-                yield
-        else:
+        with redirected() if redirect else nullcontext():
             yield
     finally:
         _current.reset(token)
@@ -92,11 +90,15 @@ def seeded(seed: int | Generators, *, redirect: bool = True) -> Iterator[None]:
 @contextmanager
 def redirected() -> Iterator[None]:
     """Let calls in the body that name no generator draw from those of :func:`seeded`, if it runs in such a block."""
-    if _current.get() is None:
+    if _current.get() is None or _redirecting.get():
         yield
-    else:
+        return
+    token = _redirecting.set(True)
+    try:
         with _Redirect():
             yield
+    finally:
+        _redirecting.reset(token)
 
 
 def generator(device: torch.device | str = "cpu") -> torch.Generator | None:

@@ -30,7 +30,7 @@ def run(directory, config=SHORT, *, stop_at=None, stop=interrupt, model=None, tr
 
     def objective(model, batch):
         nonlocal calls
-        calls += model.training
+        calls += model.training and torch.is_grad_enabled()  # without gradients the first batch sets layers
         if calls == stop_at:
             stop()
         return model.elbo(batch)

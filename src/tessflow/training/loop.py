@@ -172,7 +172,7 @@ def fit(
 
         run = state.counters
         if run.step == 0:
-            with torch.no_grad(), seeded(config.seed), fabric.autocast():
+            with torch.no_grad(), seeded(config.seed, redirect=False), fabric.autocast():
                 # As in the first step, the first batch sets layers: what is evaluated is what training starts from.
                 first = next(_batches(train, config.batch_size, seed=config.seed, start=0, weights=weights[0]))
                 RowwiseObjective(best, objective).train()(first)
