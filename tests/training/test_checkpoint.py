@@ -72,7 +72,7 @@ def test_run_without_a_directory_is_the_same_run(tmp_path):
 def test_finished_run_returns_at_once(tmp_path):
     model, result, calls = run(tmp_path)
     again, same, no_calls = run(tmp_path)
-    assert calls == SHORT.max_steps  # the first sets layers that a batch sets
+    assert calls == SHORT.max_steps
     assert no_calls == 0
     assert repr(same) == repr(result)
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
