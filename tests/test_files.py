@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+from urllib.error import URLError
 
 import pytest
 
@@ -147,3 +148,26 @@ def test_what_is_larger_than_a_limit_is_not_read(tmp_path):
         read_small(path, 1000)
     path.write_bytes(bytes(1000))
     assert read_small(path, 1000) == bytes(1000)
+
+
+def test_the_mask_of_permissions_stays(tmp_path):
+    mask = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "new", b"")
+        assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o640
+    finally:
+        assert os.umask(mask) == 0o027
+
+
+def test_another_files_error_is_not_blamed_on_what_is_written(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.csv"), replacing(tmp_path / "out.csv"):
+        (tmp_path / "absent.csv").open()
+    with pytest.raises(URLError, match="no network"), replacing(tmp_path / "out.csv"):
+        raise URLError("no network")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="there is no /dev/stdout")
+def test_a_pipe_without_a_name_is_written_into():
+    script = "from tessflow.files import write_atomically; write_atomically('/dev/stdout', b'through')"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"through"

@@ -286,3 +286,10 @@ def test_blocks_in_blocks_draw_from_the_inner_seed(outer):
         assert torch.equal(found, expected)
         with redirected():
             assert not torch.equal(drawn(), expected)
+
+
+def test_a_generator_that_is_given_is_used():
+    given = torch.Generator().manual_seed(3)
+    expected = torch.poisson(torch.ones(5), given)
+    with seeded(0):
+        assert torch.equal(torch.poisson(torch.ones(5), given.manual_seed(3)), expected)

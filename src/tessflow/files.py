@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,26 +41,31 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         ('six', ['eggs.txt'])
     """
     target = Path(os.path.realpath(path))
+    name = str(target.with_name(f".{target.name[:64]}.{secrets.token_hex(4)}.new"))
     try:
-        mode = target.stat().st_mode if target.exists() else None
+        # Of what `path` is: a pipe that is nobody's file, such as /dev/stdout, is not found by its real path.
+        mode = os.stat(path).st_mode if os.path.exists(path) else None
         if mode is not None and not stat.S_ISREG(mode):
-            with target.open("wb") as file:
+            with open(path, "wb") as file:
                 yield file
             return
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:64]}.", suffix=".new", dir=target.parent)
+        descriptor = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, stat.S_IMODE(mode) if mode is not None else 0o666 & ~_umask())
+            if mode is not None:
+                os.chmod(name, stat.S_IMODE(mode))
             os.replace(name, target)
             _sync(target.parent)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(name)
     except OSError as error:
-        raise type(error)(error.errno, f"could not be written: {error.strerror or error}", str(path)) from error
+        if error.errno is None or error.filename not in (None, name, str(target), str(path), path):
+            raise  # of another file, which the block was busy with
+        raise OSError(error.errno, f"could not be written: {error.strerror}", str(path)) from error
 
 
 def write_atomically(path: str | os.PathLike[str], contents: bytes) -> None:
@@ -174,7 +179,11 @@ def _locked(path: Path) -> Iterator[None]:
             except OSError:  # there are none on this file system
                 pass
             # The one who kept it may have removed the file in between: then the lock is on a file without a name.
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            try:
+                is_mine = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                continue
+            if is_mine:
                 yield
                 return
 
@@ -187,10 +196,3 @@ def _sync(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _umask() -> int:
-    """Return the mask of permissions, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -220,7 +220,8 @@ class _Redirect(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in _LIKE:
             return _LIKE[func](*args, **kwargs)
-        if func in _TAKES_GENERATOR and kwargs.get("generator") is None:
+        named = kwargs.get("generator") is not None or any(isinstance(value, torch.Generator) for value in args)
+        if func in _TAKES_GENERATOR and not named:
             return func(*args, **kwargs | {"generator": generator(_device(args, kwargs))})
         if func in _TAKES_NONE:
             return _forked(func, args, kwargs)

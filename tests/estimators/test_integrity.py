@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from make_kept_models import DATA, ESTIMATORS, read_rows
 from mutations import MUTATIONS, parts, saved_models, try_many, try_one
+from tessflow import MixtureFlow
 from tessflow.estimators.storage import FORMAT_VERSION, MOST_CONFIG
 
 NAMES = sorted(path.name for path in (DATA / f"format-{FORMAT_VERSION}").iterdir())
@@ -207,7 +208,7 @@ def test_a_save_that_fails_anywhere_leaves_the_old_model_or_the_new_one(models, 
             old.save(tmp_path)
             names = [path.name for path in parts(saved.directory)]
             assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "history.csv"])
-        assert failed >= 4
+        assert failed >= (1 if call == "chmod" else 3)
 
 
 def test_a_model_that_is_replaced_can_be_read_all_the_time(models, tmp_path):
@@ -251,3 +252,20 @@ def test_two_models_are_not_written_into_one_directory_at_once(models, tmp_path)
     assert [path.name for path in Path(tmp_path).iterdir()] == [".tessflow-lock"]
     load(models["sets"].directory).save(tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_damaged_config_takes_no_files_of_the_user_along(models, tmp_path):
+    shutil.copytree(models["sets"].directory, tmp_path / "model")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    (tmp_path / "model" / "config.json").write_text('{"files": {"notes.txt": "x"}}')
+    load(models["sets"].other).save(tmp_path / "model")
+    assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
+
+
+def test_a_run_over_a_model_leaves_its_history(models, tmp_path):
+    shutil.copytree(models["mixture"].directory, tmp_path / "model")
+    before = (tmp_path / "model" / "history.csv").read_bytes()
+    MixtureFlow(2, layers=1, max_steps=3, random_state=0).fit(
+        np.zeros((30, 2)) + np.arange(30)[:, None], directory=tmp_path / "model"
+    )
+    assert (tmp_path / "model" / "history.csv").read_bytes() == before

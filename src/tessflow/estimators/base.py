@@ -129,7 +129,8 @@ class FlowEstimator(DensityMixin, BaseEstimator, ABC):
             An iterator over what :meth:`sample` returns.
 
         Raises:
-            ValueError: If ``n_samples`` or ``batch_size`` is no integer of at least 1; or as :meth:`sample`.
+            ValueError: If ``n_samples`` or ``batch_size`` is no integer of at least 1; or, with the first part, as
+                :meth:`sample`.
 
         Example:
             >>> from tessflow import MixtureFlow
@@ -326,12 +327,14 @@ def weighted_mean(scores: Any, weights: Tensor | None) -> float:
 
 
 def _require_count(name: str, count: int) -> None:
-    if not isinstance(count, Integral) or count < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {count!r}.")
+    if not isinstance(count, Integral) or not 1 <= count < 2**63:
+        raise ValueError(f"{name} must be an integer of at least 1 and below 2^63, got {count!r}.")
 
 
 def _seed(random_state: RandomState) -> int:
     if isinstance(random_state, Integral):
+        if not 0 <= random_state < 2**63:
+            raise ValueError(f"random_state must be at least 0 and below 2^63, got {random_state}.")
         return int(random_state)
     if isinstance(random_state, np.random.SeedSequence):
         return int(random_state.generate_state(1, np.uint64)[0] >> 1)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,11 +153,12 @@ class ModelDirectory:
             before = self._names()
             for part, content in contents.items():
                 write_atomically(self.path / names[part], content)
-            write_atomically(self.path / HISTORY, history.to_csv(index=False).encode())
             write_atomically(self.path / CONFIG, _sealed(config.model_copy(update={"files": files})))
+            with suppress(OSError):  # the model is there, and does not need it
+                write_atomically(self.path / HISTORY, history.to_csv(index=False).encode())
             for entry in list(self.path.iterdir()):
                 if (entry.name in before or re.fullmatch(NAMED, entry.name)) and entry.name not in files:
-                    with suppress(OSError):  # the model is there, and what is left is removed the next time
+                    with suppress(OSError):  # what is left is removed the next time
                         entry.unlink()
 
     def estimator(self) -> str:
@@ -180,6 +182,7 @@ class ModelDirectory:
         for _ in range(TRIES - 1):
             with suppress(FileNotFoundError):  # another process may just be replacing the model
                 return self._read(self._config(), config, schema)
+            time.sleep(0.01)
         return self._read(self._config(), config, schema)
 
     def read_history(self) -> pd.DataFrame:
@@ -217,13 +220,14 @@ class ModelDirectory:
         if names is None:
             raise _damaged(path, "files: it names no schema and weights")
         where = {part: self._file(name) for part, name in names.items()}
+        # What is too large, or no such file, is refused before it is read to its end.
+        text, weights = read_small(where["schema"], MOST_SCHEMA), map_tensors(where["weights"])[0]
         for part, name in names.items():
             if parsed.files is not None:
                 with open_regular(where[part]) as file:
                     if sha256(file) != parsed.files[name]:
                         raise _damaged(where[part], f"its digest is not the one that {CONFIG} holds")
-        columns = self._parse(where["schema"], read_small(where["schema"], MOST_SCHEMA), schema)
-        return Stored(parsed, columns, map_tensors(where["weights"])[0], where["weights"])
+        return Stored(parsed, self._parse(where["schema"], text, schema), weights, where["weights"])
 
     def _config(self) -> bytes:
         return read_small(self._file(CONFIG), MOST_CONFIG)
@@ -232,7 +236,7 @@ class ModelDirectory:
         """Return what ``config.json`` names: the files of the model that is there, if there is one."""
         try:
             config = json.loads(self._config())
-            return tuple(config["files"] if "files" in config else FIXED.values())
+            return tuple(filter(is_model_file, config["files"] if "files" in config else FIXED.values()))
         except (OSError, ValueError, TypeError, RecursionError):
             return ()
 

@@ -107,10 +107,11 @@ class TabularImputer(TransformerMixin, OneToOneFeatureMixin, _Wrapper):
             return flow
         allowed = {"backbone": ("autoregressive",), "order": (None, "any"), "condition_on": ("cell",)}
         for name, values in allowed.items():
-            if getattr(flow, name) not in values:
+            value = getattr(flow, name)
+            if not isinstance(value, (str, type(None))) or value not in values:
                 raise ValueError(
-                    f"a flow with {name}={getattr(flow, name)!r} does not know each column given all others: impute "
-                    f"with {name}={values[-1]!r}"
+                    f"a flow with {name}={value!r} does not know each column given all others: impute with "
+                    f"{name}={values[-1]!r}"
                 )
         return flow.set_params(order="any")
 

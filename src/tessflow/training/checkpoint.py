@@ -27,6 +27,8 @@ __all__ = ["CHECKPOINT", "RunDirectory", "TrainingState", "digest", "run_identit
 
 FORMAT_VERSION = 2
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
+# What a directory has in which there is a model.
+MODEL = "config.json"
 COLUMNS = ("step", "training", "validation", "learning_rate", "gradient_norm", "seconds", "skipped")
 
 
@@ -144,7 +146,9 @@ class RunDirectory:
         state.load(tensors, counters)
 
     def write_history(self, history: list[dict[str, float]]) -> None:
-        """Write the rows of the history."""
+        """Write the rows of the history, unless a model is there, whose history that file is until it is replaced."""
+        if (self.history.parent / MODEL).exists():
+            return
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
