@@ -175,6 +175,8 @@ class Dropout(nn.Dropout):
         tensor([1., 1.])
     """
 
+    free_options = ("p", "inplace")  # they change nothing in what weights mean
+
     def forward(self, input: Tensor) -> Tensor:
         """Set values to 0 with the probability ``p``, and the others to 1 / (1 - p) times what they are."""
         return _drop(input, self.p) if self.training and self.p > 0 else input

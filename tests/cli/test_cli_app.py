@@ -109,8 +109,7 @@ def test_ctrl_c_ends_with_130_and_a_sentence(run, model):
     process.send_signal(signal.SIGINT)
     said, complaint = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert complaint.count("\n") == 1
-    assert "goes on from the last checkpoint" in complaint
+    assert complaint == "tessflow: interrupted\n"  # there is no checkpoint to promise
     assert said == ""
 
 

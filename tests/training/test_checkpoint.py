@@ -239,7 +239,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(tmp_path, number):
     finally:
         signal.signal(signal.SIGTERM, before)
     if number == signal.SIGINT:
-        assert str(raised.value) == f"interrupted: {tmp_path}/checkpoint.safetensors holds the 5 steps that were made"
+        assert str(raised.value) == f"interrupted: {tmp_path}/checkpoint.safetensors holds the training up to step 5"
     assert counters(tmp_path)["step"] == 5
     model, result, calls = run(tmp_path)
     assert calls == SHORT.max_steps - 5

@@ -208,7 +208,7 @@ def fit(
             if files is not None and (due or run.finished or stop):
                 files.save(state)
                 saved = now
-                signals.sentence = f"interrupted: {files.checkpoint} holds the {run.step:,} steps that were made"
+                signals.sentence = f"interrupted: {files.checkpoint} holds the training up to step {run.step:,}"
             report(run)
 
     if not any(math.isfinite(row["validation"]) for row in run.history):
