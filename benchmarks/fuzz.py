@@ -1,6 +1,6 @@
 """Try to break what `docs/trust.md` promises: damaged models, kills, malformed calls, extreme rows, threads.
 
-    OMP_NUM_THREADS=1 python benchmarks/fuzz.py                              # all of it, about 20 minutes on one core
+    OMP_NUM_THREADS=1 python benchmarks/fuzz.py                         # all of it, about three minutes on one core
     OMP_NUM_THREADS=1 python benchmarks/fuzz.py --only calls --calls 60 --out /tmp/try.json
 
 What is tried, and how it is judged, is written beside the tests, which run a small part of it: `tests/mutations.py`,
