@@ -53,9 +53,9 @@ class Configured(nn.Module):
 
 
 def configuration(module: nn.Module) -> dict[str, str]:
-    """Return the options of a module and of all its parts but torch's own, by name.
+    """Return the options of a module and of all its parts that are ours, by name.
 
-    An option is a public attribute that is a number, a word, a class, a dataclass, or a tuple of such. Those that a
+    An option is a public attribute that is a number, a word, a dataclass, or a tuple of such. Those that a
     module lists as ``free_options`` change nothing in what its weights mean, and are left out.
 
     Example:
@@ -65,11 +65,12 @@ def configuration(module: nn.Module) -> dict[str, str]:
     """
     found = {}
     for name, part in module.named_modules():
-        if type(part).__module__.split(".")[0] == "torch":
-            continue
+        is_ours = isinstance(part, Configured) or type(part).__module__.split(".")[0] == "tessflow"
         for option, value in vars(part).items():
             free = option == "training" or option in getattr(part, "free_options", ())
-            if not option.startswith("_") and not free and _is_option(value):
+            # Of what is not ours, such as a base density of zuko's, the class that it makes is what may differ.
+            compared = isinstance(value, type) or (is_ours and _is_option(value))
+            if compared and not option.startswith("_") and not free:
                 text = value.__qualname__ if isinstance(value, type) else repr(value)
                 digest = hashlib.sha256(text.encode()).hexdigest()[:12]
                 found[f"{name}.{option}".lstrip(".")] = text if len(text) <= _LONGEST else f"one of digest {digest}"
@@ -88,4 +89,4 @@ def configuration_difference(found: Mapping[str, str], expected: Mapping[str, st
 def _is_option(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return all(_is_option(part) for part in value)
-    return value is None or isinstance(value, (bool, int, float, str, type)) or is_dataclass(value)
+    return value is None or isinstance(value, (bool, int, float, str)) or is_dataclass(value)

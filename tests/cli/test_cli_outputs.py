@@ -55,6 +55,12 @@ def test_a_fit_does_not_overwrite_its_table_in_the_directory_of_a_model(run):
     assert said.startswith("tessflow: TABLE model/history.csv is a file that --out model would overwrite")
 
 
+def test_a_file_of_ones_own_beside_a_model_is_written_again(run):
+    for _ in range(2):
+        run("score", "model", "table.csv", "--out", "model/scores.csv")
+    Path("model/scores.csv").unlink()
+
+
 def test_it_is_refused_before_anything_is_loaded(run):
     assert "--out table.csv is TABLE table.csv" in run.refused("score", "nowhere", "table.csv", "--out", "table.csv")
 

@@ -393,3 +393,9 @@ def test_a_declared_schema_says_nothing_before_it_is_fitted():
     with pytest.raises(ValueError, match="column 'x' is declared only"):
         schema.summary()
     assert schema.warnings() == []
+
+
+def test_the_odd_word_is_one_that_files_would_not_read_as_a_number():
+    schema = TableSchema.infer(pd.DataFrame({"age": [87, 41, 3] * 5}))
+    with pytest.raises(ValueError, match=r"holds strings such as '007', .* it is in row 2 \(counted from 0\)"):
+        schema.encode(pd.DataFrame({"age": ["87", "41", "007", "3"]}))

@@ -46,3 +46,14 @@ def test_images_are_located_in_their_cell_side_by_side(dtype):
     index = torch.multinomial(mask.double(), N, replacement=True).T
     z = CellTransform(tessellation, index)(10 * torch.randn(N, 3, 2, dtype=dtype))
     assert (tessellation.locate(z) == index).all()
+
+
+def test_images_lie_in_a_box_whose_walls_their_dtype_does_not_hold():
+    torch.manual_seed(0)
+    for lower, upper in ((-3.3, 1.1), (1000.1, 1000.7)):
+        anchors = lower + (upper - lower) * torch.rand(10, 2, dtype=torch.float64)
+        walls = (torch.full((2,), wall, dtype=torch.float64) for wall in (lower, upper))
+        tessellation = Tessellation(anchors, *walls)
+        z = CellTransform(tessellation, torch.randint(10, (N,)))(upper + 10 * torch.randn(N, 2))
+        assert z.dtype == torch.float32
+        assert ((tessellation.lower <= z.double()) & (z.double() <= tessellation.upper)).all()

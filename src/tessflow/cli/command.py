@@ -36,12 +36,16 @@ class Command(TyperCommand):
             raise ValueError(_too_large(ctx)) from error
 
 
+NO_SIZES = ("seed", "given", "columns", "delimiter", "na")
+"""Parameters in which a number makes nothing large."""
+
+
 def _too_large(context: Any) -> str:
     """Say which numbers on the command line may have been too large for the memory."""
     given = {
         shown(parameter): context.params[parameter.name]
         for parameter in context.command.params
-        if context.get_parameter_source(parameter.name).name == "COMMANDLINE"
+        if context.get_parameter_source(parameter.name).name == "COMMANDLINE" and parameter.name not in NO_SIZES
     }
     numbers = {name: value for name, value in given.items() if _size(value)}
     if not numbers:

@@ -113,6 +113,7 @@ def fit(
     }  # fmt: skip
     estimator = estimator_of(model, flags, option or (), quiet=quiet)
     options = checked_options(estimator, out, set(flags) - {name for name, flag in flags.items() if flag is None})
+    _require_device(options.accelerator)
     declared = declared_schema(schema, model)
     if stream and model != "table":
         raise ValueError(f"--stream goes with --model table, not with --model {model}")
@@ -137,3 +138,11 @@ def fit(
     if not quiet:
         echo_training(estimator)
         typer.echo(f"the model is in {out}")
+
+
+def _require_device(name: str) -> None:
+    """Refuse a device that is not there, before a table is read."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda was asked for, but torch finds no CUDA device: use auto or cpu")

@@ -85,8 +85,7 @@ def _require_writable(out: Path, name: str, *, is_directory: bool) -> None:
 def _require_other(out: Path, name: str, path: Path, other: str) -> None:
     """Refuse an output that is an input, or a file in a directory that is read."""
     if out.is_dir():
-        read = [file for file in out.iterdir() if any(fnmatch(file.name, pattern) for pattern in MODEL_FILES)]
-        if any(_are_same(file, path) for file in read):
+        if any(_are_same(file, path) for file in _of_a_model(out)):
             raise ValueError(f"{other} {path} is a file that {name} {out} would overwrite: choose another directory")
     elif out.exists() and any(_are_same(out, file) for file in _files(path)):
         where = "a file of " if path.is_dir() else ""
@@ -94,12 +93,19 @@ def _require_other(out: Path, name: str, path: Path, other: str) -> None:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Return a file, or all in a directory."""
-    if path.is_dir():
+    """Return a file; or in a directory what is a model's, or, where there is no model, all that is below it."""
+    if not path.is_dir():
+        yield path
+    elif (path / "config.json").exists():
+        yield from _of_a_model(path)
+    else:
         for folder, _, names in os.walk(path):
             yield from (Path(folder, name) for name in names)
-    else:
-        yield path
+
+
+def _of_a_model(directory: Path) -> Iterator[Path]:
+    """Return the files in a directory that a fit writes."""
+    return (file for file in directory.iterdir() if any(fnmatch(file.name, pattern) for pattern in MODEL_FILES))
 
 
 def _are_same(one: Path, other: Path) -> bool:

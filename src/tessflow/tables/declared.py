@@ -78,8 +78,13 @@ def require_families(columns: Iterable[BaseColumn], frame: pd.DataFrame) -> None
             of = f" of {wanted}" if column.kind in ("categorical", "ordinal") else ""
             raise ValueError(
                 f"column {column.name!r} is declared as {column.kind}{of}, but holds strings such as "
-                f"{show(value)}; it is in row {series.index[row]} (counted from 0)"
+                f"{show(value)}; it is in row {_counted(series, row)} (counted from 0)"
             )
+
+
+def _counted(series: pd.Series, row: int) -> int:
+    """Return the number of a row in the file of which the series is a part, if its index counts them."""
+    return int(series.index[row]) if isinstance(series.index, pd.RangeIndex) else row
 
 
 def read(source: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:

@@ -235,17 +235,16 @@ def odd_one(series: pd.Series, wanted: str) -> tuple[int, object]:
 
 
 def _as_family(words: pd.Series, wanted: str) -> NDArray[np.bool_] | None:
-    """Return which words may be read as values of a family; None if there is no such reading."""
-    words = words.astype(object).str.strip()
-    if wanted == "numbers":
-        return pd.to_numeric(words, errors="coerce").notna().to_numpy()
-    if wanted == "booleans":
-        return words.isin(["True", "False"]).to_numpy()
-    if wanted == "datetimes":
-        return pd.to_datetime(words, format="ISO8601", utc=True, errors="coerce").notna().to_numpy()
-    if wanted == "timedeltas":
-        return pd.to_timedelta(words, errors="coerce").notna().to_numpy()
-    return None
+    """Return which words a file would be read by as values of a family; None if there is no such reading."""
+    from tessflow.tables.words import fit_one  # which needs columns, and these this module
+
+    types = {
+        "numbers": ("integer", "real"),
+        "booleans": ("boolean",),
+        "datetimes": ("datetime", "instant"),
+        "timedeltas": ("timedelta",),
+    }
+    return fit_one(words.astype(object), types[wanted]) if wanted in types else None
 
 
 def to_floats(series: pd.Series) -> NDArray[np.float64]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tessflow.tables.doubts import Doubt, warn_of
 from tessflow.tables.readings import Reading, distinct_words, without
@@ -113,6 +115,16 @@ def convert(words: pd.Series, type_: WordType, reading: Reading | None = None) -
         nullable: dict[str, Any] = {"int64": "Int64", "uint64": "UInt64"}
         values = values.astype(nullable.get(str(values.dtype), object))
     return values.reindex(codes).set_axis(words.index).rename(words.name)  # position -1 is not there: missing
+
+
+def fit_one(words: pd.Series, types: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which words, none of them missing, are of one of some types.
+
+    Example:
+        >>> fit_one(pd.Series(["7", "007", "1e3", "lots"]), ("integer", "real"))
+        array([ True, False,  True, False])
+    """
+    return np.logical_or.reduce([_fits(words, name).to_numpy(bool) for name in types])
 
 
 def _fits(distinct: pd.Series, name: str) -> pd.Series:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -82,8 +84,15 @@ class IntoCell(Transform):
         z = (rays.anchor + torch.minimum(ratio, longest)[..., None] * rays.displacement).to(dtype)
         for wall, nearer in ((self.tessellation.lower, torch.maximum), (self.tessellation.upper, torch.minimum)):
             if wall is not None:
-                z = z + (nearer(z, wall.to(dtype)) - z).detach()
+                z = z + (nearer(z, _not_beyond(wall, dtype, nearer)) - z).detach()
         return z
+
+
+def _not_beyond(wall: Tensor, dtype: torch.dtype, nearer: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return a wall in another dtype, on its inner side where that does not hold it."""
+    rounded = wall.to(dtype)
+    inwards = torch.nextafter(rounded, torch.full_like(rounded, math.inf if nearer is torch.maximum else -math.inf))
+    return torch.where(nearer(rounded.to(wall.dtype), wall) == rounded.to(wall.dtype), rounded, inwards)
 
 
 class CellTransform(IntoCell):
