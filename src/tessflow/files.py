@@ -34,6 +34,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         OSError: If it cannot be written, with ``path`` as its file name.
 
     Example:
+        >>> import tempfile
         >>> file = Path(tempfile.mkdtemp()) / "eggs.txt"
         >>> with replacing(file) as new:
         ...     _ = new.write(b"six")
@@ -119,6 +120,7 @@ def sweep(directory: str | os.PathLike[str], names: str) -> None:
         names: A regular expression of the names that were to be written.
 
     Example:
+        >>> import tempfile
         >>> directory = Path(tempfile.mkdtemp())
         >>> for name in (".eggs.txt.a1b2c3d4.new", ".milk.txt.a1b2c3d4.new", ".eggs.txt.new"):
         ...     (directory / name).touch()
@@ -143,6 +145,7 @@ def only_writer(directory: str | os.PathLike[str]) -> Iterator[None]:
         RuntimeError: If another process, or another thread of this one, writes there.
 
     Example:
+        >>> import tempfile
         >>> with only_writer(tempfile.mkdtemp()):
         ...     pass  # only_writer of the same directory in another process or thread raises a RuntimeError
     """

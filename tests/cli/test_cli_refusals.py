@@ -142,3 +142,13 @@ def test_it_is_refused_in_one_sentence(run, command, sentence):
 def test_keys_may_be_absent_or_there(run, command):
     with_key = command.replace("table.csv", "keyed.csv")
     assert run(*command.split()).stdout == run(*with_key.split()).stdout
+
+
+@pytest.mark.parametrize("call", ["fit table.csv --out new --steps many", "fit table.csv --out new --steps=many"])
+def test_usage_errors_show_the_word_that_was_typed(run, call):
+    assert ", got 'many' (see tessflow fit --help)" in run.refused(*call.split())
+
+
+def test_they_show_numbers_out_of_range(run):
+    assert "got '-1'" in run.refused("sample", "model", "--seed", "-1")
+    assert "got '0'" in run.refused("sample", "model", "-n", "0")

@@ -180,7 +180,7 @@ def test_batches_are_drawn_when_they_are_asked_for():
 
 @pytest.mark.parametrize(("option", "value"), [("n_samples", 0), ("n_samples", 2.5), ("batch_size", 0)])
 def test_a_wrong_number_is_refused_before_anything_is_drawn(option, value):
-    with pytest.raises(ValueError, match=f"^{option} must be an integer of at least 1, got {value}"):
+    with pytest.raises(ValueError, match=f"^{option} must be an integer of at least 1 and below 2.63, got {value}"):
         made("mixture").sample_batches(**({"n_samples": 5} | {option: value}))
 
 

@@ -36,7 +36,7 @@ class OneSentenceErrors(TyperGroup):
         except Exception as error:
             if not hasattr(error, "format_message"):  # of click's own errors: the command line is none
                 raise
-            typer.echo(_usage(error), err=True)
+            typer.echo(_usage(error, sys.argv[1:] if args is None else list(args)), err=True)
             result = REFUSED
         if standalone_mode:
             sys.exit(result if isinstance(result, int) else 0)
@@ -90,13 +90,26 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any, arguments: list[str]) -> str:
     """Return one line about a command line that no command takes, or the help that was asked for."""
     message, context = " ".join(error.format_message().split()), getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
         return str(error.format_message())
     advice = f" (see {context.command_path} --help)" if context is not None else ""
-    return f"tessflow: {message.rstrip('.')}{advice}"
+    word = _typed(getattr(error, "param", None), arguments)
+    got = f", got {word!r}" if word is not None and repr(word) not in message else ""
+    return f"tessflow: {message.rstrip('.')}{got}{advice}"
+
+
+def _typed(parameter: Any, arguments: list[str]) -> str | None:
+    """Return the word that was typed for an option; None if it was left out, or is none."""
+    for name in getattr(parameter, "opts", ()):
+        for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+            if argument == name:
+                return following
+            if name.startswith("--") and argument.startswith(f"{name}="):
+                return argument.removeprefix(f"{name}=")
+    return None
 
 
 def _bug(error: Exception) -> str:

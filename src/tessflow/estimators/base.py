@@ -334,7 +334,7 @@ def _require_count(name: str, count: int) -> None:
 def _seed(random_state: RandomState) -> int:
     if isinstance(random_state, Integral):
         if not 0 <= random_state < 2**63:
-            raise ValueError(f"random_state must be at least 0 and below 2^63, got {random_state}.")
+            raise ValueError(f"random_state: it must be at least 0 and below 2^63, got {random_state}.")
         return int(random_state)
     if isinstance(random_state, np.random.SeedSequence):
         return int(random_state.generate_state(1, np.uint64)[0] >> 1)
