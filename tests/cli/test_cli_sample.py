@@ -161,3 +161,14 @@ def test_a_whole_number_is_given_exactly_or_refused(text, dtype):
         assert len(str(refusal.value)) < 200
     if math.isfinite(float(text)):
         assert float(conditions(schema, [f"height={text}"])["height"]) == float(text)
+
+
+@pytest.mark.parametrize("name", ["drawn.csv", "drawn.csv.gz", "drawn.parquet"])
+def test_many_rows_are_written_part_by_part(run, monkeypatch, name):
+    TabularFlow(max_steps=1, hidden_features=(8,), random_state=0).fit(pd.DataFrame({"a": [1, 2] * 20})).save("model")
+    monkeypatch.setattr(TabularFlow.sample_batches, "__defaults__", (4,))
+    run("sample", "model", "-n", 10, "--out", name)
+    drawn = read_table(name)
+    assert drawn["a"].isin([1, 2]).all()
+    assert drawn.index.equals(pd.RangeIndex(10))
+    assert run("sample", "model", "-n", 10).stdout.split() == ["a", *map(str, drawn["a"])]

@@ -6,14 +6,18 @@ Like the other commands, it imports torch and pandas inside functions only.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tessflow.cli.arguments import MOST_ROWS, ModelDirectory, Seed
 from tessflow.cli.given import conditions
 from tessflow.cli.models import is_mixture, load_model, word_schema
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["sample"]
 
@@ -41,8 +45,7 @@ def sample(
     """
     import pandas as pd
 
-    from tessflow.tables import write_table
-    from tessflow.tables.files import in_words
+    from tessflow.tables.files import in_words, write_parts
 
     model = load_model(directory)
     options: dict[str, Any] = {}
@@ -52,8 +55,16 @@ def sample(
         options["given"] = conditions(model.schema_, given)
     parts = map(pd.DataFrame, model.sample_batches(rows, random_state=seed, **options))  # arrays, if fitted to one
     if out is not None:
-        write_table(pd.concat(parts, ignore_index=True), out, word_schema(model))
+        write_parts(_counted(parts), out, word_schema(model))
         return
     for number, part in enumerate(parts):
         in_words(part, word_schema(model)).to_csv(sys.stdout, index=False, header=number == 0)
         sys.stdout.flush()  # here a closed pipe is still noticed
+
+
+def _counted(parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Yield parts whose index goes on from that of the part before."""
+    rows = 0
+    for part in parts:
+        yield part.set_axis(range(rows, rows + len(part)))
+        rows += len(part)

@@ -8,7 +8,7 @@ import os
 import re
 import textwrap
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DELIMITERS", "PARQUET", "csv_options", "in_words", "open_bytes", "open_stream", "read_header", "read_names",
-    "read_table", "readable", "require_suffix", "require_table", "write_table",
+    "read_table", "readable", "require_suffix", "require_table", "write_parts",
+    "write_table",
 ]  # fmt: skip
 
 DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
@@ -142,23 +143,39 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], schema: Table
         >>> file.read_text().splitlines()
         ['bird,eggs', 'wren,6', ',4']
     """
+    write_parts([frame], path, schema)
+
+
+def write_parts(parts: Iterable[pd.DataFrame], path: str | os.PathLike[str], schema: TableSchema | None = None) -> None:
+    """Write a table that comes in parts, as :func:`write_table` does; of a CSV file one part is in memory at a time.
+
+    Args:
+        parts: At least one, all of the same columns.
+        path: See `write_table` for this and the errors raised.
+        schema: As there.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "eggs.csv"
+        >>> write_parts((pd.DataFrame({"eggs": [count]}) for count in (6, 4)), file)
+        >>> file.read_text().splitlines()
+        ['eggs', '6', '4']
+    """
     path = Path(path)
     suffix = require_suffix(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory: name a file in it")
-    words = None if suffix == PARQUET else in_words(frame, schema)
-    _require_texts(frame.columns)
     try:
         with replacing(path) as file:
-            if words is None:
-                frame.to_parquet(file)
-            else:
-                words.to_csv(
-                    file,
-                    sep=DELIMITERS[suffix],
-                    index=False,
-                    compression="gzip" if suffix.endswith(".gz") else None,
-                )
+            if suffix == PARQUET:
+                whole = pd.concat(list(parts))
+                _require_texts(whole.columns)
+                whole.to_parquet(file)
+                return
+            with gzip.GzipFile(fileobj=file, mode="wb") if suffix.endswith(".gz") else nullcontext(file) as written:
+                for number, part in enumerate(parts):
+                    words = in_words(part, schema)
+                    words.to_csv(written, sep=DELIMITERS[suffix], index=False, header=number == 0)
     except pa.ArrowException as error:
         raise ValueError(f"Parquet cannot hold this table ({_first_line(error)}): write a .csv file") from error
 
