@@ -1,5 +1,6 @@
 """Shared by the tests of the command line: commands in an empty directory, and beside a small model."""
 
+import malformed
 import pytest
 from commands import Commands, animals
 
@@ -11,6 +12,16 @@ def run(tmp_path, monkeypatch):
     """Commands in an empty directory."""
     monkeypatch.chdir(tmp_path)
     return Commands()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A directory of the files and models that malformed calls name."""
+    place = tmp_path_factory.mktemp("malformed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        malformed.prepare()
+    return place
 
 
 @pytest.fixture(scope="session")

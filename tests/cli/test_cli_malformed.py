@@ -4,16 +4,6 @@ import malformed
 import pytest
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A directory of files and models for all calls."""
-    place = tmp_path_factory.mktemp("malformed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        malformed.prepare()
-    return place
-
-
 def test_every_command_has_a_good_call():
     assert set(malformed.commands()) == set(malformed.GOOD)
 

@@ -14,15 +14,6 @@ from tessflow.cli.outputs import PATHS
 FAULTS = ("an input as output", "a file of a model as output", "an output in no directory", "a directory as output")
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    place = tmp_path_factory.mktemp("outputs")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        malformed.prepare()
-    return place
-
-
 @pytest.fixture
 def run(place, monkeypatch):
     monkeypatch.chdir(place)

@@ -96,8 +96,8 @@ def training_schema(
 
 def require_own(out: Path) -> None:
     """Refuse to write into a directory that holds anything but a model or a run of ours."""
-    from tessflow.estimators.storage import CONFIG, HISTORY, is_model_file
-    from tessflow.training.checkpoint import CHECKPOINT
+    from tessflow.estimators.storage import is_model_file
+    from tessflow.training.checkpoint import CHECKPOINT, CONFIG, HISTORY
 
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: choose another directory for the model")
@@ -134,9 +134,8 @@ def require_same(out: Path, model: Any, options: FitOptions, source: Any, declar
     Raises:
         ValueError: If there is such a model, or one that is damaged.
     """
-    from tessflow.estimators.storage import CONFIG
     from tessflow.tables import TableSource
-    from tessflow.training.checkpoint import CHECKPOINT
+    from tessflow.training.checkpoint import CHECKPOINT, CONFIG
 
     config, checkpoint = out / CONFIG, out / CHECKPOINT
     if not config.exists() or (checkpoint.exists() and checkpoint.stat().st_mtime_ns > config.stat().st_mtime_ns):

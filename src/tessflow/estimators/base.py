@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from tessflow.estimators.bounded import built_within
 from tessflow.estimators.options import FitOptions
-from tessflow.estimators.storage import CONFIG, ModelConfig, ModelDirectory
+from tessflow.estimators.storage import ModelConfig, ModelDirectory
 from tessflow.randomness import Generators, seeded
 from tessflow.training import TrainingConfig, TrainingResult, evaluate, fit
+from tessflow.training.checkpoint import CONFIG
 from tessflow.training.evaluation import Objective
 from tessflow.training.loop import Weights
 from tessflow.training.weights import adopt_tensors

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tessflow.estimators.options import MixtureOptions, TabularOptions
 from tessflow.files import only_writer, open_regular, read_small, sha256, sweep, write_atomically
+from tessflow.training.checkpoint import CONFIG, HISTORY
 from tessflow.training.weights import map_tensors, serialized
 
 __all__ = ["MixtureConfig", "ModelConfig", "ModelDirectory", "Stored", "TabularConfig", "is_model_file"]
@@ -27,7 +28,6 @@ FORMAT_VERSION = 5
 OLDEST = 4
 # Before version 5, files had these names, and no digests.
 FIXED = {"schema": "schema.json", "weights": "weights.safetensors"}
-CONFIG, HISTORY = "config.json", "history.csv"
 SUFFIXES = {"schema": ".json", "weights": ".safetensors"}
 NAMED = r"schema-[0-9a-f]{12}\.json|weights-[0-9a-f]{12}\.safetensors"
 # Bytes of the largest files that are read.
@@ -221,13 +221,14 @@ class ModelDirectory:
             raise _damaged(path, "files: it names no schema and weights")
         where = {part: self._file(name) for part, name in names.items()}
         # What is too large, or no such file, is refused before it is read to its end.
-        text, weights = read_small(where["schema"], MOST_SCHEMA), map_tensors(where["weights"])[0]
-        for part, name in names.items():
-            if parsed.files is not None:
-                with open_regular(where[part]) as file:
-                    if sha256(file) != parsed.files[name]:
-                        raise _damaged(where[part], f"its digest is not the one that {CONFIG} holds")
-        return Stored(parsed, self._parse(where["schema"], text, schema), weights, where["weights"])
+        columns, weights = read_small(where["schema"], MOST_SCHEMA), map_tensors(where["weights"])[0]
+        if parsed.files is not None:
+            with open_regular(where["weights"]) as file:
+                digests = {"schema": hashlib.sha256(columns).hexdigest(), "weights": sha256(file)}
+            for part, name in names.items():
+                if digests[part] != parsed.files[name]:
+                    raise _damaged(where[part], f"its digest is not the one that {CONFIG} holds")
+        return Stored(parsed, self._parse(where["schema"], columns, schema), weights, where["weights"])
 
     def _config(self) -> bytes:
         return read_small(self._file(CONFIG), MOST_CONFIG)

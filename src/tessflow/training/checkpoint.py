@@ -26,9 +26,8 @@ from tessflow.training.weights import first_difference, read_tensors, write_tens
 __all__ = ["CHECKPOINT", "RunDirectory", "TrainingState", "digest", "run_identity"]
 
 FORMAT_VERSION = 2
-CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.csv"
-# What a directory has in which there is a model.
-MODEL = "config.json"
+# What a directory of runs and models holds; it has the last where there is a whole model.
+CHECKPOINT, HISTORY, CONFIG = "checkpoint.safetensors", "history.csv", "config.json"
 COLUMNS = ("step", "training", "validation", "learning_rate", "gradient_norm", "seconds", "skipped")
 
 
@@ -147,7 +146,7 @@ class RunDirectory:
 
     def write_history(self, history: list[dict[str, float]]) -> None:
         """Write the rows of the history, unless a model is there, whose history that file is until it is replaced."""
-        if (self.history.parent / MODEL).exists():
+        if (self.history.parent / CONFIG).exists():
             return
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
