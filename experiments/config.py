@@ -16,7 +16,7 @@ __all__ = ["PRESETS", "TABLES", "Check", "Data", "Preset", "Row", "Table", "read
 
 TABLES = Path(__file__).parent / "tables"
 
-Preset = Literal["small", "paper"]
+Preset = Literal["small", "hour", "paper"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 
@@ -30,11 +30,13 @@ class Data(_Record):
     Args:
         seeds: The number of seeds.
         small: The budget that two cores have time for, as the task's `Budget` takes it.
+        hour: About an hour of one core, where a table has it.
         paper: The budget of the paper.
     """
 
     seeds: int = Field(default=1, ge=1)
     small: Any
+    hour: Any = None
     paper: Any
 
 
@@ -80,6 +82,8 @@ class Table(_Record):
     def _check_options(self) -> Table:
         for name, data in self.data.items():
             for preset in PRESETS:
+                if getattr(data, preset) is None:
+                    continue
                 _validated(self.module.Budget, getattr(data, preset), f"data: {name}: {preset}")
         for name, method in self.methods.items():
             _validated(self.module.Method, method, f"methods: {name}")
@@ -110,7 +114,8 @@ class Table(_Record):
         Raises:
             ValueError: A name of `only` fits no row.
         """
-        pairs = [(data, method) for data in self.data for method in self.methods if f"{data}/{method}" not in self.skip]
+        budgeted = [name for name, data in self.data.items() if getattr(data, preset) is not None]
+        pairs = [(data, method) for data in budgeted for method in self.methods if f"{data}/{method}" not in self.skip]
         for wanted in only:
             if not any(_fits(pair, wanted) for pair in pairs):
                 names = ", ".join(map("/".join, pairs))

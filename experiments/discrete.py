@@ -26,7 +26,7 @@ from tessflow.dequantization import (
     SimplexDequantizer,
     VoronoiDequantizer,
 )
-from tessflow.flows import coupling_flow
+from tessflow.flows import NetworkName, cell_flow, coupling_flow
 from tessflow.models import DequantizedFlow, DiscreteFlow, IndependentColumns, MatchedFlow
 from tessflow.randomness import seeded
 from tessflow.training import evaluate
@@ -47,10 +47,13 @@ class Method(BaseModel):
     """A model of a discrete table.
 
     Args:
-        model: What it is: a coupling flow over a dequantizer; the autoregressive flow that shares its cells with the
-            dequantizer, seeing earlier variables' cells (exact) or points (a bound); Discrete Flow; or one of two
-            references, an autoregressive network over one-hot values and independent columns.
+        model: What it is: a coupling flow over the cells of a dequantizer that reads them, or the paper's, which
+            does not; the autoregressive flow that shares its cells with the dequantizer, seeing earlier variables'
+            cells (exact) or points (a bound); Discrete Flow; or one of two references, an autoregressive network over
+            one-hot values and independent columns.
         dequantizer: The dequantizer of a coupling flow.
+        network: The networks of a coupling flow that reads cells.
+        hidden_features: Their widths, if not the budget's.
         dim: The dimension of a variable's space, where it can be chosen.
         profile: How noise fills a Voronoi cell.
         box: Walls around all Voronoi cells.
@@ -64,7 +67,7 @@ class Method(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["coupling", "matched", "matched-points", "discrete-flow", "autoregressive", "independent"]
+    model: Literal["cells", "coupling", "matched", "matched-points", "discrete-flow", "autoregressive", "independent"]
     dequantizer: Literal["voronoi", "simplex", "argmax", "binary-argmax", "ordinal", "ordinal-uniform"] | None = None
     dim: int = Field(default=4, ge=1)
     profile: Literal["truncated-gaussian", "softsign"] = "truncated-gaussian"
@@ -72,12 +75,14 @@ class Method(BaseModel):
     learn_box: bool = False
     noise: Literal["gaussian", "conditional"] = "gaussian"
     identity: bool = False
+    network: NetworkName = "residual"
+    hidden_features: tuple[int, ...] | None = None
     learning_rate: float = Field(default=2e-3, gt=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _check_dequantizer(self) -> Method:
-        if (self.model == "coupling") != (self.dequantizer is not None):
+        if (self.model in ("cells", "coupling")) != (self.dequantizer is not None):
             raise ValueError("a coupling flow, and no other model, needs a dequantizer")
         return self
 
@@ -122,6 +127,11 @@ class Budget(BaseModel):
 
 def build(method: Method, budget: Budget, cardinalities: tuple[int, ...]) -> Any:
     """Build a model of rows whose columns have these numbers of classes."""
+    if method.model == "cells":
+        dequantizer = _dequantizer(method, budget, cardinalities)
+        widths = method.hidden_features or budget.hidden_features
+        flow = cell_flow(dequantizer, layers=budget.layers, network=method.network, hidden_features=widths)
+        return DequantizedFlow(flow, dequantizer)
     if method.model == "coupling":
         dequantizer = _dequantizer(method, budget, cardinalities)
         flow = coupling_flow(

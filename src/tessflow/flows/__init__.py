@@ -1,25 +1,34 @@
 """Density models of R^D, built from zuko's layers."""
 
 from tessflow.flows.cauchy import MultivariateCauchy
+from tessflow.flows.cell_flow import Cells, cell_flow
 from tessflow.flows.coupling import coupling_flow, coupling_layers, coupling_mask
 from tessflow.flows.equivariant import equivariant_flow
+from tessflow.flows.gaussian_mixture import DiagonalMixture, GaussianMixture
 from tessflow.flows.image import ImageCouplings
 from tessflow.flows.interval import IntervalMixture
 from tessflow.flows.item_mixture import ItemMixture
 from tessflow.flows.log_cauchy import LogCauchy
+from tessflow.flows.networks import NetworkName, TokenNetwork
 from tessflow.flows.sequence import RecurrentMixture
 from tessflow.flows.set_fields import AttentionField, ExclusiveField, SetField
 
 __all__ = [
     "AttentionField",
+    "Cells",
+    "DiagonalMixture",
     "ExclusiveField",
+    "GaussianMixture",
     "ImageCouplings",
     "IntervalMixture",
     "ItemMixture",
     "LogCauchy",
     "MultivariateCauchy",
+    "NetworkName",
     "RecurrentMixture",
     "SetField",
+    "TokenNetwork",
+    "cell_flow",
     "coupling_flow",
     "coupling_layers",
     "coupling_mask",
