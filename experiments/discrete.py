@@ -21,12 +21,15 @@ from tessflow import datasets
 from tessflow.dequantization import (
     ArgmaxDequantizer,
     BinaryArgmaxDequantizer,
+    ConditionalNoise,
     Dequantizer,
+    IntervalDequantizer,
     OrdinalDequantizer,
     SimplexDequantizer,
     VoronoiDequantizer,
 )
-from tessflow.flows import NetworkName, cell_flow, coupling_flow
+from tessflow.flows import BlockFlow, NetworkName, cell_flow, coupling_flow
+from tessflow.flows.bases import Gumbel
 from tessflow.models import DequantizedFlow, DiscreteFlow, IndependentColumns, MatchedFlow
 from tessflow.randomness import seeded
 from tessflow.training import evaluate
@@ -48,10 +51,13 @@ class Method(BaseModel):
 
     Args:
         model: What it is: a coupling flow over the cells of a dequantizer that reads them, or the paper's, which
-            does not; the autoregressive flow that shares its cells with the dequantizer, seeing earlier variables'
-            cells (exact) or points (a bound); Discrete Flow; or one of two references, an autoregressive network over
-            one-hot values and independent columns.
-        dequantizer: The dequantizer of a coupling flow.
+            does not; a flow over cells in blocks; the autoregressive flow that shares its cells with the dequantizer,
+            seeing earlier variables' cells (exact) or points (a bound); Discrete Flow; or one of two references, an
+            autoregressive network over one-hot values and independent columns.
+        dequantizer: The dequantizer of a flow over cells.
+        blocks: The number of blocks of a flow in blocks.
+        couplings: Its coupling layers inside blocks.
+        orders: Among how many orders of the columns validation rows choose: the natural one, and random ones.
         network: The networks of a coupling flow that reads cells.
         hidden_features: Their widths, if not the budget's.
         dim: The dimension of a variable's space, where it can be chosen.
@@ -67,8 +73,15 @@ class Method(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["cells", "coupling", "matched", "matched-points", "discrete-flow", "autoregressive", "independent"]
-    dequantizer: Literal["voronoi", "simplex", "argmax", "binary-argmax", "ordinal", "ordinal-uniform"] | None = None
+    model: Literal[
+        "cells", "coupling", "block", "matched", "matched-points", "discrete-flow", "autoregressive", "independent"
+    ]
+    dequantizer: (
+        Literal["voronoi", "interval", "simplex", "argmax", "binary-argmax", "ordinal", "ordinal-uniform"] | None
+    ) = None
+    blocks: int = Field(default=1, ge=1)
+    couplings: int = Field(default=4, ge=0)
+    orders: int = Field(default=1, ge=1)
     dim: int = Field(default=4, ge=1)
     profile: Literal["truncated-gaussian", "softsign"] = "truncated-gaussian"
     box: tuple[float, float] | None = None
@@ -82,8 +95,8 @@ class Method(BaseModel):
 
     @model_validator(mode="after")
     def _check_dequantizer(self) -> Method:
-        if (self.model in ("cells", "coupling")) != (self.dequantizer is not None):
-            raise ValueError("a coupling flow, and no other model, needs a dequantizer")
+        if (self.model in ("cells", "coupling", "block")) != (self.dequantizer is not None):
+            raise ValueError("a flow over cells, and no other model, needs a dequantizer")
         return self
 
 
@@ -92,6 +105,7 @@ class Budget(BaseModel):
 
     Args:
         steps: Training steps of flows with a dequantizer and of Discrete Flow.
+        block_steps: Training steps of flows in blocks; by default as many.
         exact_steps: Training steps of autoregressive models, several of which take the time of one of the others.
         batch_size: Rows in a step.
         layers: Coupling layers of a flow.
@@ -99,7 +113,7 @@ class Budget(BaseModel):
         sharpness: In which its networks see the walls of cells.
         hidden_features: Widths of the networks of flows and dequantizers.
         exact_hidden_features: Widths of the network of an autoregressive model.
-        dropout: Dropout of an autoregressive model's network.
+        dropout: Dropout of the networks of autoregressive models and of flows in blocks.
         evaluate_every: Steps between two evaluations on validation rows.
         validation_rows: Most validation rows.
         test_rows: Most test rows.
@@ -110,6 +124,7 @@ class Budget(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(ge=1)
+    block_steps: int | None = Field(default=None, ge=1)
     exact_steps: int = Field(ge=1)
     batch_size: int = Field(default=256, ge=1)
     layers: int = Field(default=8, ge=1)
@@ -125,8 +140,20 @@ class Budget(BaseModel):
     subset_rows: int = Field(default=100, ge=2)
 
 
-def build(method: Method, budget: Budget, cardinalities: tuple[int, ...]) -> Any:
-    """Build a model of rows whose columns have these numbers of classes."""
+def build(method: Method, budget: Budget, cardinalities: tuple[int, ...], order: list[int] | None = None) -> Any:
+    """Build a model of rows whose columns have these numbers of classes, which may come in another order."""
+    if method.model == "block":
+        dequantizer = _dequantizer(method, budget, cardinalities)
+        blocks: Any = BlockFlow(
+            dequantizer,  # type: ignore[arg-type]
+            blocks=min(method.blocks, len(cardinalities)),
+            couplings=method.couplings,
+            order=order,
+            hidden_features=budget.exact_hidden_features,
+            coupling_features=budget.hidden_features,
+            dropout=budget.dropout,
+        )
+        return DequantizedFlow(blocks, dequantizer)
     if method.model == "cells":
         dequantizer = _dequantizer(method, budget, cardinalities)
         widths = method.hidden_features or budget.hidden_features
@@ -156,6 +183,7 @@ def build(method: Method, budget: Budget, cardinalities: tuple[int, ...]) -> Any
         dim=method.dim,
         hidden_features=budget.exact_hidden_features,
         dropout=budget.dropout,
+        order=order or "natural",
         condition_on="point" if method.model == "matched-points" else "cell",
         profile=method.profile,
     )
@@ -173,6 +201,12 @@ def _dequantizer(method: Method, budget: Budget, cardinalities: tuple[int, ...])
             noise=noise,
             hidden_features=widths,
         )
+    if method.dequantizer == "interval":
+        return IntervalDequantizer(cardinalities, hidden_features=widths)
+    if method.dequantizer == "argmax" and method.model == "block":
+        features = len(cardinalities) * max(cardinalities)
+        gumbel = ConditionalNoise(cardinalities, features, layers=0, hidden_features=widths, base=Gumbel)
+        return ArgmaxDequantizer(cardinalities, noise=gumbel)
     if method.dequantizer in ("ordinal", "ordinal-uniform"):
         kind: Any = "uniform" if method.dequantizer == "ordinal-uniform" else "variational"
         return OrdinalDequantizer(cardinalities, noise=kind, hidden_features=widths)
@@ -202,37 +236,78 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
     loaded = datasets.load(data)
     cardinalities, (train_rows, validation, test) = encode(loaded)
     validation, test = validation[: budget.validation_rows], test[: budget.test_rows]
-    torch.manual_seed(seed)
-    model = build(method, budget, cardinalities)
-    if isinstance(model, IndependentColumns):
-        model.fit(train_rows)
-        trained = untrained()
-    else:
-        if isinstance(model, DiscreteFlow):
-            model.initialize(train_rows)
-        exact = method.model in ("autoregressive", "matched", "matched-points")
-        trained = train(
-            model,
-            train_rows,
-            validation,
-            directory=directory,
-            device=device,
-            max_steps=budget.exact_steps if exact else budget.steps,
-            batch_size=budget.batch_size,
-            learning_rate=method.learning_rate,
-            ema_decay=method.ema_decay,
-            evaluate_every=budget.evaluate_every,
-            seed=seed,
-        )
+    best: tuple[float, Any, dict[str, Any]] | None = None
+    for number, order in enumerate(_orders(len(cardinalities), method.orders, seed)):
+        torch.manual_seed(seed)
+        model = build(method, budget, cardinalities, order)
+        place = directory if number == 0 else directory / f"order-{number}"
+        trained = _train(model, method, budget, train_rows, validation, seed=seed, directory=place, device=device)
+        trained |= {"order": order} if order else {}
+        nats = min((row[2] for row in trained.get("history", [])), default=0.0)
+        if best is None or nats < best[0]:
+            best = nats, model, trained
+    assert best is not None
+    _, model, trained = best
     return {
         "source": loaded.source,
         "rows": [len(train_rows), len(validation), len(test)],
         "variables": len(cardinalities),
         "parameters": parameter_count(model),
+        "passes": _passes(model),
         **trained,
         **_score(model, train_rows, validation, test, budget, seed),
         "floor_nats": loaded.floor,
     }
+
+
+def _orders(columns: int, count: int, seed: int) -> list[list[int] | None]:
+    """Return orders of columns: the natural one, which is `None`, and random ones."""
+    generator = np.random.default_rng(seed)
+    return [None, *(generator.permutation(columns).tolist() for _ in range(count - 1))]
+
+
+def _train(
+    model: Any,
+    method: Method,
+    budget: Budget,
+    train_rows: Tensor,
+    validation: Tensor,
+    *,
+    seed: int,
+    directory: Path,
+    device: str,
+) -> dict[str, Any]:
+    if isinstance(model, IndependentColumns):
+        model.fit(train_rows)
+        return untrained()
+    start = model.flow if isinstance(model, DequantizedFlow) else model
+    if isinstance(start, (DiscreteFlow, BlockFlow)):
+        start.initialize(train_rows)
+    exact = method.model in ("autoregressive", "matched", "matched-points")
+    steps = budget.exact_steps if exact else budget.steps
+    if method.model == "block":
+        steps = budget.block_steps or steps
+    directory.mkdir(parents=True, exist_ok=True)
+    return train(
+        model,
+        train_rows,
+        validation,
+        directory=directory,
+        device=device,
+        max_steps=steps,
+        batch_size=budget.batch_size,
+        learning_rate=method.learning_rate,
+        ema_decay=method.ema_decay,
+        evaluate_every=budget.evaluate_every,
+        seed=seed,
+    )
+
+
+def _passes(model: Any) -> int:
+    """Return how many passes of its network a sample takes."""
+    if isinstance(model, DequantizedFlow) and isinstance(model.flow, BlockFlow):
+        return model.flow.blocks
+    return len(model.cardinalities) if isinstance(model, (MatchedFlow, AutoregressiveReference)) else 1
 
 
 def _score(

@@ -9,14 +9,17 @@ from torch.distributions.transforms import IndependentTransform
 from torch.testing import assert_close
 
 import tessflow.transforms
-from tessflow.geometry import Tessellation
+from tessflow.geometry import Intervals, Tessellation
 from tessflow.transforms import (
     ActNorm,
     CellTransform,
     CubeCellTransform,
     GaussianToCube,
     GroupWhitening,
+    IntervalTransform,
+    LogisticMixtureTransform,
     PiecewiseLinear,
+    Retessellation,
     Softsign,
     TruncatedGaussian,
 )
@@ -48,13 +51,24 @@ TRANSFORMS = {
     "CubeCellTransform, boxed": lambda: CubeCellTransform(cells(**BOX), 1),
     "GaussianToCube": GaussianToCube,
     "GroupWhitening": lambda: whitening()(torch.ones((), dtype=torch.int64)),
+    "IntervalTransform": lambda: IntervalTransform(Intervals(torch.tensor([0.0, 1.0])), torch.tensor(1)),
+    "LogisticMixtureTransform": lambda: LogisticMixtureTransform(
+        torch.zeros(2), torch.tensor([-1.0, 2.0]), torch.tensor([0.0, -1.0])
+    ),
     "PiecewiseLinear": lambda: PiecewiseLinear(torch.tensor([0.0, 1.0, 3.0]), torch.tensor([0.0, 1.0, 2.0])),
+    "Retessellation": lambda: Retessellation(cells(), Tessellation(cells().anchors.flip(-1))),
+    "Retessellation, boxed": lambda: Retessellation(cells(**BOX), Tessellation(cells().anchors.flip(-1), **BOX)),
+    "Retessellation, line": lambda: Retessellation(
+        Intervals(torch.zeros(3)), Intervals(torch.tensor([0.0, 1.0, -2.0]))
+    ),
 }
+# Those of the line take one coordinate.
+SIZES = {"IntervalTransform": 1, "Retessellation, line": 1}
 
 
-def points(*shape):
+def points(name, *shape):
     torch.manual_seed(0)
-    return 1.8 * torch.rand(*shape) - 0.9
+    return 1.8 * torch.rand(*shape, SIZES.get(name, 2)) - 0.9
 
 
 def test_there_is_one_of_every_kind():
@@ -64,7 +78,7 @@ def test_there_is_one_of_every_kind():
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_each_point_of_a_row_has_its_log_determinant(name):
-    transform, x = TRANSFORMS[name](), points(5, 4, 2)
+    transform, x = TRANSFORMS[name](), points(name, 5, 4)
     axes = 1 - transform.domain.event_dim
     z = transform(x)
     each = transform.log_abs_det_jacobian(x, z)
@@ -93,7 +107,7 @@ def test_infinite_points_have_no_density(name, dtype):
 
 @pytest.mark.parametrize("name", [name for name in TRANSFORMS if "Whitening" not in name])
 def test_infinite_points_make_no_nan(name):
-    x = torch.tensor([[torch.inf, 0.0], [0.5, -torch.inf]])
+    x = torch.tensor([[torch.inf, 0.0], [0.5, -torch.inf]])[..., : SIZES.get(name, 2)]
     z = TRANSFORMS[name]()(x)
     assert not z.isnan().any()
     assert not TRANSFORMS[name]().log_abs_det_jacobian(x, z).isnan().any()

@@ -9,6 +9,7 @@ from tessflow.dequantization.base import (
     StandardNoise,
 )
 from tessflow.dequantization.binary_argmax import BinaryArgmaxDequantizer
+from tessflow.dequantization.interval import IntervalDequantizer
 from tessflow.dequantization.ordinal import LogisticNoise, OrdinalDequantizer
 from tessflow.dequantization.shared import SharedDequantizer
 from tessflow.dequantization.simplex import SimplexDequantizer
@@ -21,6 +22,7 @@ __all__ = [
     "Dequantization",
     "Dequantizer",
     "LogisticNoise",
+    "IntervalDequantizer",
     "NoiseName",
     "OrdinalDequantizer",
     "SharedDequantizer",

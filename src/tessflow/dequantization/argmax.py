@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.distributions import SoftplusTransform, Transform, constraints
+from torch import Tensor, nn
+from torch.distributions import AffineTransform, SoftplusTransform, Transform, constraints
 
 from tessflow.dequantization.base import Dequantizer, NoiseName
+from tessflow.flows.bases import Gumbel
 
 __all__ = ["ArgmaxDequantizer"]
 
@@ -26,7 +27,7 @@ class ArgmaxDequantizer(Dequantizer):
 
     Args:
         cardinalities: The number of classes of each variable, ``(K_1, ..., K_N)``.
-        noise: ``"conditional"``, ``"gaussian"`` or ``"standard"``; see :class:`Dequantizer`.
+        noise: ``"conditional"``, ``"gaussian"``, ``"standard"`` or a module; see :class:`Dequantizer`.
         hidden_features: The widths of the conditional noise's networks.
 
     Example:
@@ -40,7 +41,7 @@ class ArgmaxDequantizer(Dequantizer):
         self,
         cardinalities: Sequence[int],
         *,
-        noise: NoiseName = "conditional",
+        noise: NoiseName | nn.Module = "conditional",
         hidden_features: Sequence[int] = (256, 256),
     ) -> None:
         super().__init__(cardinalities, max(cardinalities, default=1), noise=noise, hidden_features=hidden_features)
@@ -52,6 +53,24 @@ class ArgmaxDequantizer(Dequantizer):
     def quantize(self, x: Tensor) -> Tensor:
         """Return the index of the largest coordinate among those of existing classes."""
         return x.masked_fill(~self._exists(), -torch.inf).argmax(-1)
+
+    @property
+    def moves(self) -> int:
+        """The number of numbers that move the cells of a variable: a step of each threshold."""
+        return self.dim
+
+    def move(self, moves: Tensor, index: Tensor | None = None) -> Transform:
+        """Return a translation, to cells of other corners; see :class:`~tessflow.flows.MovableCells`."""
+        return AffineTransform(-moves, 1.0, event_dim=1)
+
+    def moves_of(self, log_masses: Tensor) -> Tensor:
+        """Return the moves to cells of these masses, ``(N, K)``."""
+        return log_masses
+
+    def reference(self) -> Gumbel:
+        """Return the Gumbel distribution over R^(N K): coordinate k, moved by log p(k), is the largest with p(k)."""
+        zero = torch.zeros(self.features, device=self.num_classes.device)
+        return Gumbel(zero, torch.ones_like(zero))
 
     def _exists(self) -> Tensor:
         return torch.arange(self.dim, device=self.num_classes.device) < self.num_classes[:, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -244,6 +244,7 @@ class ConditionalNoise(nn.Module):
         layers: The number of conditional coupling layers; with none, the noise is a conditional Gaussian.
         hidden_features: The widths of the hidden layers of every network.
         embedding: The size of a value's embedding.
+        base: The distribution with a location and a scale that stands in the Gaussian's place.
 
     Example:
         >>> noise = ConditionalNoise((3, 2), features=8, hidden_features=(16,))
@@ -261,6 +262,7 @@ class ConditionalNoise(nn.Module):
         layers: int = 4,
         hidden_features: Sequence[int] = (256, 256),
         embedding: int = 8,
+        base: Callable[[Tensor, Tensor], Distribution] = Gaussian,
     ) -> None:
         super().__init__()
         if not hidden_features:
@@ -270,6 +272,7 @@ class ConditionalNoise(nn.Module):
         sizes = torch.tensor(cardinalities)
         self.register_buffer("offset", sizes.cumsum(0) - sizes, persistent=False)
         self.context = MLP(len(cardinalities) * embedding, context, hidden_features[:-1], activation=nn.SiLU)
+        self.base = base
         self.gaussian = nn.Linear(context, 2 * features)
         nn.init.zeros_(self.gaussian.weight)
         nn.init.zeros_(self.gaussian.bias)
@@ -284,7 +287,7 @@ class ConditionalNoise(nn.Module):
         context = nn.functional.silu(self.context(self.embedding(y + self.offset).flatten(-2)))
         # Under autocast, half precision ends with the networks.
         loc, log_scale = self.gaussian(context).to(self.gaussian.weight.dtype).chunk(2, dim=-1)
-        base = Gaussian(loc, (5 * (log_scale / 5).tanh()).exp())
+        base = self.base(loc, (5 * (log_scale / 5).tanh()).exp())
         return NormalizingFlow(ComposedTransform(_identity(), *(layer(context) for layer in self.layers)), base)
 
 

@@ -11,8 +11,9 @@ from torch.distributions import AffineTransform, Transform
 from zuko.transforms import ComposedTransform
 
 from tessflow.dequantization.base import Dequantizer, NoiseName
+from tessflow.flows.bases import Gaussian
 from tessflow.geometry import VoronoiTessellation, take_cells
-from tessflow.transforms import CellTransform, Profile, Softsign, TruncatedGaussian
+from tessflow.transforms import CellTransform, Profile, Retessellation, Softsign, TruncatedGaussian
 
 __all__ = ["PROFILES", "ProfileName", "VoronoiDequantizer"]
 
@@ -82,6 +83,25 @@ class VoronoiDequantizer(Dequantizer):
     def quantize(self, x: Tensor) -> Tensor:
         """Return the nearest anchors' indices."""
         return self.tessellation().locate(x)
+
+    @property
+    def moves(self) -> int:
+        """The number of numbers that move the cells of a variable: a step of each anchor."""
+        return max(self.cardinalities) * self.dim
+
+    def move(self, moves: Tensor, index: Tensor | None = None) -> Transform:
+        """Return the map to cells whose anchors took a step; see :class:`~tessflow.flows.MovableCells`."""
+        target = self.tessellation(moves.unflatten(-1, (-1, self.dim)))
+        return Retessellation(self.tessellation(), target, index=index)
+
+    def moves_of(self, log_masses: Tensor) -> None:
+        """Return ``None``: the masses of cells have no closed form."""
+        return
+
+    def reference(self) -> Gaussian:
+        """Return N(0, I) over R^(N D)."""
+        zero = self.log_scale.new_zeros(self.features)
+        return Gaussian(zero, torch.ones_like(zero))
 
     def contains(self, x: Tensor, y: Tensor) -> Tensor:
         """Return whether ``x`` is in the cell of ``y`` and in the box, boolean ``(..., N)``."""

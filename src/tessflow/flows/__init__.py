@@ -1,5 +1,6 @@
 """Density models of R^D, built from zuko's layers."""
 
+from tessflow.flows.block_flow import BlockFlow, MovableCells
 from tessflow.flows.cauchy import MultivariateCauchy
 from tessflow.flows.cell_flow import Cells, cell_flow
 from tessflow.flows.coupling import coupling_flow, coupling_layers, coupling_mask
@@ -15,6 +16,7 @@ from tessflow.flows.set_fields import AttentionField, ExclusiveField, SetField
 
 __all__ = [
     "AttentionField",
+    "BlockFlow",
     "Cells",
     "DiagonalMixture",
     "ExclusiveField",
@@ -24,6 +26,7 @@ __all__ = [
     "ItemMixture",
     "LogCauchy",
     "MultivariateCauchy",
+    "MovableCells",
     "NetworkName",
     "RecurrentMixture",
     "SetField",

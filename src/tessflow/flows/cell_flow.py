@@ -90,13 +90,9 @@ def cell_flow(
     for layer in range(layers):
         transforms.append(ActNorm(features))
         keep = coupling_mask(variables, layer)
-        if keep.all():  # a single variable: what is left are the base and the norms
+        if keep.all() or not keep.any():  # a single variable: what is left are the base and the norms
             continue
-        transforms.append(
-            CellCoupling(
-                cells, keep, reads=layer == 0, network=network, hidden_features=hidden_features, dropout=dropout
-            )
-        )
+        transforms.append(CellCoupling(cells, keep, reads=layer == 0, **options))
     return Flow(transforms, GaussianMixture(features, components))
 
 

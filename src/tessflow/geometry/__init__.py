@@ -1,6 +1,7 @@
-"""What a cell is: stateless mathematics of Voronoi tessellations on tensors."""
+"""What a cell is: stateless mathematics of Voronoi tessellations, and of intervals, on tensors."""
 
+from tessflow.geometry.intervals import Interval, Intervals
 from tessflow.geometry.tessellation import Rays, Tessellation, double, take_cells
 from tessflow.geometry.voronoi import VoronoiTessellation
 
-__all__ = ["Rays", "Tessellation", "VoronoiTessellation", "double", "take_cells"]
+__all__ = ["Interval", "Intervals", "Rays", "Tessellation", "VoronoiTessellation", "double", "take_cells"]

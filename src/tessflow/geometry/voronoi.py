@@ -146,10 +146,19 @@ class VoronoiTessellation(Configured):
             raise ValueError(f"anchors must have shape {tuple(self.anchors.shape)}, got {tuple(anchors.shape)}.")
         self.anchors.copy_(anchors if self.box is None else _squash(anchors, self.mask, self.box))
 
-    def forward(self, context: None = None) -> Tessellation:
-        """Return the tessellation of the present parameters."""
+    def forward(self, steps: Tensor | None = None) -> Tessellation:
+        """Return the tessellation of the present parameters.
+
+        Args:
+            steps: How far from there its anchors are, ``(..., *N, K, D)``, such as what a network says of a context: a
+                tessellation for each batch entry. In a box, steps are taken before the squashing: anchors stay inside.
+        """
+        stored, mask = self.anchors, self.mask
+        if steps is not None:
+            stored = stored + steps
+            mask = None if mask is None else mask.expand(stored.shape[:-1])
         if self.box is None:
-            return Tessellation(self.anchors, mask=self.mask)
+            return Tessellation(stored, mask=mask)
         lower, upper = self.box
         if self.room is None:
             wall = self.anchors.new_ones(*self.anchors.shape[:-2], self.anchors.shape[-1])
@@ -159,9 +168,10 @@ class VoronoiTessellation(Configured):
             room = half * F.softplus(self.room)
             walls = middle - room[0], middle + room[1]
         # Anchors keep their share of the way between the walls.
-        share = _MARGIN + (1 - 2 * _MARGIN) * self.anchors.sigmoid()
+        share = _MARGIN + (1 - 2 * _MARGIN) * stored.sigmoid()
         anchors = walls[0][..., None, :] + share * (walls[1] - walls[0])[..., None, :]
-        return Tessellation(anchors, *walls, mask=self.mask)
+        lower_wall, upper_wall = (wall.expand(*anchors.shape[:-2], -1) for wall in walls)
+        return Tessellation(anchors, lower_wall, upper_wall, mask)
 
     def variable(self, n: int) -> Tessellation:
         """Return the tessellation of variable ``n`` alone, with existing anchors only, detached from autograd."""

@@ -3,8 +3,11 @@
 from tessflow.transforms.actnorm import ActNorm
 from tessflow.transforms.cell import CellTransform
 from tessflow.transforms.cube import CubeCellTransform, GaussianToCube
+from tessflow.transforms.interval import IntervalTransform
+from tessflow.transforms.logistic_mixture import LogisticMixtureTransform
 from tessflow.transforms.piecewise import PiecewiseLinear
 from tessflow.transforms.profiles import Profile, Softsign, TruncatedGaussian
+from tessflow.transforms.retessellation import Retessellation
 from tessflow.transforms.whitening import GroupWhitening
 
 __all__ = [
@@ -13,8 +16,11 @@ __all__ = [
     "CubeCellTransform",
     "GaussianToCube",
     "GroupWhitening",
+    "IntervalTransform",
+    "LogisticMixtureTransform",
     "PiecewiseLinear",
     "Profile",
+    "Retessellation",
     "Softsign",
     "TruncatedGaussian",
 ]
