@@ -36,6 +36,9 @@ from tessflow.training import evaluate
 
 __all__ = ["Budget", "Method", "build", "encode", "run", "table"]
 
+# So many blocks are as many as there are columns.
+_ALL = 100
+
 # Table 1 of the paper.
 _PAPER_SETS = ("connect4", "forests", "mushroom", "nursery", "pokerhands", "uscensus90")
 _PAPER = {
@@ -55,7 +58,7 @@ class Method(BaseModel):
             seeing earlier variables' cells (exact) or points (a bound); Discrete Flow; or one of two references, an
             autoregressive network over one-hot values and independent columns.
         dequantizer: The dequantizer of a flow over cells.
-        blocks: The number of blocks of a flow in blocks.
+        blocks: The number of blocks of a flow in blocks; 100 for as many as there are columns.
         couplings: Its coupling layers inside blocks.
         orders: Among how many orders of the columns validation rows choose: the natural one, and random ones.
         network: The networks of a coupling flow that reads cells.
@@ -253,7 +256,6 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
         "rows": [len(train_rows), len(validation), len(test)],
         "variables": len(cardinalities),
         "parameters": parameter_count(model),
-        "passes": _passes(model),
         **trained,
         **_score(model, train_rows, validation, test, budget, seed),
         "floor_nats": loaded.floor,
@@ -303,13 +305,6 @@ def _train(
     )
 
 
-def _passes(model: Any) -> int:
-    """Return how many passes of its network a sample takes."""
-    if isinstance(model, DequantizedFlow) and isinstance(model.flow, BlockFlow):
-        return model.flow.blocks
-    return len(model.cardinalities) if isinstance(model, (MatchedFlow, AutoregressiveReference)) else 1
-
-
 def _score(
     model: Any, train_rows: Tensor, validation: Tensor, test: Tensor, budget: Budget, seed: int
 ) -> dict[str, Any]:
@@ -353,16 +348,31 @@ def table(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -
 
 
 def _likelihoods(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    measured = [method for method in config.methods if any((data, method) in results for data in config.data)]
     rows = [
-        [method, *(_likelihood(results.get((data, method), [])) for data in config.data)] for method in config.methods
+        [
+            method,
+            _passes(Method.model_validate(config.methods[method])),
+            *(_likelihood(results.get((data, method), [])) for data in config.data),
+        ]
+        for method in measured
     ]
     runs = {data: runs[0] for (data, _), runs in results.items()}
-    rows.append(["*floor: the entropy*", *(_or_dash(runs.get(data, {}).get("floor_nats"), 3) for data in config.data)])
+    rows.append(
+        ["*floor: the entropy*", "", *(_or_dash(runs.get(data, {}).get("floor_nats"), 3) for data in config.data)]
+    )
     for name, values in _PAPER.items():
         published = dict(zip(_PAPER_SETS, values, strict=True))
         sets = (data.removesuffix("-simulated") for data in config.data)
-        rows.append([f"*paper, {name}*", *(_or_dash(published.get(data), 2) for data in sets)])
-    return markdown(("test nats a row", *config.data), rows)
+        rows.append([f"*paper, {name}*", "", *(_or_dash(published.get(data), 2) for data in sets)])
+    return markdown(("test nats a row", "passes", *config.data), rows)
+
+
+def _passes(method: Method) -> str:
+    """Return how many passes of its network a sample of a row of N columns takes."""
+    if method.model == "block":
+        return "N" if method.blocks >= _ALL else str(method.blocks)
+    return "N" if method.model in ("matched", "matched-points", "autoregressive") else "1"
 
 
 def _or_dash(value: float | None, digits: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.config import Table, read_table
+from experiments.config import Preset, Table, read_table
 from experiments.results import RESULTS, read_result
 
 __all__ = ["PAGES", "markdown", "mean_and_spread", "read_results", "render_pages", "render_text"]
@@ -16,7 +16,7 @@ __all__ = ["PAGES", "markdown", "mean_and_spread", "read_results", "render_pages
 ROOT = Path(__file__).parents[1]
 PAGES = (Path(__file__).parent / "README.md", ROOT / "docs" / "results.md")
 
-_BLOCK = re.compile(r"<!-- (table|made|corrections)(?: (\S+))? -->\n.*?<!-- end -->", re.DOTALL)
+_BLOCK = re.compile(r"<!-- (table|made|corrections)(?: (\S+))?(?: (\S+))? -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def render_pages(*, write: bool) -> list[str]:
@@ -40,32 +40,37 @@ def render_pages(*, write: bool) -> list[str]:
 
 
 def render_text(text: str, results: Path = RESULTS) -> str:
-    """Put each table between its marks ``<!-- table NAME -->`` and ``<!-- end -->``; ``made`` says how it was made."""
+    """Put each table between its marks, ``<!-- table NAME PRESET -->`` and ``<!-- end -->``.
+
+    The preset is "small" if it is left out; ``made`` says how a table was made.
+    """
 
     def put(match: re.Match[str]) -> str:
-        kind, name = match.groups()
-        return f"{match[0].splitlines()[0]}\n{_body(kind, name, results)}<!-- end -->"
+        kind, name, preset = match.groups()
+        return f"{match[0].splitlines()[0]}\n{_body(kind, name, preset or 'small', results)}<!-- end -->"
 
     return _BLOCK.sub(put, text)
 
 
-def _body(kind: str, name: str, results: Path) -> str:
+def _body(kind: str, name: str, preset: Preset, results: Path) -> str:
     if kind == "corrections":
         from experiments.corrections import page
 
         return page()
     table = read_table(name)
-    found = read_results(table, results)
+    found = read_results(table, results, preset)
     return str(table.module.table(table, found)) if kind == "table" else made(found)
 
 
-def read_results(table: Table, directory: Path = RESULTS) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def read_results(
+    table: Table, directory: Path = RESULTS, preset: Preset = "small"
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Read all results of a table with its present configuration, seed after seed, by data set and method."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in table.rows(seeds=[0]):
+    for row in table.rows(preset=preset, seeds=[0]):
         files = row.path(directory).parent.glob(f"{row.method_name}-*.json")
         seeds = sorted(int(seed) for path in files if (seed := path.stem.removeprefix(f"{row.method_name}-")).isdigit())
-        results = [read_result(again, directory) for again in table.rows(only=[row.name], seeds=seeds)]
+        results = [read_result(again, directory) for again in table.rows(preset=preset, only=[row.name], seeds=seeds)]
         if runs := [result for result in results if result is not None and row.is_of(result.get("config"))]:
             found[row.data, row.method_name] = runs
     return found

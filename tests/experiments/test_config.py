@@ -58,7 +58,7 @@ def test_presets_have_files_of_their_own(tmp_path):
     ("change", "message"),
     [
         ({"methods": {"matched": {"model": "matched", "dime": 3}}}, "methods: matched: dime: Extra inputs"),
-        ({"methods": {"voronoi": {"model": "coupling"}}}, "methods: voronoi: a coupling flow, and no other model"),
+        ({"methods": {"voronoi": {"model": "coupling"}}}, "methods: voronoi: a flow over cells, and no other model"),
         ({"data": {"nursery": {"small": {"steps": 0}, "paper": BUDGET}}}, "data: nursery: small: steps: .* greater"),
         ({"data": {"../up": {"small": BUDGET, "paper": BUDGET}}}, "the name '../up' may have letters"),
         ({"skip": ["nursery/nothing"]}, "there is no row 'nursery/nothing'"),

@@ -43,6 +43,16 @@ def test_results_of_another_configuration_are_not_shown(tmp_path):
     assert read_results(table, tmp_path) == {}
 
 
+def test_a_preset_has_a_table_of_its_own(tmp_path):
+    table = read_table("table1")
+    (row,) = table.rows(only=["connect4/independent"], seeds=[0], preset="quarter")
+    path = row.path(tmp_path, ".json")
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"config": row.config, "seed": 0}))
+    assert read_results(table, tmp_path) == {}
+    assert list(read_results(table, tmp_path, "quarter")) == [("connect4", "independent")]
+
+
 def test_text_without_marks_stays_as_it_is():
     assert render_text("no table here") == "no table here"
 

@@ -43,7 +43,7 @@ class Cells(Protocol):
 
 
 def cell_flow(
-    cells: Cells,
+    cells: Cells | None,
     *,
     numbers: int = 0,
     layers: int = 8,
@@ -60,7 +60,8 @@ def cell_flow(
     not only a blurred point. The base is a mixture of Gaussians.
 
     Args:
-        cells: The dequantizer. It is not part of the flow: whatever holds both has its parameters once.
+        cells: The dequantizer; ``None`` if all variables are numbers. It is not part of the flow: whatever holds both
+            has its parameters once.
         numbers: Further features, each a variable without cells.
         layers: The number of coupling layers.
         network: The layers' networks, see :class:`~tessflow.flows.networks.TokenNetwork`.
@@ -83,6 +84,7 @@ def cell_flow(
     """
     if layers < 1 or components < 1:
         raise ValueError(f"layers and components must be at least 1, got {layers} and {components}.")
+    cells = _NoCells() if cells is None else cells
     variables = len(cells.cardinalities) + numbers
     features = len(cells.cardinalities) * cells.dim + numbers
     options: dict[str, Any] = {"network": network, "hidden_features": hidden_features, "dropout": dropout}
@@ -94,6 +96,16 @@ def cell_flow(
             continue
         transforms.append(CellCoupling(cells, keep, reads=layer == 0, **options))
     return Flow(transforms, GaussianMixture(features, components))
+
+
+class _NoCells:
+    """The cells of no variable."""
+
+    cardinalities: tuple[int, ...] = ()
+    dim = 1
+
+    def quantize(self, x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape[:-1], dtype=torch.int64)
 
 
 class CellCoupling(LazyTransform):
@@ -126,7 +138,7 @@ class CellCoupling(LazyTransform):
         n, dim = len(cells.cardinalities), cells.dim
         self._cells = (cells,)  # in a tuple: no part of this module
         self._shape = (n, dim)
-        self.reads = reads
+        self.reads = reads = reads and n > 0
         variable = torch.cat([torch.arange(n).repeat_interleave(dim), torch.arange(n, len(keep))])
         kept, moved = keep[variable].nonzero().flatten(), (~keep)[variable].nonzero().flatten()
         self.register_buffer("kept", kept, persistent=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from tessflow.configuration import Configured
 from tessflow.dequantization import VoronoiDequantizer
 from tessflow.dequantization.base import whole_codes
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.flows import LogCauchy, coupling_flow
+from tessflow.flows import LogCauchy, NetworkName, cell_flow, coupling_flow
 from tessflow.models.atoms import locate, on_atoms, stack_atoms
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.variables import Ascent, Number, Variable, centre_and_width, stack_scales
@@ -44,13 +45,15 @@ class MixedFlow(Configured):
 
     Rows are int64 codes ``(B, N)``; with M numeric variables, float64 ``(B, N + M)``: all codes, then the numbers.
     Without numbers this is the :class:`~tessflow.models.DequantizedFlow` of a coupling flow and Voronoi cells. The
-    flow's base is a mixture of Gaussians, its networks see the walls of cells, and noise in cells is Gaussian.
+    flow's base is a mixture of Gaussians, its networks read cells, and noise in cells is Gaussian.
 
     Args:
         variables: The variables, or, for one of classes only, their number. The C with two classes or more have cells.
         dim: The dimension ``D`` of a variable's cells.
         profile: How noise is pushed into cells.
         hidden_features: The widths of the hidden layers of every network.
+        network: The networks of the flow's layers (:func:`~tessflow.flows.cell_flow`), or ``None`` for those of the
+            paper's flow, :func:`~tessflow.flows.coupling_flow`, which see walls, but read no cells.
         layers: The number of coupling layers.
         background: The share of the background, which is not drawn from.
         ascents: Pairs of numeric variables, the first of which is never above the second. Neither they nor the bounds
@@ -87,7 +90,8 @@ class MixedFlow(Configured):
         dim: int = 4,
         profile: ProfileName = "truncated-gaussian",
         hidden_features: Sequence[int] = (256, 256),
-        layers: int = 16,
+        network: NetworkName | None = "residual",
+        layers: int = 8,
         background: float = 0.0,
         ascents: Sequence[Ascent] = (),
     ) -> None:
@@ -110,9 +114,12 @@ class MixedFlow(Configured):
             self._add_numbers(numbers)
         self._cells = len(self.classed) * dim
         features = self._cells + len(numbers)
-        self.flow = coupling_flow(
-            features, layers=layers, hidden_features=hidden_features, sharpness=_SHARPNESS, base="mixture"
-        )
+        widths: dict[str, Any] = {"layers": layers, "hidden_features": hidden_features}
+        self.network = network
+        if network is None:
+            self.flow = coupling_flow(features, sharpness=_SHARPNESS, base="mixture", **widths)
+        else:
+            self.flow = cell_flow(self.dequantizer, numbers=len(numbers), network=network, **widths)
 
     def _add_numbers(self, numbers: Sequence[Number]) -> None:
         knots, scores = stack_scales(numbers)
