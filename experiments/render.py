@@ -6,7 +6,7 @@ import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from experiments.config import Preset, Table, read_table
 from experiments.results import RESULTS, read_result
@@ -47,7 +47,8 @@ def render_text(text: str, results: Path = RESULTS) -> str:
 
     def put(match: re.Match[str]) -> str:
         kind, name, preset = match.groups()
-        return f"{match[0].splitlines()[0]}\n{_body(kind, name, preset or 'small', results)}<!-- end -->"
+        body = _body(kind, name, cast("Preset", preset or "small"), results)
+        return f"{match[0].splitlines()[0]}\n{body}<!-- end -->"
 
     return _BLOCK.sub(put, text)
 
