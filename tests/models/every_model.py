@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tessflow.dequantization import SharedDequantizer, VoronoiDequantizer
-from tessflow.flows import RecurrentMixture, coupling_flow, equivariant_flow
+from tessflow.dequantization import IntervalDequantizer, SharedDequantizer, VoronoiDequantizer
+from tessflow.flows import BlockFlow, RecurrentMixture, cell_flow, coupling_flow, equivariant_flow
 from tessflow.models import (
     KDPP,
     CharacterModel,
@@ -34,6 +34,16 @@ def _dequantized(**options) -> DequantizedFlow:
     return DequantizedFlow(coupling_flow(4, layers=2, **SMALL), dequantizer)
 
 
+def _reads() -> DequantizedFlow:
+    dequantizer = VoronoiDequantizer((2, 3), 2, **SMALL)
+    return DequantizedFlow(cell_flow(dequantizer, layers=2, components=2, **SMALL), dequantizer)
+
+
+def _blocks() -> DequantizedFlow:
+    dequantizer = IntervalDequantizer((2, 3), **SMALL)
+    return DequantizedFlow(BlockFlow(dequantizer, blocks=1, couplings=2, coupling_features=(8,), **SMALL), dequantizer)
+
+
 def _text() -> DequantizedFlow:
     dequantizer = SharedDequantizer(VoronoiDequantizer((3,), dim=2, **SMALL), positions=2)
     return DequantizedFlow(RecurrentMixture(dim=2, length=2, components=3, hidden_features=8), dequantizer)
@@ -47,6 +57,8 @@ def _sets() -> SetFlow:
 DISCRETE = {
     "CharacterModel": (lambda: CharacterModel(3, 2, dim=2, hidden_features=8), CODES),
     "DequantizedFlow": (_dequantized, CODES),
+    "DequantizedFlow in blocks": (_blocks, CODES),
+    "DequantizedFlow that reads cells": (_reads, CODES),
     "DequantizedFlow of text": (_text, CODES),
     "DequantizedImages": (
         lambda: DequantizedImages(ImageMixture((1, 4, 4), layers=1, hidden_channels=4)),

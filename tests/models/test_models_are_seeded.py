@@ -8,8 +8,8 @@ import zuko
 from torch import nn
 
 import tessflow.models
-from tessflow.dequantization import OrdinalDequantizer, SharedDequantizer, VoronoiDequantizer
-from tessflow.flows import AttentionField, RecurrentMixture, coupling_flow, equivariant_flow
+from tessflow.dequantization import IntervalDequantizer, OrdinalDequantizer, SharedDequantizer, VoronoiDequantizer
+from tessflow.flows import AttentionField, BlockFlow, RecurrentMixture, cell_flow, coupling_flow, equivariant_flow
 from tessflow.models import (
     KDPP,
     CharacterModel,
@@ -44,6 +44,16 @@ def dequantizer(classes=(3, 2, 2)):
     return VoronoiDequantizer(classes, 2, **SMALL)
 
 
+def blocks(cells):
+    flow = BlockFlow(cells, blocks=2, couplings=2, dropout=0.3, coupling_features=(8,), **SMALL)
+    return DequantizedFlow(flow, cells)
+
+
+def reads(network):
+    cells = dequantizer()
+    return DequantizedFlow(cell_flow(cells, layers=2, network=network, dropout=0.3, components=4, **SMALL), cells)
+
+
 def sets(flow):
     return SetFlow(flow, SharedDequantizer(dequantizer((4,)), 3))
 
@@ -59,6 +69,11 @@ MODELS = {
     "dequantized": (lambda: DequantizedFlow(coupling_flow(6, layers=2, **SMALL), dequantizer()), CLASSES),
     "dequantized, GMM": (lambda: DequantizedFlow(coupling_flow(6, layers=2, base="mixture"), dequantizer()), CLASSES),
     "dequantized, recurrent": (lambda: DequantizedFlow(RecurrentMixture(3, 2, components=4), dequantizer()), CLASSES),
+    "blocks of intervals": (lambda: blocks(IntervalDequantizer((3, 2, 2), **SMALL)), CLASSES),
+    "blocks of cells": (lambda: blocks(dequantizer()), CLASSES),
+    "cells, mlp": (lambda: reads("mlp"), CLASSES),
+    "cells, residual": (lambda: reads("residual"), CLASSES),
+    "mixed, the paper's layers": (lambda: MixedFlow(MIXED, dim=2, layers=2, network=None, **SMALL), ROWS),
     "dequantized, zuko": (lambda: DequantizedFlow(zuko.flows.NSF(6, transforms=1), dequantizer()), CLASSES),
     "ordinal": (
         lambda: DequantizedFlow(coupling_flow(3, layers=2), OrdinalDequantizer((3, 2, 2), noise="uniform")),

@@ -168,6 +168,21 @@ def test_gradients_reach_the_anchors_and_masses_of_both():
         assert leaf.grad.abs().sum() > 0
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_it_can_be_compiled():
+    def both_ways(x, anchors, y, logits):
+        cells = Tessellation(anchors)
+        plane = Retessellation(cells, Tessellation(anchors.flip(-2)))
+        line = Retessellation(Intervals(logits), Intervals(logits.flip(-1)))
+        return *plane.call_and_ladj(x), plane.inv(x), *line.call_and_ladj(y), line.inv(y)
+
+    torch.manual_seed(0)
+    given = torch.randn(6, 2), torch.randn(5, 2), torch.randn(6, 1), torch.randn(4)
+    compiled = torch.compile(both_ways, fullgraph=True, backend="aot_eager")
+    for found, expected in zip(compiled(*given), both_ways(*given), strict=True):
+        assert_close(found, expected)
+
+
 def test_what_does_not_fit_is_refused():
     line, plane = Intervals(torch.zeros(3)), Tessellation(torch.zeros(3, 2))
     with pytest.raises(TypeError, match="one kind"):
