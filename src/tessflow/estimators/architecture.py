@@ -114,6 +114,7 @@ def build(options: TabularOptions, schema: TableSchema, order: Sequence[int] | N
                 dim=dimension,
                 profile=options.profile,
                 hidden_features=hidden_features,
+                network=None,
                 layers=options.layers,
                 background=BACKGROUND,
                 ascents=schema.ascents,
