@@ -11,19 +11,13 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 from zuko.lazy import LazyDistribution
 from zuko.nn import MaskedMLP
-from zuko.transforms import MonotonicAffineTransform
 
+from tessflow.flows.bends import Bends, seen_of
 from tessflow.flows.cell_flow import Cells
 from tessflow.flows.precision import full_precision
 from tessflow.randomness import Dropout, draw
-from tessflow.transforms import LogisticMixtureTransform
 
 __all__ = ["BlockFlow", "MovableCells"]
-
-# In-block networks see points no farther from 0 than this, over the second, and beside them tanh(x).
-_FARTHEST, _SCALE = 15.0, 3.0
-# Centres of a mixture of logistics at first: alike, it would stay one.
-_APART = 0.05
 
 
 class MovableCells(Cells, Protocol):
@@ -242,15 +236,10 @@ class _BlockCoupling(nn.Module):
         kept, moved = keep.nonzero().flatten(), (~keep).nonzero().flatten()
         self.register_buffer("kept", kept, persistent=False)
         self.register_buffer("moved", moved, persistent=False)
-        self.components = components if dim == 1 else 0
-        size = 3 * self.components + 2
-        rows = block[moved].repeat_interleave(dim * size)[:, None]
+        self.bends = Bends(len(moved), dim, components=components)
+        rows = block[moved].repeat_interleave(dim * self.bends.size)[:, None]
         adjacency = torch.cat([rows > seen, rows == block[kept].repeat_interleave(2 * dim)], 1)
         self.network = _masked(adjacency, hidden_features, dropout)
-        bias = torch.zeros(len(moved), dim, size)
-        if self.components > 1:
-            bias[..., 2 + components : 2 + 2 * components] = torch.linspace(-_APART, _APART, components)
-        self.bias = nn.Parameter(bias)
         self.block = tuple(block[moved].tolist())
 
     def call_and_ladj(self, z: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
@@ -273,18 +262,8 @@ class _BlockCoupling(nn.Module):
 
     def _steps(self, z: Tensor, seen: Tensor, of: Tensor | None = None) -> list[Transform]:
         """Return the maps of the moved variables, or of some of them, ``(..., moved, D)``, one after another."""
-        kept = z.index_select(-2, self.kept).clamp(-_FARTHEST, _FARTHEST)
-        points = torch.cat([kept / _SCALE, kept.tanh()], -1).flatten(-2)
-        output = full_precision(self.network(torch.cat([seen, points.to(seen.dtype)], -1)))
-        parts = output.unflatten(-1, self.bias.shape) + self.bias
-        if of is not None:
-            parts = parts.index_select(-3, of)
-        shift, scale = parts[..., 0], parts[..., 1]
-        affine = MonotonicAffineTransform(shift, scale)
-        if not self.components:
-            return [affine]
-        logits, loc, log_scale = parts[..., 2:].unflatten(-1, (3, -1)).unbind(-2)
-        return [LogisticMixtureTransform(logits, loc, 3 * (log_scale / 3).tanh()), affine]
+        points = seen_of(z.index_select(-2, self.kept))
+        return self.bends(self.network(torch.cat([seen, points.to(seen.dtype)], -1)), of)
 
 
 def _masked(adjacency: Tensor, hidden_features: Sequence[int], dropout: float) -> nn.Module:
