@@ -11,6 +11,7 @@ from tessflow.flows.interval import IntervalMixture
 from tessflow.flows.item_mixture import ItemMixture
 from tessflow.flows.log_cauchy import LogCauchy
 from tessflow.flows.networks import NetworkName, TokenNetwork
+from tessflow.flows.recurrent_blocks import RecurrentBlockFlow
 from tessflow.flows.sequence import RecurrentMixture
 from tessflow.flows.set_fields import AttentionField, ExclusiveField, SetField
 
@@ -28,6 +29,7 @@ __all__ = [
     "MultivariateCauchy",
     "MovableCells",
     "NetworkName",
+    "RecurrentBlockFlow",
     "RecurrentMixture",
     "SetField",
     "TokenNetwork",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Transform
@@ -10,7 +12,7 @@ from zuko.transforms import MonotonicAffineTransform
 from tessflow.flows.precision import full_precision
 from tessflow.transforms import LogisticMixtureTransform
 
-__all__ = ["Bends", "seen_of"]
+__all__ = ["Bends", "seen_of", "with_log_det"]
 
 # Networks see points no farther from 0 than this, over the second, and beside them tanh(x).
 _FARTHEST, _SCALE = 15.0, 3.0
@@ -22,6 +24,14 @@ def seen_of(z: Tensor) -> Tensor:
     """Return what a network sees of points ``(..., V, D)``: ``(..., 2 V D)``."""
     near = z.clamp(-_FARTHEST, _FARTHEST)
     return torch.cat([near / _SCALE, near.tanh()], -1).flatten(-2)
+
+
+def with_log_det(transform: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Map points; torch's own transforms lack `call_and_ladj`."""
+    if hasattr(transform, "call_and_ladj"):
+        return transform.call_and_ladj(x)
+    z = transform(x)
+    return z, transform.log_abs_det_jacobian(x, z)
 
 
 class Bends(nn.Module):

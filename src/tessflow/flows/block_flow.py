@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Transform, constraints
 from zuko.lazy import LazyDistribution
 from zuko.nn import MaskedMLP
 
-from tessflow.flows.bends import Bends, seen_of
+from tessflow.flows.bends import Bends, seen_of, with_log_det
 from tessflow.flows.cell_flow import Cells
 from tessflow.flows.precision import full_precision
 from tessflow.randomness import Dropout, draw
@@ -190,7 +190,7 @@ class BlockDistribution(Distribution):
         with torch.no_grad():
             y = cells.quantize(x)
         seen = self.flow.embed(y)
-        z, log_det = _with_log_det(self.flow.move(seen, y), x)
+        z, log_det = with_log_det(self.flow.move(seen, y), x)
         total = log_det.sum(-1)
         for layer in self.flow.layers:
             z, log_det = layer.call_and_ladj(z, seen)
@@ -247,7 +247,7 @@ class _BlockCoupling(nn.Module):
         x = z.index_select(-2, self.moved)
         total: Any = 0
         for step in self._steps(z, seen):
-            x, log_det = _with_log_det(step, x)
+            x, log_det = with_log_det(step, x)
             total = total + log_det.sum((-2, -1))
         return z.index_copy(-2, self.moved, x), total
 
@@ -287,11 +287,3 @@ class _Nothing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.new_zeros(*x.shape[:-1], self.features)
-
-
-def _with_log_det(transform: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Map points; torch's own transforms lack `call_and_ladj`."""
-    if hasattr(transform, "call_and_ladj"):
-        return transform.call_and_ladj(x)
-    z = transform(x)
-    return z, transform.log_abs_det_jacobian(x, z)

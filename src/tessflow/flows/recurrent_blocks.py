@@ -1,0 +1,186 @@
+"""Flows over the cells of sequences, a block of positions at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Size, Tensor, nn
+from torch.distributions import Distribution, Transform, constraints
+from zuko.nn import MLP
+
+from tessflow.flows.bends import Bends, seen_of, with_log_det
+from tessflow.flows.block_flow import MovableCells
+from tessflow.flows.precision import full_precision
+from tessflow.flows.sequence import ShiftedLSTM
+from tessflow.randomness import draw
+
+__all__ = ["RecurrentBlockFlow"]
+
+
+class RecurrentBlockFlow(nn.Module):
+    r"""A flow over the cells of T symbols, L positions at a time: a :class:`~tessflow.flows.BlockFlow` of sequences.
+
+    An LSTM reads the cells of earlier blocks, and moves those of the L positions of the next one. Coupling layers then
+    move the points at one half of these positions, given those at the other half and what the LSTM has read. All
+    positions have the same cells, and all blocks the same layers. The density of a sequence takes one pass, a sample
+    T / L. With L = 1 nothing is left to couple.
+
+    A lazy density over R^(T D): ``flow().log_prob(x)`` in nats, for ``x`` of shape ``(..., T D)`` with any T that is a
+    multiple of L; ``flow().sample((n,))`` draws ``length`` points.
+
+    Args:
+        cells: The dequantizer of one variable, whose cells can be moved. It is not part of the flow.
+        length: The number of points in a sample.
+        block: The number L of positions in a block.
+        couplings: The number of coupling layers.
+        hidden_features: The width of the LSTM, and of the networks after it.
+        layers: The number of the LSTM's layers.
+        embedding: The size of what it reads of a symbol.
+        components: The logistics of which a coupling on the line is made.
+
+    Raises:
+        ValueError: If there is more than one variable, or ``length`` is no multiple of ``block``.
+
+    Example:
+        >>> from tessflow.dequantization import IntervalDequantizer, SharedDequantizer
+        >>> from tessflow.models import DequantizedFlow
+        >>> letters = IntervalDequantizer((5,))
+        >>> flow = RecurrentBlockFlow(letters, length=6, block=2, hidden_features=16)
+        >>> model = DequantizedFlow(flow, SharedDequantizer(letters, 6))
+        >>> model.elbo(model.sample(3)).shape
+        torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        cells: MovableCells,
+        length: int,
+        *,
+        block: int = 4,
+        couplings: int = 2,
+        hidden_features: int = 256,
+        layers: int = 1,
+        embedding: int = 64,
+        components: int = 4,
+    ) -> None:
+        super().__init__()
+        if len(cells.cardinalities) != 1:
+            raise ValueError(f"cells must be those of one variable, got {len(cells.cardinalities)}.")
+        if block < 1 or length < 1 or length % block:
+            raise ValueError(f"length must be a multiple of block, both at least 1, got {length} and {block}.")
+        self._cells = (cells,)  # in a tuple: no part of this module
+        self.length, self.block = length, block
+        self.embedding = nn.Embedding(cells.cardinalities[0], embedding)
+        self.lstm = ShiftedLSTM(block * embedding, hidden_features, layers=layers)
+        self.moves = MLP(hidden_features, block * cells.moves, (hidden_features,), activation=nn.SiLU)
+        self.layers = nn.ModuleList(
+            _Coupling(block, layer % 2, cells.dim, hidden_features, components)
+            for layer in range(couplings if block > 1 else 0)
+        )
+
+    @property
+    def cells(self) -> MovableCells:
+        """The cells of one position."""
+        return self._cells[0]
+
+    @property
+    def couplings(self) -> list[_Coupling]:
+        """The coupling layers."""
+        return [cast("_Coupling", layer) for layer in self.layers]
+
+    def forward(self, c: None = None) -> Distribution:
+        """Return the density over R^(T D)."""
+        return _RecurrentBlocks(self)
+
+    def read(self, y: Tensor) -> Tensor:
+        """Return what the LSTM reads of blocks of symbols, ``(..., L)`` to ``(..., L embedding)``."""
+        return self.embedding(y).flatten(-2)
+
+    def move(self, h: Tensor, index: Tensor | None = None) -> Transform:
+        """Return the map of the points of blocks, ``(..., L, 1, D)``, given what was read of those before."""
+        moves = full_precision(self.moves(h)).unflatten(-1, (self.block, 1, -1))
+        return self.cells.move(moves, index)
+
+
+class _Coupling(nn.Module):
+    """Move the points at every other position of a block, given the others and what was read before it."""
+
+    def __init__(self, block: int, first: int, dim: int, context: int, components: int) -> None:
+        super().__init__()
+        self.kept, self.moved = slice(first, None, 2), slice(1 - first, None, 2)
+        kept, moved = (len(range(block)[part]) for part in (self.kept, self.moved))
+        self.bends = Bends(moved, dim, components=components)
+        self.network = MLP(context + 2 * kept * dim, moved * dim * self.bends.size, (context,), activation=nn.SiLU)
+        nn.init.zeros_(self.network[-1].weight)
+        nn.init.zeros_(self.network[-1].bias)
+
+    def call_and_ladj(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Map points ``(..., L, D)`` and return the log-determinants ``(...)``."""
+        x = z[..., self.moved, :]
+        total = z.new_zeros(())
+        for step in self._steps(z, h):
+            x, log_det = with_log_det(step, x)
+            total = total + log_det.sum((-2, -1))
+        return self._put(z, x), total
+
+    def inverse(self, z: Tensor, h: Tensor) -> Tensor:
+        """Map points back."""
+        x = z[..., self.moved, :]
+        for step in reversed(self._steps(z, h)):
+            x = step.inv(x)
+        return self._put(z, x)
+
+    def _steps(self, z: Tensor, h: Tensor) -> list[Transform]:
+        points = seen_of(z[..., self.kept, :])
+        return self.bends(self.network(torch.cat([h, points.to(h.dtype)], -1)))
+
+    def _put(self, z: Tensor, x: Tensor) -> Tensor:
+        """Put moved points among the kept ones."""
+        place = torch.arange(z.shape[-2], device=z.device)[self.moved]
+        return z.index_copy(-2, place, x)
+
+
+class _RecurrentBlocks(Distribution):
+    """The density that a :class:`RecurrentBlockFlow` holds the parameters of."""
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
+    support = constraints.real_vector
+
+    def __init__(self, flow: RecurrentBlockFlow) -> None:
+        super().__init__(Size(), Size((flow.length * flow.cells.dim,)), validate_args=False)
+        self.flow = flow
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        flow, dim = self.flow, self.flow.cells.dim
+        if value.shape[-1] % (flow.block * dim):
+            raise ValueError(
+                f"x must have shape (..., T * {dim}), T a multiple of {flow.block}, got {tuple(value.shape)}."
+            )
+        x = value.reshape(-1, value.shape[-1] // (flow.block * dim), flow.block, 1, dim)
+        with torch.no_grad():
+            y = flow.cells.quantize(x)
+        h = flow.lstm(flow.read(y.squeeze(-1)))
+        z, log_det = with_log_det(flow.move(h, y), x)
+        z, total = z.squeeze(-2), log_det.sum((-2, -1))
+        for layer in flow.couplings:
+            z, log_det = layer.call_and_ladj(z, h)
+            total = total + log_det
+        reference = flow.cells.reference().log_prob(z)
+        return (reference.sum(-1) + total).sum(-1).reshape(value.shape[:-1])
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        flow, shape = self.flow, Size(sample_shape)
+        n, points = shape.numel(), []
+        state = flow.lstm.start(n)
+        for _ in range(flow.length // flow.block):
+            h = flow.lstm.output(state)
+            z = draw(flow.cells.reference(), (n, flow.block))
+            for layer in reversed(flow.couplings):
+                z = layer.inverse(z, h)
+            x = flow.move(h).inv(z[..., None, :])
+            points.append(x.flatten(1))
+            state = flow.lstm.step(flow.read(flow.cells.quantize(x).squeeze(-1)), state)
+        return torch.cat(points, -1).reshape(*shape, flow.length * flow.cells.dim)
