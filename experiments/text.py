@@ -22,11 +22,12 @@ from tessflow.dequantization import (
     BinaryArgmaxDequantizer,
     ConditionalNoise,
     Dequantizer,
+    IntervalDequantizer,
     OrdinalDequantizer,
     SharedDequantizer,
     VoronoiDequantizer,
 )
-from tessflow.flows import RecurrentMixture
+from tessflow.flows import RecurrentBlockFlow, RecurrentMixture
 from tessflow.models import CharacterModel, DequantizedFlow
 from tessflow.randomness import seeded
 from tessflow.training import evaluate
@@ -53,24 +54,29 @@ class Method(BaseModel):
     """A model of characters.
 
     Args:
-        model: A recurrent mixture over the points of a dequantizer (a bound); the same network over its cells, exact
-            ("matched"); or over plain embeddings ("categorical").
-        dequantizer: The dequantizer of a mixture.
+        model: A recurrent mixture over the points of a dequantizer (a bound); a flow whose cells move with those of
+            earlier blocks of positions (a bound); the same network as the mixture's over cells, exact ("matched"); or
+            over plain embeddings ("categorical").
+        dequantizer: The dequantizer of a mixture or of a flow in blocks.
+        block: The positions of a block.
+        couplings: The coupling layers inside blocks.
         dim: The dimension of a symbol's space, where it can be chosen.
         reads: What the network of a mixture reads of earlier points; see `RecurrentMixture`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["mixture", "matched", "categorical"]
-    dequantizer: Literal["voronoi", "binary-argmax", "ordinal"] | None = None
+    model: Literal["mixture", "blocks", "matched", "categorical"]
+    dequantizer: Literal["voronoi", "interval", "binary-argmax", "ordinal"] | None = None
+    block: int = Field(default=4, ge=1)
+    couplings: int = Field(default=2, ge=0)
     dim: int = Field(default=4, ge=1)
     reads: Literal["components", "points"] = "components"
 
     @model_validator(mode="after")
     def _check_dequantizer(self) -> Method:
-        if (self.model == "mixture") != (self.dequantizer is not None):
-            raise ValueError("a mixture, and no other model, needs a dequantizer")
+        if (self.model in ("mixture", "blocks")) != (self.dequantizer is not None):
+            raise ValueError("a mixture or a flow in blocks, and no other model, needs a dequantizer")
         return self
 
 
@@ -117,6 +123,10 @@ def build(method: Method, budget: Budget, classes: int, length: int) -> Any:
         "layers": budget.layers,
         "embedding": budget.embedding,
     }
+    if method.model == "blocks":
+        letters: Any = _dequantizer(method, classes)
+        blocks = RecurrentBlockFlow(letters, length, block=method.block, couplings=method.couplings, **network)
+        return DequantizedFlow(blocks, SharedDequantizer(letters, length))
     if method.model != "mixture":
         return CharacterModel(classes, length, dim=method.dim if method.model == "matched" else None, **network)
     each = _dequantizer(method, classes)
@@ -127,6 +137,8 @@ def build(method: Method, budget: Budget, classes: int, length: int) -> Any:
 
 def _dequantizer(method: Method, classes: int) -> Dequantizer:
     each: Dequantizer
+    if method.dequantizer == "interval":
+        return IntervalDequantizer((classes,), hidden_features=(64,))
     if method.dequantizer == "voronoi":
         each = VoronoiDequantizer((classes,), method.dim, noise="gaussian", hidden_features=(64,))
     elif method.dequantizer == "binary-argmax":
