@@ -25,7 +25,7 @@ from tessflow.cli.arguments import (
     write_rows,
 )
 from tessflow.cli.models import is_mixture, load_model
-from tessflow.cli.phrases import by_column, counted, exactness, mean_of
+from tessflow.cli.phrases import by_column, counted, exactness, mean_of, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,7 @@ def score(
     if out is not None:
         write_rows(scored.table(), out)
     for line in scored.lines(exactness(model, samples or 100)):
-        typer.echo(line)
+        say(line, out)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import zlib
 from contextlib import contextmanager, nullcontext
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -22,6 +22,7 @@ from tessflow.files import replacing
 from tessflow.tables.frames import note_na_values
 from tessflow.tables.parquet import read_parquet
 from tessflow.tables.readings import column_named, named_words, readings
+from tessflow.tables.table_file import DELIMITERS, PARQUET, TableFile, require_suffix
 from tessflow.tables.words import convert, scan
 
 if TYPE_CHECKING:
@@ -30,14 +31,8 @@ if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
 
 __all__ = [
-    "DELIMITERS", "PARQUET", "csv_options", "in_words", "open_bytes", "open_stream", "read_header", "read_names",
-    "read_table", "readable", "require_suffix", "require_table", "write_parts",
-    "write_table",
+    "csv_options", "in_words", "read_header", "read_names", "read_table", "readable", "write_parts", "write_table",
 ]  # fmt: skip
-
-DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
-PARQUET = ".parquet"
-SUFFIXES = f"{', '.join(DELIMITERS)} or {PARQUET}"
 
 MOST_BLOCK = 2**24
 """Most bytes of a row of a CSV file, which is read in blocks of so many."""
@@ -69,8 +64,11 @@ def read_table(
     In a Parquet file, dtypes and index are those that pandas has noted; else integers and booleans with missing
     values get nullable dtypes.
 
+    What comes through a pipe is copied into the temporary directory first. Without a suffix it is CSV, unless it begins
+    as Parquet or gzip do.
+
     Args:
-        path: The file.
+        path: The file; ``"-"`` for standard input.
         delimiter: What separates the fields of a CSV file; by default the comma, and the tabulator in .tsv.
         schema: Schema of the training data: a column whose words all fit its type there is read as that type.
         na_values: A word, or words, for missing values in every column of a CSV file, beside those that the schema
@@ -97,17 +95,16 @@ def read_table(
         >>> frame["bird"].tolist(), frame["eggs"].tolist(), frame["code"].tolist()
         (['wren', 'NA'], [6, <NA>], ['007', '012'])
     """
-    path, suffix = require_table(path, delimiter)
-    if suffix == PARQUET:
-        with path.open("rb") as file, readable(path):
+    path = TableFile.find(path, delimiter)
+    if path.is_parquet:
+        with path.open() as file, readable(path):
             frame = read_parquet(file)
     else:
-        separator = DELIMITERS[suffix] if delimiter is None else delimiter
-        names = read_names(path, separator, is_given=delimiter is not None)
+        names = read_names(path, delimiter)
         given = named_words(na_values)
         read = readings(schema, names, given)
-        with open_stream(path) as file, readable(path):
-            table = pyarrow.csv.read_csv(file, **csv_options(names, separator)).to_pandas()
+        with path.stream() as file, readable(path):
+            table = pyarrow.csv.read_csv(file, **csv_options(names, path.delimiter(delimiter))).to_pandas()
         words = table.apply(lambda column: read[column.name].plain(column))
         types = {name: scan(words[name], read[name]) for name in names}
         for name, type_ in types.items():
@@ -128,7 +125,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], schema: Table
 
     Args:
         frame: The table.
-        path: The file: .csv, .tsv, .csv.gz, .tsv.gz or .parquet.
+        path: The file: .csv, .tsv, .csv.gz, .tsv.gz or .parquet; ``"-"`` for CSV on standard output.
         schema: A schema, whose declared formats the words of a CSV file have.
 
     Raises:
@@ -161,10 +158,9 @@ def write_parts(parts: Iterable[pd.DataFrame], path: str | os.PathLike[str], sch
         >>> file.read_text().splitlines()
         ['eggs', '6', '4']
     """
-    path = Path(path)
     suffix = require_suffix(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory: name a file in it")
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{os.fspath(path)} is a directory: name a file in it")
     try:
         with replacing(path) as file:
             if suffix == PARQUET:
@@ -176,6 +172,7 @@ def write_parts(parts: Iterable[pd.DataFrame], path: str | os.PathLike[str], sch
                 for number, part in enumerate(parts):
                     words = in_words(part, schema)
                     words.to_csv(written, sep=DELIMITERS[suffix], index=False, header=number == 0)
+                    file.flush()  # here a closed pipe is noticed
     except pa.ArrowException as error:
         raise ValueError(f"Parquet cannot hold this table ({_first_line(error)}): write a .csv file") from error
 
@@ -211,52 +208,26 @@ def _require_texts(names: Iterable[object]) -> None:
         raise ValueError(f"two columns, or the index, are called {repeated[0]!r} in a file: rename one of them")
 
 
-def require_suffix(path: str | os.PathLike[str]) -> str:
-    """Return the suffix of a table file; a ValueError if it has none."""
-    name = Path(path).name.lower()
-    for suffix in (*DELIMITERS, PARQUET):
-        if name.endswith(suffix):
-            return suffix
-    raise ValueError(f"{path} is not named as a table: its suffix must be {SUFFIXES}")
-
-
-def require_table(path: str | os.PathLike[str], delimiter: str | None) -> tuple[Path, str]:
-    """Return a path and its suffix, if it is a file that may hold a table."""
-    path = Path(path)
-    suffix = require_suffix(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory, not a table")
-    if not path.is_file():
-        raise ValueError(f"{path} is a pipe or a device, and a table is read more than once: write it to a file first")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty")
-    if delimiter is not None and len(delimiter) != 1:
-        raise ValueError(f"the delimiter is one character, got {delimiter!r}")
-    return path, suffix
-
-
 def read_header(path: str | os.PathLike[str], delimiter: str | None = None) -> pd.DataFrame:
     """Read the columns of a table file, and none of its rows; see `read_table`."""
-    path, suffix = require_table(path, delimiter)
-    if suffix == PARQUET:
-        with path.open("rb") as file, readable(path):
+    path = TableFile.find(path, delimiter)
+    if path.is_parquet:
+        with path.open() as file, readable(path):
             return pyarrow.parquet.read_schema(file).empty_table().to_pandas()
-    separator = DELIMITERS[suffix] if delimiter is None else delimiter
-    return pd.DataFrame(columns=pd.Index(read_names(path, separator, is_given=delimiter is not None), dtype=object))
+    return pd.DataFrame(columns=pd.Index(read_names(path, delimiter), dtype=object))
 
 
-def read_names(path: Path, separator: str, *, is_given: bool) -> list[str]:
+def read_names(path: TableFile, delimiter: str | None) -> list[str]:
     """Return the names in the header of a CSV file, which are distinct and not empty."""
-    with open_bytes(path) as file, readable(path):
+    separator = path.delimiter(delimiter)
+    with path.open() as file, readable(path):
         head = file.read(MOST_HEADER)
         if len(head) == MOST_HEADER and not {b"\n"[0], b"\r"[0]}.intersection(head):
             raise ValueError(f"{path} has no line break in its first {MOST_HEADER:,} bytes: is it a CSV file?")
         text = TextIOWrapper(BytesIO(head), encoding="utf-8-sig", newline="")
         names = next((row for row in csv.reader(text, delimiter=separator) if row), [])
     others = [repr(mark) for mark in ",;\t|" if len(names) == 1 and mark in names[0]]
-    if others and not is_given:
+    if others and delimiter is None:
         raise ValueError(
             f"{path} has one column, {names[0]!r}: its fields seem to be separated by {others[0]}, "
             f"not {separator!r}; say so with delimiter"
@@ -279,18 +250,8 @@ def csv_options(names: list[str], separator: str) -> dict[str, Any]:
     }
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file, unpacking it if it is compressed."""
-    return cast("IO[bytes]", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
-
-
-def open_stream(path: Path) -> Any:
-    """Open a file for Arrow, which reads ahead in threads of its own: none of them waits for Python at its end."""
-    return pa.input_stream(str(path), compression="gzip" if path.suffix.lower() == ".gz" else None)
-
-
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def readable(path: TableFile) -> Iterator[None]:
     """Turn what the parsers raise about a damaged file into one sentence."""
     try:
         yield
@@ -311,9 +272,9 @@ def readable(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} could not be read: {message}") from error
 
 
-def _not_utf8(path: Path) -> ValueError:
+def _not_utf8(path: TableFile) -> ValueError:
     """Say in which line of a file the first bytes are that are no text."""
-    with open_bytes(path) as file:
+    with path.open() as file:
         for line, text in enumerate(iter(lambda: file.readline(MOST_BLOCK), b"")):
             try:
                 text.decode()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from tessflow.tables.batches import count_rows, read_batches
 from tessflow.tables.files import read_header, read_table
+from tessflow.tables.table_file import TableFile
 
 if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
@@ -23,7 +25,8 @@ class TableSource:
     r"""A table file and how it is read; `TabularFlow.fit` takes it for a path.
 
     Args:
-        path: The file.
+        path: The file; ``"-"`` for standard input. What comes through a pipe is copied once, into a file without a
+            name in the temporary directory.
         delimiter: See `read_table`.
         na_values: See `read_table`.
 
@@ -39,17 +42,22 @@ class TableSource:
     delimiter: str | None = None
     na_values: str | tuple[str, ...] = ()
 
+    @cached_property
+    def file(self) -> TableFile:
+        """The file, which can be read again and again."""
+        return TableFile.find(self.path, self.delimiter)
+
     def read(self, schema: TableSchema | None = None) -> pd.DataFrame:
         """Read the file whole; see `read_table`."""
-        return read_table(self.path, delimiter=self.delimiter, schema=schema, na_values=self.na_values)
+        return read_table(self.file, delimiter=self.delimiter, schema=schema, na_values=self.na_values)
 
     def batches(self, schema: TableSchema | None = None) -> Iterator[pd.DataFrame]:
         """Read the file batch by batch; see `read_batches`."""
-        return read_batches(self.path, delimiter=self.delimiter, schema=schema, na_values=self.na_values)
+        return read_batches(self.file, delimiter=self.delimiter, schema=schema, na_values=self.na_values)
 
     def header(self) -> pd.DataFrame:
         """Read the columns of the file, and none of its rows."""
-        return read_header(self.path, self.delimiter)
+        return read_header(self.file, self.delimiter)
 
     def require_columns(self, schema: TableSchema | None) -> TableSource:
         """Return the source, if the file has the columns of a schema; none of its rows is read.
@@ -67,4 +75,4 @@ class TableSource:
 
     def count_rows(self) -> int:
         """Count the rows of the file."""
-        return count_rows(self.path, delimiter=self.delimiter)
+        return count_rows(self.file, delimiter=self.delimiter)
