@@ -128,11 +128,8 @@ def check(
         None if path is None else table_source(path, delimiter, na).require_columns(model.schema_)
         for path in (table, train)
     )
-    frame, known = (None if part is None else part.read(model.schema_) for part in (source, training))
-    if known is not None:
-        model.schema_.encode(known)  # which is refused now, not after minutes of work
     options: dict[str, Any] = {"rows": rows, "seed": seed, "unseen": unseen}
-    result = check_model(model, frame, train=known, **options)
+    result = check_model(model, source, train=training, **options)
     say(str(result), out)
     if out is not None:
         write_atomically(out, result.model_dump_json(indent=1).encode())
@@ -155,8 +152,7 @@ def report(
 
     model = table_model(directory)
     source = None if table is None else table_source(table, delimiter, na).require_columns(model.schema_)
-    frame = None if source is None else source.read(model.schema_)
-    say(f"the report is in {write_report(model, out, table=frame, rows=rows, seed=seed)}", out)
+    say(f"the report is in {write_report(model, out, table=source, rows=rows, seed=seed)}", out)
 
 
 def _holes(frame: pd.DataFrame) -> dict[str, int]:

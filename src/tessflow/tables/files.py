@@ -20,7 +20,7 @@ import pyarrow.parquet
 
 from tessflow.files import replacing
 from tessflow.tables.frames import note_na_values
-from tessflow.tables.parquet import read_parquet
+from tessflow.tables.parquet import read_parquet, write_parquet
 from tessflow.tables.readings import column_named, named_words, readings
 from tessflow.tables.table_file import DELIMITERS, PARQUET, TableFile, require_suffix
 from tessflow.tables.words import convert, scan
@@ -144,7 +144,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], schema: Table
 
 
 def write_parts(parts: Iterable[pd.DataFrame], path: str | os.PathLike[str], schema: TableSchema | None = None) -> None:
-    """Write a table that comes in parts, as :func:`write_table` does; of a CSV file one part is in memory at a time.
+    """Write a table that comes in parts, as :func:`write_table` does, with one part in memory at a time.
 
     Args:
         parts: At least one, all of the same columns.
@@ -164,9 +164,7 @@ def write_parts(parts: Iterable[pd.DataFrame], path: str | os.PathLike[str], sch
     try:
         with replacing(path) as file:
             if suffix == PARQUET:
-                whole = pd.concat(list(parts))
-                _require_texts(whole.columns)
-                whole.to_parquet(file)
+                write_parquet(map(_with_texts, parts), file)
                 return
             with gzip.GzipFile(fileobj=file, mode="wb") if suffix.endswith(".gz") else nullcontext(file) as written:
                 for number, part in enumerate(parts):
@@ -199,6 +197,11 @@ def in_words(frame: pd.DataFrame, schema: TableSchema | None = None) -> pd.DataF
         if column is not None and column.words is not None:
             frame = frame.copy(deep=False)
             frame.isetitem(place, column.words.write(frame.iloc[:, place]).array)
+    return frame
+
+
+def _with_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    _require_texts(frame.columns)
     return frame
 
 

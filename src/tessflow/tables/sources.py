@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from tessflow.tables.batches import count_rows, read_batches
 from tessflow.tables.files import read_header, read_table
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
 
 __all__ = ["TableSource"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,24 @@ class TableSource:
         """Read the file batch by batch; see `read_batches`."""
         return read_batches(self.file, delimiter=self.delimiter, schema=schema, na_values=self.na_values)
 
+    def apply(self, function: Callable[[pd.DataFrame], T], schema: TableSchema | None = None) -> Iterator[T]:
+        """Yield what a function makes of each batch of rows.
+
+        Raises:
+            ValueError: As the function; beyond the first batch the message says where in the file the batch begins.
+        """
+        rows = 0
+        for batch in self.batches(schema):
+            try:
+                found = function(batch)
+            except (ValueError, TypeError) as error:
+                if not rows:
+                    raise
+                where = f"in the rows from number {rows} on, which count from 0 here"
+                raise type(error)(f"{where}: {error}") from error
+            rows += len(batch)
+            yield found
+
     def header(self) -> pd.DataFrame:
         """Read the columns of the file, and none of its rows."""
         return read_header(self.file, self.delimiter)
@@ -72,6 +96,29 @@ class TableSource:
             where = "" if str(self.path) in str(error) else f"{self.path}: "
             raise ValueError(f"{where}{error}") from error
         return self
+
+    def rows_at(
+        self, places: NDArray[np.int64], encode: Callable[[pd.DataFrame], Tensor], schema: TableSchema
+    ) -> tuple[pd.DataFrame, Tensor]:
+        """Read some rows, in memory for a batch and those rows.
+
+        Args:
+            places: Which rows, each once, in any order.
+            encode: What encodes rows, and refuses those that are none: all rows are looked at.
+            schema: What the columns are.
+
+        Returns:
+            The rows, in the order of `places`; and encoded.
+        """
+        ascending, first = np.sort(places), 0
+        frames, rows = [], []
+        for batch, encoded in self.apply(lambda batch: (batch, encode(batch)), schema):
+            here = ascending[slice(*ascending.searchsorted([first, first + len(batch)]))] - first
+            frames.append(batch.iloc[here])
+            rows.append(encoded[here])
+            first += len(batch)
+        back = np.argsort(np.argsort(places))
+        return pd.concat(frames).iloc[back], torch.cat(rows)[back]
 
     def count_rows(self) -> int:
         """Count the rows of the file."""
