@@ -70,6 +70,8 @@ def score(
             raise ValueError(
                 "--columns, --given, --orders and --unseen are for models of tables, and this one is a mixture"
             )
+        if not model.schema_.from_array:
+            source.require_names(model.schema_.names)
         scored = score_mixture(model, source)
     else:
         source.require_columns(model.schema_ if columns is None else None)

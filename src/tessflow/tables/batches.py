@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from tessflow.tables.files import csv_options, read_names, readable
+from tessflow.tables.files import MOST_BLOCK, csv_options, read_names, readable
 from tessflow.tables.frames import note_na_values
 from tessflow.tables.parquet import parquet_batches
+from tessflow.tables.quotes import holds_line_breaks, require_closed_quotes
 from tessflow.tables.readings import Reading, named_words, readings
 from tessflow.tables.table_file import TableFile
 from tessflow.tables.words import WordType, convert, scan
@@ -112,7 +113,7 @@ def _csv(
     path: TableFile, separator: str, rows: int, read: dict[str, Reading], given: frozenset[str]
 ) -> Iterator[pd.DataFrame]:
     types: dict[str, WordType] = {}
-    for words in _words(path, read, separator, rows):
+    for words in _words(path, read, separator, rows, looks_at_quotes=True):
         found = {name: scan(words[name], reading) for name, reading in read.items()}
         types = {name: types[name].join(found[name]) for name in read} if types else found
     if not types:
@@ -125,11 +126,16 @@ def _csv(
         yield frame
 
 
-def _words(path: TableFile, read: dict[str, Reading], separator: str, rows: int) -> Iterator[pd.DataFrame]:
+def _words(
+    path: TableFile, read: dict[str, Reading], separator: str, rows: int, *, looks_at_quotes: bool = False
+) -> Iterator[pd.DataFrame]:
     """Read a CSV file as batches of strings, whose index counts the rows of the file."""
     first = 0
-    with path.stream() as file, readable(path):
+    with path.stream() as file, readable(path, separator):
         for batch in pyarrow.csv.open_csv(file, **csv_options(list(read), separator)):
+            if looks_at_quotes and holds_line_breaks(batch):
+                require_closed_quotes(path, separator, MOST_BLOCK)
+                looks_at_quotes = False
             for start in range(0, batch.num_rows, rows):
                 frame = pa.Table.from_batches([batch.slice(start, rows)]).to_pandas()
                 frame = frame.set_axis(pd.RangeIndex(first, first + len(frame)), axis=0)

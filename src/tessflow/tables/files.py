@@ -21,6 +21,7 @@ import pyarrow.parquet
 from tessflow.files import replacing
 from tessflow.tables.frames import note_na_values
 from tessflow.tables.parquet import read_parquet, write_parquet
+from tessflow.tables.quotes import holds_line_breaks, require_closed_quotes
 from tessflow.tables.readings import column_named, named_words, readings
 from tessflow.tables.table_file import DELIMITERS, PARQUET, TableFile, require_suffix
 from tessflow.tables.words import convert, scan
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
 
 __all__ = [
-    "csv_options", "in_words", "read_header", "read_names", "read_table", "readable", "write_parts", "write_table",
+    "MOST_BLOCK", "csv_options", "in_words", "read_header", "read_names", "read_table", "readable", "write_parts",
+    "write_table",
 ]  # fmt: skip
 
 MOST_BLOCK = 2**24
@@ -79,9 +81,9 @@ def read_table(
 
     Raises:
         OSError: If the file is missing, is a directory or may not be read.
-        ValueError: If it is empty, of unknown suffix, not UTF-8 or damaged, has rows of different lengths or
-            names that are empty or repeat, seems to be separated by another delimiter, or a word does not fit the
-            declared format of its column.
+        ValueError: If it is empty, of unknown suffix, not UTF-8 or damaged, has a quotation mark that is not
+            closed, rows of different lengths or names that are empty or repeat, seems to be separated by another
+            delimiter, or a word does not fit the declared format of its column.
 
     Warns:
         TableWarning: If nearly all words of a column of strings are numbers, or are dates; or if some words of a column
@@ -103,9 +105,11 @@ def read_table(
         names = read_names(path, delimiter)
         given = named_words(na_values)
         read = readings(schema, names, given)
-        with path.stream() as file, readable(path):
-            table = pyarrow.csv.read_csv(file, **csv_options(names, path.delimiter(delimiter))).to_pandas()
-        words = table.apply(lambda column: read[column.name].plain(column))
+        with path.stream() as file, readable(path, path.delimiter(delimiter)):
+            table = pyarrow.csv.read_csv(file, **csv_options(names, path.delimiter(delimiter)))
+        if holds_line_breaks(table):
+            require_closed_quotes(path, path.delimiter(delimiter), MOST_BLOCK)
+        words = table.to_pandas().apply(lambda column: read[column.name].plain(column))
         types = {name: scan(words[name], read[name]) for name in names}
         for name, type_ in types.items():
             type_.warn(name, stacklevel=2)
@@ -229,6 +233,8 @@ def read_names(path: TableFile, delimiter: str | None) -> list[str]:
             raise ValueError(f"{path} has no line break in its first {MOST_HEADER:,} bytes: is it a CSV file?")
         text = TextIOWrapper(BytesIO(head), encoding="utf-8-sig", newline="")
         names = next((row for row in csv.reader(text, delimiter=separator) if row), [])
+    if any("\n" in name for name in names):
+        require_closed_quotes(path, separator, MOST_BLOCK)
     others = [repr(mark) for mark in ",;\t|" if len(names) == 1 and mark in names[0]]
     if others and delimiter is None:
         raise ValueError(
@@ -254,8 +260,8 @@ def csv_options(names: list[str], separator: str) -> dict[str, Any]:
 
 
 @contextmanager
-def readable(path: TableFile) -> Iterator[None]:
-    """Turn what the parsers raise about a damaged file into one sentence."""
+def readable(path: TableFile, separator: str | None = None) -> Iterator[None]:
+    """Turn what the parsers raise about a damaged file into one sentence; a CSV file has a separator."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -264,6 +270,8 @@ def readable(path: TableFile) -> Iterator[None]:
         message = _first_line(error)
         if "invalid UTF8" in str(error):
             raise _not_utf8(path) from error
+        if separator is not None:
+            require_closed_quotes(path, separator, MOST_BLOCK)
         if "straddling" in message or "field larger" in message:
             raise ValueError(
                 f"{path} has a row of more than {MOST_BLOCK:,} bytes: is a quotation mark missing, or is it no table?"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tessflow.tables.batches import count_rows, read_batches
 from tessflow.tables.files import read_header, read_table
+from tessflow.tables.names import named, require_columns
 from tessflow.tables.table_file import TableFile
 
 if TYPE_CHECKING:
@@ -89,13 +90,17 @@ class TableSource:
         Raises:
             ValueError: If columns are missing or unknown; the message names the file.
         """
-        try:
-            if schema is not None:
-                schema.align(self.header())
-        except ValueError as error:
-            where = "" if str(self.path) in str(error) else f"{self.path}: "
-            raise ValueError(f"{where}{error}") from error
+        if schema is not None:
+            self.require_names(schema.names, [key.name for key in schema.keys])
         return self
+
+    def require_names(self, names: Sequence[str | int], others: Sequence[str | int] = ()) -> None:
+        """Refuse a file that lacks a column of some names, or has any but those and others."""
+        header = named(self.header(), [*names, *others])
+        try:
+            require_columns(header, names, others)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
 
     def rows_at(
         self, places: NDArray[np.int64], encode: Callable[[pd.DataFrame], Tensor], schema: TableSchema
