@@ -70,8 +70,11 @@ def score(
             raise ValueError(
                 "--columns, --given, --orders and --unseen are for models of tables, and this one is a mixture"
             )
+        width, names = source.header().shape[1], model.schema_.names
         if not model.schema_.from_array:
-            source.require_names(model.schema_.names)
+            source.require_names(names)
+        elif width != len(names):
+            raise ValueError(f"{table} has {width} columns, but the model has {len(names)}: give as many")
         scored = score_mixture(model, source)
     else:
         source.require_columns(model.schema_ if columns is None else None)

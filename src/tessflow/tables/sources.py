@@ -75,8 +75,8 @@ class TableSource:
             except (ValueError, TypeError) as error:
                 if not rows:
                     raise
-                where = f"in the rows from number {rows} on, which count from 0 here"
-                raise type(error)(f"{where}: {error}") from error
+                error.args = (f"in the rows from number {rows} on, which count from 0 here: {error}",)
+                raise
             rows += len(batch)
             yield found
 
