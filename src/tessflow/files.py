@@ -101,8 +101,13 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     raise ValueError(f"{os.fspath(path)} is no regular file: name a file, or a link to one")
 
 
-def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
+def read_small(path: str | os.PathLike[str], limit: int, advice: str = "restore it from a copy") -> bytes:
     """Read a regular file of at most so many bytes.
+
+    Args:
+        path: The file.
+        limit: Most bytes.
+        advice: What to do about a larger one.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -111,7 +116,7 @@ def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
     with open_regular(path) as file:
         contents = file.read(limit + 1)
     if len(contents) > limit:
-        raise ValueError(f"{os.fspath(path)} is larger than {limit:,} bytes: restore it from a copy")
+        raise ValueError(f"{os.fspath(path)} is larger than {limit:,} bytes: {advice}")
     return contents
 
 

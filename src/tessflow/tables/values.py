@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from tessflow.tables.times import to_microseconds, word
 
 __all__ = [
-    "EXACT", "Interval", "Missing", "TableWarning", "Value", "equals", "factorize", "family", "is_missing",
-    "missing_name", "natives", "odd_one", "plain", "show", "to_floats", "uncategorized", "value_type",
+    "EXACT", "Interval", "Missing", "TableWarning", "Value", "equals", "factorize", "family", "how_to_convert",
+    "is_missing", "missing_name", "natives", "odd_one", "plain", "show", "to_floats", "uncategorized", "value_type",
 ]  # fmt: skip
 
 EXACT = 2**53
@@ -232,6 +232,18 @@ def odd_one(series: pd.Series, wanted: str) -> tuple[int, object]:
     row = int(present[int(np.argmax(odd))])
     value = series.iloc[row]
     return row, value.item() if isinstance(value, np.generic) else value
+
+
+def how_to_convert(value: object, wanted: str) -> str:
+    """Say how a column is converted of which a word, and with it all, is one of a family; "" if it is none.
+
+    Example:
+        >>> how_to_convert("7754.31", "numbers"), how_to_convert("lots", "numbers"), how_to_convert(True, "numbers")
+        ('; convert it with pandas.to_numeric', '', '')
+    """
+    converters = {"numbers": "to_numeric", "datetimes": "to_datetime", "timedeltas": "to_timedelta"}
+    read = _as_family(pd.Series([value]), wanted) if isinstance(value, str) and wanted in converters else None
+    return "" if read is None or not read.all() else f"; convert it with pandas.{converters[wanted]}"
 
 
 def _as_family(words: pd.Series, wanted: str) -> NDArray[np.bool_] | None:

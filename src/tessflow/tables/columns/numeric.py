@@ -17,7 +17,17 @@ from tessflow.tables.columns.base import MANY, RARE, BaseColumn, Encoded, Infere
 from tessflow.tables.columns.tallied import Scaling, are_names, has_floor, read_grid, read_scale, warn_if_off
 from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
 from tessflow.tables.tally import Tally
-from tessflow.tables.values import equals, family, is_missing, natives, odd_one, plain, show, uncategorized
+from tessflow.tables.values import (
+    equals,
+    family,
+    how_to_convert,
+    is_missing,
+    natives,
+    odd_one,
+    plain,
+    show,
+    uncategorized,
+)  # fmt: skip
 
 __all__ = ["BACKGROUND", "NumericColumn"]
 
@@ -359,14 +369,11 @@ class NumericColumn(BaseColumn):
             row, value = odd_one(series, self.FAMILY)
             raise ValueError(
                 f"column {self.name!r} holds {found} such as {show(plain(value))}, but the training data held "
-                f"{self.FAMILY}{self._hint(found)}; it is in row {row} (counted from 0)"
+                f"{self.FAMILY}{how_to_convert(value, self.FAMILY)}; it is in row {row} (counted from 0)"
             )
         if found != self.FAMILY:
             return np.zeros(len(series)), np.ones(len(series), bool)
         return self._read(series)
-
-    def _hint(self, found: str) -> str:
-        return ""
 
     def series_of(self, value: object) -> pd.Series:
         """Return one value as a column."""
