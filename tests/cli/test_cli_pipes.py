@@ -116,6 +116,7 @@ def test_standard_input_and_output(run):
         assert done.stderr.decode() == filled.replace("new.csv", "-")
     nothing = shell(["score", "model", "-"], stdin=subprocess.DEVNULL)
     assert nothing.returncode == 2
+    assert nothing.stderr.decode().startswith("tessflow: standard input is a device, and holds no table")
     assert nothing.stderr.decode().count("\n") == 1
     assert not Path("-").exists()
 

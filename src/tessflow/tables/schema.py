@@ -25,7 +25,7 @@ from tessflow.tables.declared_order import (
     require_pair,
     require_room,
     whole_order,
-)
+)  # fmt: skip
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import listed, named, place_of, require_columns
 from tessflow.tables.tally import Weights, tally
@@ -269,17 +269,9 @@ class TableSchema(BaseModel):
         self._require_fitted()
         width = max(len(str(column.name)) for column in (*self.columns, *self.keys))
         kinds = max(len(column.kind) for column in self.columns)
-        lines = []
-        for column in self.columns:
-            atoms = len(column.atoms) if isinstance(column, NumericColumn) else 0
-            parts = [column.measure]
-            if atoms:
-                parts.append(f"{atoms} atom{'s' * (atoms > 1)}")
-            parts += column.shown_bounds if isinstance(column, NumericColumn) else []
-            if column.missing is not None:
-                parts.append("missing")
-            lines.append(f"{column.name!s:{width}}  {column.kind:{kinds}}  {'; '.join(parts)}")
-        return [*lines, *(f"{key.name!s:{width}}  {'key':{kinds}}  not modelled" for key in self.keys)]
+        about = [(column.name, column.kind, "; ".join([column.measure, *column.details])) for column in self.columns]
+        about += [(key.name, "key", "not modelled") for key in self.keys]
+        return [f"{name!s:{width}}  {kind:{kinds}}  {what}" for name, kind, what in about]
 
     def warnings(self) -> list[str]:
         """Say in a sentence each which columns are probably not as they were meant: those that look like keys.

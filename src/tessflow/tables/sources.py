@@ -100,7 +100,7 @@ class TableSource:
         try:
             require_columns(header, names, others)
         except ValueError as error:
-            raise ValueError(f"{self.path}: {error}") from error
+            raise ValueError(f"{self.file}: {error}") from error
 
     def rows_at(
         self, places: NDArray[np.int64], encode: Callable[[pd.DataFrame], Tensor], schema: TableSchema

@@ -82,7 +82,7 @@ class TableFile(os.PathLike[str]):
         if isinstance(path, TableFile):
             return path
         require_table(path, delimiter)
-        name = os.fspath(path)
+        name = _shown(path)
         if not _is_stream(path):
             return cls(name, Path(path), require_suffix(path))
         copy = _copied(name, _source(path))
@@ -135,17 +135,16 @@ def require_table(path: str | os.PathLike[str], delimiter: str | None = None) ->
         ValueError: If it is empty, a device, of unknown suffix, or the delimiter is not one character.
     """
     require_suffix(path)
-    place = _source(path)
+    place, name = _source(path), _shown(path)
     if not place.exists():
-        raise FileNotFoundError(f"{path}: there is no such file")
+        raise FileNotFoundError(f"{name}: there is no such file")
     mode = place.stat().st_mode
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(f"{path} is a directory, not a table")
+        raise IsADirectoryError(f"{name} is a directory, not a table")
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        what = "standard input is no pipe" if path == STANDARD else f"{path} is a device"
-        raise ValueError(f"{what}, from which no table is read: name a file, or send one through a pipe")
+        raise ValueError(f"{name} is a device, and holds no table: name a file, or send one through a pipe")
     if stat.S_ISREG(mode) and place.stat().st_size == 0:
-        raise ValueError(f"{path} is empty")
+        raise ValueError(f"{name} is empty")
     if delimiter is not None and len(delimiter) != 1:
         raise ValueError(f"the delimiter is one character, got {delimiter!r}")
 
@@ -161,6 +160,10 @@ def require_suffix(path: str | os.PathLike[str]) -> str:
 def _suffix(path: str | os.PathLike[str]) -> str | None:
     name = Path(path).name.lower()
     return next((suffix for suffix in (*DELIMITERS, PARQUET) if name.endswith(suffix)), None)
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    return "standard input" if os.fspath(path) == STANDARD else os.fspath(path)
 
 
 def _source(path: str | os.PathLike[str]) -> Path:
