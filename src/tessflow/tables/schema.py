@@ -25,7 +25,7 @@ from tessflow.tables.declared_order import (
     require_pair,
     require_room,
     whole_order,
-)  # fmt: skip
+)
 from tessflow.tables.frames import as_frame
 from tessflow.tables.names import listed, named, place_of, require_columns
 from tessflow.tables.tally import Weights, tally
@@ -269,9 +269,9 @@ class TableSchema(BaseModel):
         self._require_fitted()
         width = max(len(str(column.name)) for column in (*self.columns, *self.keys))
         kinds = max(len(column.kind) for column in self.columns)
-        about = [(column.name, column.kind, "; ".join([column.measure, *column.details])) for column in self.columns]
-        about += [(key.name, "key", "not modelled") for key in self.keys]
-        return [f"{name!s:{width}}  {kind:{kinds}}  {what}" for name, kind, what in about]
+        lines = [(str(c.name), str(c.kind), "; ".join([c.measure, *c.details])) for c in self.columns]
+        lines += [(str(key.name), "key", "not modelled") for key in self.keys]
+        return [f"{name:{width}}  {kind:{kinds}}  {what}" for name, kind, what in lines]
 
     def warnings(self) -> list[str]:
         """Say in a sentence each which columns are probably not as they were meant: those that look like keys.
@@ -314,18 +314,15 @@ class TableSchema(BaseModel):
         self._require_fitted()
         frame = self.align(table)
         self.require_order(frame)
-        encoded = [self._encoded(column, frame[column.name], unseen) for column in self.columns]
+        encoded = [column.encode(frame[column.name]) for column in self.columns]
+        if unseen == "error":
+            for column, values in zip(self.columns, encoded, strict=True):
+                column.require_seen(frame[column.name], values)
         codes = [column.codes for column in encoded]
         numbers = [part.numbers for part, column in zip(encoded, self.columns, strict=True) if column.numeric]
         if not numbers:
             return torch.from_numpy(np.stack(codes, axis=1))
         return torch.from_numpy(np.stack([*codes, *numbers], axis=1, dtype=np.float64))
-
-    def _encoded(self, column: AnyColumn, series: pd.Series, unseen: Unseen) -> Encoded:
-        encoded = column.encode(series)
-        if unseen == "error":
-            column.require_seen(series, encoded)
-        return encoded
 
     def require_order(self, frame: pd.DataFrame) -> None:
         """Raise a ValueError if a row breaks the order of two columns, where the frame has both."""
