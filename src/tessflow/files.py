@@ -7,15 +7,22 @@ import os
 import re
 import secrets
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["LOCK", "only_writer", "open_regular", "read_small", "replacing", "sha256", "sweep", "write_atomically"]
+__all__ = [
+    "LOCK", "STANDARD", "only_writer", "open_regular", "read_small", "replacing", "sha256", "sweep", "write_atomically",
+]  # fmt: skip
 
 LOCK = ".tessflow-lock"
+
+STANDARD = "-"
+"""What standard input and standard output are called on a command line."""
+
 _held = threading.local()
 
 
@@ -28,7 +35,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     keeps its permissions. What is no regular file, such as a pipe or a device, is written into.
 
     Args:
-        path: The file.
+        path: The file; ``"-"`` for standard output.
 
     Raises:
         OSError: If it cannot be written, with ``path`` as its file name.
@@ -41,6 +48,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         >>> file.read_text(), [other.name for other in file.parent.iterdir()]
         ('six', ['eggs.txt'])
     """
+    if os.fspath(path) == STANDARD:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+        return
     target = Path(os.path.realpath(path))
     name = str(target.with_name(f".{target.name[:64]}.{secrets.token_hex(4)}.new"))
     try:
@@ -90,8 +101,13 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     raise ValueError(f"{os.fspath(path)} is no regular file: name a file, or a link to one")
 
 
-def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
+def read_small(path: str | os.PathLike[str], limit: int, advice: str = "restore it from a copy") -> bytes:
     """Read a regular file of at most so many bytes.
+
+    Args:
+        path: The file.
+        limit: Most bytes.
+        advice: What to do about a larger one.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -100,7 +116,7 @@ def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
     with open_regular(path) as file:
         contents = file.read(limit + 1)
     if len(contents) > limit:
-        raise ValueError(f"{os.fspath(path)} is larger than {limit:,} bytes: restore it from a copy")
+        raise ValueError(f"{os.fspath(path)} is larger than {limit:,} bytes: {advice}")
     return contents
 
 

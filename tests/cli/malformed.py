@@ -91,7 +91,6 @@ def prepare() -> None:
     Path("empty.csv").touch()
     Path("table.txt").write_text("a,b\n1,2\n")
     Path("folder.csv").mkdir()
-    os.mkfifo("pipe.csv")
     for suffix in ("csv", "yaml"):
         Path(f"zero.{suffix}").symlink_to("/dev/zero")
     Path("text.csv").write_bytes(b"kind,weight\ncat,\xff\n")
@@ -272,7 +271,7 @@ def _bad_inputs(parameter: Any, good: str, *, has_model: bool) -> Iterator[tuple
             yield path, (path,), "no schema"
         return
     for path in (
-        "nowhere.csv", "folder.csv", "empty.csv", "table.txt", "pipe.csv", "zero.csv", "text.csv", "broken.parquet",
+        "nowhere.csv", "folder.csv", "empty.csv", "table.txt", "zero.csv", "/dev/zero", "text.csv", "broken.parquet",
         "endless.csv",
     ):  # fmt: skip
         yield path, (path,), "no table"

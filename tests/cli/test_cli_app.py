@@ -7,11 +7,14 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
+import tessflow
 from tessflow import TabularFlow
 from tessflow.cli import OneSentenceErrors
 from tessflow.tables import TableWarning, write_table
@@ -156,3 +159,32 @@ def test_a_history_of_other_columns_is_none(run, model):
     pathlib.Path("model/history.csv").write_text("epoch,loss\n1,nothing\n")
     assert "parameters" in run("info", "model").stdout
     run("report", "model", "--rows", 5)
+
+
+def by_a_library():
+    """Return functions that let a library refuse something: in Python, in C, and through a function of ours."""
+    return {
+        "numpy": lambda: np.zeros(2) + np.zeros(3),
+        "torch": lambda: torch.zeros(2) @ torch.zeros(3),
+        "pandas": lambda: pd.DataFrame({"a": [1, 2]}).set_axis(["b", "c"], axis=1),
+        "python": lambda: int("lots"),
+        "our call": lambda: tessflow.files.sha256(None),
+    }
+
+
+@pytest.mark.parametrize("fault", by_a_library())
+def test_what_a_library_refuses_is_a_bug_and_no_refusal(run, model, monkeypatch, fault):
+    monkeypatch.setattr(TabularFlow, "sample", lambda *_, **__: by_a_library()[fault]())
+    assert "this is a bug in tessflow" in run("sample", "model", code=70).stderr
+
+
+def test_what_we_refuse_is_refused_however_deep_it_is_raised(run, model, monkeypatch):
+    flow = TabularFlow.load("model")
+    for refuse in (
+        lambda: flow.sample(0),
+        lambda: tessflow.files.read_small("model", 1),
+        lambda: list(tessflow.tables.read_batches("nowhere.csv")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules["tessflow.cli.sample"], "load_model", lambda _, refuse=refuse: refuse())
+            assert "bug" not in run.refused("sample", "model")

@@ -80,7 +80,7 @@ def test_further_options_are_numbers_words_lists_and_null(run):
         (["-o", "dropout=true"], "-o dropout: input should be a valid number, got True"),
         (["-o", "layers='2'"], "-o layers: input should be a valid integer, got '2'"),
         (["-o", "layers=2.5"], "-o layers: input should be a valid integer, got 2.5"),
-        (["-o", "hidden_features=8"], "-o hidden_features: input should be a valid list, got 8"),
+        (["-o", "hidden_features=8"], "-o hidden_features: input should be a list, such as [64, 64], got 8"),
         (["-o", "learning_rate=2024-01-01"], "-o learning_rate: input should be a valid number, got '2024-01-01'"),
         (["-o", "layers=2", "-o", "layers=2"], "-o gives layers twice"),
         (["-o", "layers=2", "--layers", 2], "layers is given twice, by --layers and by -o"),
@@ -158,6 +158,20 @@ def test_a_killed_run_is_taken_up(run):
     run(*FIT, *ONE, "--quiet")
     Path("model/config.json").unlink()
     run(*FIT, *ONE, "--quiet")
+
+
+def test_a_damaged_model_is_made_again_from_its_checkpoint_as_the_refusal_says(run):
+    run(*FIT, *ONE, "--quiet")
+    whole = {file.name: file.read_bytes() for file in Path("model").iterdir()}
+    for name in whole:
+        if name.startswith(("weights", "schema", "config")):
+            Path("model", name).write_bytes(b"{}")
+            said = run.refused(*FIT, *ONE, "--quiet")
+            assert f"model/{name} is damaged" in said
+            assert "without config.json the same command makes it again from the checkpoint there" in said
+            Path("model/config.json").unlink()
+            run(*FIT, *ONE, "--quiet")
+            assert {file.name: file.read_bytes() for file in Path("model").iterdir()}[name] == whole[name]
     assert Path("model/config.json").exists()
 
 

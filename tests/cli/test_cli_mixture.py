@@ -103,7 +103,9 @@ def test_a_table_to_score_is_checked(run):
     Path("words.csv").write_text("height,eggs\n1.5,many\n")
     assert "column 'eggs' holds 'many', which is no number" in refusal(run, "score", "model", "words.csv")
     Path("other.csv").write_text("height,nests\n1.5,2\n")
-    assert "unseen at fit time: - nests" in refusal(run, "score", "model", "other.csv")
+    assert "(1 missing: 'eggs'; 1 unknown: 'nests')" in refusal(run, "score", "model", "other.csv")
+    MixtureFlow(2, layers=1, max_steps=1, random_state=0).fit(np.random.default_rng(0).random((20, 3))).save("array")
+    assert "other.csv has 2 columns, but the model has 3" in refusal(run, "score", "array", "other.csv")
 
 
 @pytest.mark.parametrize("kind", ["mixture", "table"])

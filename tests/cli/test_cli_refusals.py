@@ -1,14 +1,17 @@
 """Every command with bad input: exit code 2, one sentence, nothing written."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from commands import Commands
+from typer.testing import CliRunner
 
-from tessflow import MixtureFlow
+from tessflow import MixtureFlow, TabularFlow
+from tessflow.cli import app
 from tessflow.tables import write_table
 
 NO_CSV = "nowhere.csv: there is no such file"
@@ -37,6 +40,7 @@ def fill(run):
     table = pd.DataFrame({"colour": ["red", "blue"] * 20, "eggs": [1, 2, 2, 2] * 10})
     write_table(table.assign(id=range(40)), "keyed.csv")
     write_table(table, "table.csv")
+    write_table(pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"]), "numbers.csv")
     Path("schema.yaml").write_text(
         "columns:\n- {name: id, kind: key}\n- {name: colour, kind: categorical}\n"
         "- {name: eggs, kind: number, resolution: 1, minimum: 0}\n"
@@ -152,3 +156,33 @@ def test_usage_errors_show_the_word_that_was_typed(run, call):
 def test_they_show_numbers_out_of_range(run):
     assert "got '-1'" in run.refused("sample", "model", "--seed", "-1")
     assert "got '0'" in run.refused("sample", "model", "-n", "0")
+
+
+def whole_numbers():
+    """All options of estimators that are whole numbers, with a kind of model that has each."""
+    for kind, estimator in (("table", TabularFlow), ("mixture", MixtureFlow)):
+        for name, field in estimator._options_type.model_fields.items():
+            if "int" in str(field.annotation) and name != "random_state":
+                yield kind, name, "[64, 1000000000000000000]" if name == "hidden_features" else "1000000000000000000"
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), list(whole_numbers()))
+def test_no_number_is_too_large_to_be_taken_or_refused_at_once(place, monkeypatch, kind, name, value):
+    monkeypatch.chdir(place)
+
+    def stop(*_):
+        raise AssertionError("it took too long")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(30)
+    try:
+        options = {"hidden_features": "[4]", "max_steps": 1, "patience": 1, name: value}
+        options |= {"n_cells": 2} if kind == "mixture" and name != "n_cells" else {}
+        chosen = [part for option, given in options.items() for part in ("-o", f"{option}={given}")]
+        call = ["fit", "numbers.csv", "--out", f"big-{kind}-{name}", "--model", kind, "--quiet", *chosen]
+        done = CliRunner().invoke(app, call)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert done.exit_code in (0, 2), done.output
+    assert done.exit_code == 0 or name in done.stderr

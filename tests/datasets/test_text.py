@@ -111,7 +111,7 @@ def test_wrong_files(tmp_path, name, content, error):
 
 def test_a_file_as_long_as_the_official_one_must_be_it(official, tmp_path):
     (tmp_path / "text8").write_bytes(WORDS[::-1])
-    with pytest.raises(ValueError, match=r"is not the official text8 \(its 2,000 bytes have md5"):
+    with pytest.raises(ValueError, match=r"is not the official text8 \(its unpacked bytes have md5"):
         load_text("text8", data_dir=tmp_path)
 
 

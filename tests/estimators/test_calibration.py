@@ -11,7 +11,7 @@ from tessflow.estimators.calibration import _reliability, check
 from tessflow.estimators.check_result import CheckResult
 from tessflow.estimators.copies import nearest
 from tessflow.models import Number, Variable
-from tessflow.tables import TableWarning
+from tessflow.tables import TableSource, TableWarning, read_batches
 
 FAST = {"max_steps": 600, "batch_size": 128, "hidden_features": (32, 32), "random_state": 0}
 
@@ -268,3 +268,28 @@ def test_the_limit_of_calibration_is_found_in_memory_that_does_not_grow_with_row
         tracemalloc.stop()
     assert error < limit < 2 * error
     assert peak < rows * 5000 * 8 / 2
+
+
+class InSmallBatches(TableSource):
+    def batches(self, schema=None):
+        return read_batches(self.path, schema=schema, rows=100)
+
+
+def test_a_file_is_checked_in_batches_as_if_it_were_in_memory(any_order, tmp_path):
+    for name, rows in (("new.csv", NEW), ("train.csv", TRAIN)):
+        rows.to_csv(tmp_path / name, index=False)
+    new, train = InSmallBatches(tmp_path / "new.csv"), InSmallBatches(tmp_path / "train.csv")
+    assert check(any_order, new, train=train, rows=60) == check(any_order, NEW, train=TRAIN, rows=60)
+    NEW.assign(kind=NEW["kind"].where(NEW.index != 207, "fir")).to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(ValueError, match=r"in the rows from number 200 on.* row 7 .*'fir'"):
+        check(any_order, new, rows=60, unseen="error")
+
+
+def test_a_distribution_is_the_same_in_parts(any_order, monkeypatch):
+    rows = NEW.iloc[:50]
+    whole = any_order.conditional(rows, "height")
+    monkeypatch.setattr(any_order, "_chunk", lambda: 7)
+    parts = any_order.conditional(rows, "height")
+    pd.testing.assert_frame_equal(parts.probabilities(), whole.probabilities(), rtol=1e-5)
+    pd.testing.assert_frame_equal(parts.quantiles(), whole.quantiles(), rtol=1e-5)
+    np.testing.assert_allclose(parts.pit(), whole.pit(), rtol=1e-5)

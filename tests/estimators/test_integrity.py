@@ -86,7 +86,7 @@ def other_sizes(value):
     """Sizes that a tampered configuration may ask for instead of one, or of several."""
     if isinstance(value, tuple):
         return [[10**12], [10**6, 10**6], [*value, 7]]
-    return [10**12, 10**6] if isinstance(value, int) and not isinstance(value, bool) else []
+    return [10**12, 1000] if isinstance(value, int) and not isinstance(value, bool) else []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,8 +109,8 @@ def test_a_network_that_does_not_belong_to_the_weights_is_refused_at_once(tmp_pa
             change_config(path, **{option: before[option]})
     assert len(outcomes) >= 4
     for sentence in outcomes:
-        assert "weights" in sentence
-        assert ".safetensors" in sentence
+        is_out_of_range = "config.json is damaged (parameters." in sentence
+        assert is_out_of_range or ("weights" in sentence and ".safetensors" in sentence)
         assert "\n" not in sentence
 
 

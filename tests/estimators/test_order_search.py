@@ -65,7 +65,7 @@ def test_the_callers_random_state_is_kept(brief):
 
 @pytest.mark.parametrize("order", ["any", "fixed", "table", None])
 def test_a_saved_model_keeps_its_order(order, monkeypatch, tmp_path):
-    monkeypatch.setattr("tessflow.estimators.tabular.best_order", lambda *rows, **options: [2, 0, 1])
+    monkeypatch.setattr("tessflow.estimators.order_search.best_order", lambda *rows, **options: [2, 0, 1])
     frame = table()
     flow = TabularFlow(order=order, **FAST).fit(frame)
     names = ("rare", "number", "five") if order == "fixed" else ("number", "five", "rare")

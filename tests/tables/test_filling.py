@@ -202,6 +202,10 @@ def check(own, training, known, filler):
     found = fill(series, holes, values)
     midnight = isinstance(filler, pd.Timestamp) and filler.tz is None and filler == filler.normalize()
     among_dates = {type(value) for value in known} == {datetime.date}
+    among_clocks = not isinstance(own[0], np.dtype) or own[0].kind == "M"
+    among_clocks = among_clocks and all(isinstance(value, pd.Timestamp) and value.tz is None for value in known)
+    if type(filler) is datetime.date and among_clocks:  # which midnight is as a datetime
+        filler, training = pd.Timestamp(filler).as_unit("us"), FAMILIES["datetimes"]["datetime64[us]"]
     wanted = keys([*known, filler.date() if midnight and among_dates else filler])
     about = f"{known} in {own[0]!r} with {filler!r} in {training[0]!r}: {found.dtype!r}"
     assert keys(found) == wanted, about
@@ -380,3 +384,11 @@ def test_no_number_changes(data):
     first = next((NUMBERS[n][0] for n in (training, own) if all(map(NUMBERS[n][2], wanted))), np.dtype(object))
     assert found.dtype == first
     assert found.index.tolist() == rows
+
+
+def test_dates_are_midnights_among_datetimes():
+    column = pd.Series(pd.to_datetime(["2020-01-02 03:04", None]))
+    filler = pd.Series([datetime.date(2021, 3, 4)] * 2, dtype=object)
+    filled = fill(column, np.array([False, True]), filler)
+    assert filled.dtype.kind == "M"
+    assert filled.tolist() == [column[0], pd.Timestamp("2021-03-04")]

@@ -8,6 +8,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from tessflow.tables import read_batches, read_table, write_table
+from tessflow.tables.files import write_parts
 
 BIG = 2**60 + 1
 
@@ -116,3 +117,38 @@ def test_files_of_others_have_a_counted_index(tmp_path):
     pyarrow.parquet.write_table(pa.concat_tables([table, table]), path)  # whose note is of three rows
     assert read_table(path).index.equals(pd.RangeIndex(6))
     assert pd.concat(read_batches(path, rows=4)).index.equals(pd.RangeIndex(6))
+
+
+def test_a_file_is_written_part_by_part(tmp_path):
+    path = tmp_path / "t.parquet"
+    whole = pd.DataFrame(
+        {
+            "bird": [None, None, None, "owl", "kite", None],
+            "eggs": pd.array([6, None, 2, BIG, None, 1], "Int64"),
+            "kind": pd.Categorical(list("aabbab"), categories=list("abc")),
+        }
+    )
+    for rows in (1, 2, 3, 6):
+        write_parts((whole.iloc[start : start + rows] for start in range(0, 6, rows)), path)
+        assert_frame_equal(read_table(path), whole, check_dtype=False)
+        assert pyarrow.parquet.ParquetFile(path).metadata.num_row_groups >= (1 if rows == 6 else 2 // rows)
+
+
+def test_parts_are_held_in_memory_one_at_a_time(tmp_path):
+    def parts(count):
+        rng = np.random.default_rng(0)
+        return (pd.DataFrame(rng.random((1000, 10))) for _ in range(count))
+
+    peaks = []
+    for count in (5, 50):
+        before = pa.total_allocated_bytes()
+        live = []
+
+        def watched(count=count, live=live, before=before):
+            for part in parts(count):
+                live.append(pa.total_allocated_bytes() - before)
+                yield part.set_axis(list("abcdefghij"), axis=1)
+
+        write_parts(watched(), tmp_path / "t.parquet")
+        peaks.append(max(live))
+    assert peaks[1] < 2 * peaks[0] + 100_000

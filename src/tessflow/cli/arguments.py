@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tessflow.files import STANDARD
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from tessflow.tables import TableSchema, TableSource
 
 __all__ = [
-    "Delimiter", "MissingWords", "ModelDirectory", "Seed", "TableFile", "UnseenValues", "listed", "one_of",
-    "require_countable", "table_source", "write_rows",
+    "STANDARD_OUTPUT", "Delimiter", "MissingWords", "ModelDirectory", "Seed", "TableFile", "UnseenValues", "listed",
+    "one_of", "require_countable", "table_source", "write_rows",
 ]  # fmt: skip
+
+STANDARD_OUTPUT = Path(STANDARD)
 
 MOST_SEED = 2**63 - 1
 
@@ -60,7 +64,9 @@ def _delimiter(value: str | None) -> str | None:
     return value
 
 
-TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file.")]
+TableFile = Annotated[
+    Path, typer.Argument(metavar="TABLE", help="CSV file (also .tsv, .gz) or Parquet file; - is standard input.")
+]
 ModelDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a fitted model.")]
 Delimiter = Annotated[
     str | None, typer.Option(callback=_delimiter, help="What separates the fields of a CSV file; tab is '\\t'.")

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from tessflow.cli.arguments import MOST_ROWS, MOST_SEED
 from tessflow.cli.command import Command
+from tessflow.cli.phrases import say
 
 __all__ = ["data", "gallery"]
 
@@ -107,8 +108,8 @@ def show_data(
         drawn = pd.DataFrame(datasets.sample_planar(name, rows, seed=seed), columns=["x1", "x2"])
         if out is not None:
             write_table(drawn, out)
-        typer.echo(f"{name}: {rows} points in the plane, drawn with seed {seed}")
-        typer.echo(drawn.head(5).to_string(index=False))
+        say(f"{name}: {rows} points in the plane, drawn with seed {seed}", out)
+        say(drawn.head(5).to_string(index=False), out)
         return
     known = datasets.names() + datasets.continuous_names()
     if name not in known:
@@ -117,8 +118,8 @@ def show_data(
     loaded = load(name, data_dir=data_dir)
     if out is not None:
         write_table(loaded.frame, out)
-    typer.echo(f"{loaded.name}: {loaded.description}")
-    typer.echo(f"source: {loaded.source}")
+    say(f"{loaded.name}: {loaded.description}", out)
+    say(f"source: {loaded.source}", out)
     sizes = (len(loaded.train), len(loaded.validation), len(loaded.test))
-    typer.echo("rows: {} training, {} validation, {} test".format(*sizes))
-    typer.echo(pd.DataFrame(loaded.train[:5]).to_string(index=False, max_cols=12))
+    say("rows: {} training, {} validation, {} test".format(*sizes), out)
+    say(pd.DataFrame(loaded.train[:5]).to_string(index=False, max_cols=12), out)

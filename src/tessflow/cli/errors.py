@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dis
+import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,11 +18,13 @@ __all__ = ["BUG", "REFUSED", "OneSentenceErrors"]
 REFUSED, BUG = 2, 70
 """Exit codes: of what is refused, and of a fault of tessflow itself."""
 
-REFUSALS = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)
-"""What is raised on purpose, or by the system."""
+OURS = (ValueError, TypeError, RuntimeError)
+"""What refuses something, if it is raised on purpose."""
 
-FAULTS = (RecursionError, NotImplementedError)
-"""Among them, what is not."""
+OUTSIDE = (OSError, ImportError, MemoryError)
+"""What the system raises, or what is absent."""
+
+PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 class OneSentenceErrors(TyperGroup):
@@ -60,7 +65,7 @@ class OneSentenceErrors(TyperGroup):
                 raise
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            refused = isinstance(error, REFUSALS) and not isinstance(error, FAULTS)
+            refused = isinstance(error, OUTSIDE) or (isinstance(error, OURS) and _is_on_purpose(error))
             typer.echo(f"tessflow: {_sentence(error) if refused else _bug(error)}", err=True)
             raise typer.Exit(REFUSED if refused else BUG) from None
 
@@ -76,6 +81,24 @@ class _Said:
         if text not in self.said:
             self.said.add(text)
             typer.echo(f"tessflow: warning: {text}", err=True)
+
+
+def _is_on_purpose(error: Exception) -> bool:
+    """Return whether a ``raise`` of this package raised an error, or pydantic did for one of its models.
+
+    What a library refuses, such as shapes that do not fit, is no sentence for a user: it should not have been asked.
+    """
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    code = trace.tb_frame.f_code
+    return code.co_filename.startswith(PACKAGE) and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _sentence(error: Exception) -> str:

@@ -151,5 +151,5 @@ def _checked(name: str, field: Any, value: Any) -> Any:
         return adapter.validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ").replace("tuple", "list")
+        message = first["msg"].removeprefix("Value error, ").replace("valid tuple", "list, such as [64, 64]")
         raise ValueError(f"-o {name}: {message[0].lower()}{message[1:]}, got {value!r}") from None

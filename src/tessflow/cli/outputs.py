@@ -16,6 +16,8 @@ from typing import Any
 
 import typer
 
+from tessflow.files import STANDARD
+
 __all__ = ["MODEL_FILES", "PATHS", "look_at_paths", "path_parameters", "shown"]
 
 PATHS = ("TABLE", "FILE", "DIR")
@@ -35,19 +37,21 @@ def look_at_paths(parameters: Mapping[Any, Any]) -> None:
         ValueError: If an output is an input, or a file of a directory that is read; or its suffix is unknown.
         OSError: If it cannot be written, or a table is not there.
     """
-    from tessflow.tables.files import require_suffix, require_table
+    from tessflow.tables.table_file import require_suffix, require_table
 
     outputs = {parameter: path for parameter, path in parameters.items() if parameter.name == "out"}
     inputs = {parameter: path for parameter, path in parameters.items() if parameter.name != "out"}
     for parameter, out in outputs.items():
         if parameter.metavar == "TABLE":
             require_suffix(out)
+        if parameter.metavar != "DIR" and os.fspath(out) == STANDARD:
+            continue
         _require_writable(out, shown(parameter), is_directory=parameter.metavar == "DIR")
         for other, path in inputs.items():
             _require_other(out, shown(parameter), path, shown(other))
     for parameter, path in inputs.items():
         if parameter.metavar == "TABLE":
-            require_table(path, None)
+            require_table(path)
         elif parameter.metavar == "DIR" and parameter.param_type_name == "option" and not path.is_dir():
             raise NotADirectoryError(f"{shown(parameter)} {path} is no directory: name one that is there")
 

@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from tessflow.cli.arguments import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tessflow import MixtureFlow, TabularFlow
 
-__all__ = ["by_column", "counted", "echo_training", "exactness", "mean_of", "nats"]
+__all__ = ["by_column", "counted", "echo_training", "exactness", "mean_of", "nats", "say"]
 
 SHOWN = 5
+
+
+def say(text: str, out: Path | None) -> None:
+    """Print a sentence: on standard output, unless that is where a command writes."""
+    typer.echo(text, err=out == STANDARD_OUTPUT)
 
 
 def nats(value: float) -> str:

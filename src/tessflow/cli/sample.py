@@ -5,14 +5,13 @@ Like the other commands, it imports torch and pandas inside functions only.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tessflow.cli.arguments import MOST_ROWS, ModelDirectory, Seed
+from tessflow.cli.arguments import MOST_ROWS, STANDARD_OUTPUT, ModelDirectory, Seed
 from tessflow.cli.given import conditions
 from tessflow.cli.models import is_mixture, load_model, word_schema
 
@@ -27,8 +26,8 @@ def sample(
     *,
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, max=MOST_ROWS, help="Number of rows.")] = 10,
     out: Annotated[
-        Path | None, typer.Option(metavar="TABLE", help="Table to write, instead of CSV on standard output.")
-    ] = None,
+        Path, typer.Option(metavar="TABLE", help="Table to write; - is CSV on standard output.")
+    ] = STANDARD_OUTPUT,
     given: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,7 +44,7 @@ def sample(
     """
     import pandas as pd
 
-    from tessflow.tables.files import in_words, write_parts
+    from tessflow.tables.files import write_parts
 
     model = load_model(directory)
     options: dict[str, Any] = {}
@@ -54,12 +53,7 @@ def sample(
             raise ValueError("--given is for models of tables, and this one is a mixture")
         options["given"] = conditions(model.schema_, given)
     parts = map(pd.DataFrame, model.sample_batches(rows, random_state=seed, **options))  # arrays, if fitted to one
-    if out is not None:
-        write_parts(_counted(parts), out, word_schema(model))
-        return
-    for number, part in enumerate(parts):
-        in_words(part, word_schema(model)).to_csv(sys.stdout, index=False, header=number == 0)
-        sys.stdout.flush()  # here a closed pipe is still noticed
+    write_parts(_counted(parts), out, word_schema(model))
 
 
 def _counted(parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

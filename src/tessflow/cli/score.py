@@ -6,8 +6,8 @@ Like the other commands, it imports torch and pandas inside functions only.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +25,7 @@ from tessflow.cli.arguments import (
     write_rows,
 )
 from tessflow.cli.models import is_mixture, load_model
-from tessflow.cli.phrases import by_column, counted, exactness, mean_of
+from tessflow.cli.phrases import by_column, counted, exactness, mean_of, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +70,11 @@ def score(
             raise ValueError(
                 "--columns, --given, --orders and --unseen are for models of tables, and this one is a mixture"
             )
+        width, names = source.header().shape[1], model.schema_.names
+        if not model.schema_.from_array:
+            source.require_names(names)
+        elif width != len(names):
+            raise ValueError(f"{table} has {width} columns, but the model has {len(names)}: give as many")
         scored = score_mixture(model, source)
     else:
         source.require_columns(model.schema_ if columns is None else None)
@@ -79,7 +84,7 @@ def score(
     if out is not None:
         write_rows(scored.table(), out)
     for line in scored.lines(exactness(model, samples or 100)):
-        typer.echo(line)
+        say(line, out)
 
 
 @dataclass(frozen=True)
@@ -129,11 +134,8 @@ def score_mixture(model: MixtureFlow, source: TableSource) -> Scored:
     import numpy as np
     import pandas as pd
 
-    scores, labels = [], []
-    for rows, batch in _counted_rows(source.batches()):
-        with _naming_rows(rows):
-            scores.append(model.score_samples(batch))
-        labels.append(batch.iloc[:, :0])
+    parts = source.apply(lambda batch: (model.score_samples(batch), batch.iloc[:, :0]))
+    scores, labels = zip(*parts, strict=True)
     found = np.concatenate(scores)
     return Scored(found, np.zeros(len(found), bool), {}, pd.concat(labels))
 
@@ -171,36 +173,17 @@ def score_table(
     options = {"columns": columns, "given": given, "samples": samples, "orders": orders, "unseen": unseen}
     looked_at = None if columns is None else [*columns, *(given or ())]
     keys = {str(key.name) for key in model.schema_.keys}
-    scores, strange, labels = [], [], []
-    counts: dict[Any, int] = {}
-    for rows, batch in _counted_rows(source.batches(model.schema_)):
-        with _naming_rows(rows), warnings.catch_warnings():
+    counts: Counter[Any] = Counter()
+
+    def scored(batch: pd.DataFrame) -> tuple[Any, Any, pd.DataFrame]:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", TableWarning)  # of a batch: what counts is the file
-            scores.append(model.score_samples(batch, **options))
+            scores = model.score_samples(batch, **options)
         unseen_here = model.find_unseen(batch, columns=looked_at)
-        for name, count in unseen_here.sum().items():
-            counts[name] = counts.get(name, 0) + int(count)
-        strange.append(unseen_here.any(axis=1).to_numpy())
-        labels.append(batch.loc[:, [str(name) in keys for name in batch.columns]])
+        counts.update({name: int(count) for name, count in unseen_here.sum().items()})
+        return scores, unseen_here.any(axis=1), batch.loc[:, [str(name) in keys for name in batch.columns]]
+
+    scores, strange, labels = zip(*source.apply(scored, model.schema_), strict=True)
     found = np.concatenate(scores)
     warn_of_unseen(model.schema_, counts, len(found), stacklevel=2)
     return Scored(found, np.concatenate(strange), counts, pd.concat(labels))
-
-
-def _counted_rows(batches: Iterable[pd.DataFrame]) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Yield batches with the number of the rows before each."""
-    rows = 0
-    for batch in batches:
-        yield rows, batch
-        rows += len(batch)
-
-
-@contextmanager
-def _naming_rows(first: int) -> Iterator[None]:
-    """Say of what is wrong with rows of a batch where in the file it begins."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        if not first:
-            raise
-        raise type(error)(f"in the rows from number {first} on, which count from 0 here: {error}") from error

@@ -14,6 +14,7 @@ import typer
 from tessflow.cli.arguments import (
     MOST_ROWS,
     MOST_SEED,
+    STANDARD_OUTPUT,
     Delimiter,
     MissingWords,
     ModelDirectory,
@@ -25,7 +26,7 @@ from tessflow.cli.arguments import (
     write_rows,
 )
 from tessflow.cli.models import table_model
-from tessflow.cli.phrases import by_column, counted
+from tessflow.cli.phrases import by_column, counted, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ __all__ = ["check", "impute", "report", "schema"]
 def schema(
     table: TableFile,
     *,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write, instead of standard output.")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write; - is standard output.")] = STANDARD_OUTPUT,
     scaling: Annotated[
         str,
         typer.Option(
@@ -63,10 +64,7 @@ def schema(
     options: dict[str, Any] = {"max_levels": max_levels, "scaling": scaling}
     found = TableSchema.infer(source.batches(), **options)
     text = found.to_yaml(suggested=suggested_orders(source.batches(), found))
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        write_atomically(out, text.encode())
+    write_atomically(out, text.encode())
     for warning in (*found.warnings(), *missing_word_warnings(found)):
         warnings.warn(warning, TableWarning, stacklevel=1)
 
@@ -96,13 +94,14 @@ def impute(
     holes, left = _holes(frame), _holes(filled)
     counts = {name: count - left[name] for name, count in holes.items()}
     by = f": {by_column(counts)}" if any(counts.values()) else ""
-    typer.echo(f"{counted(sum(counts.values()), 'value')} filled in {out}{by}")
+    say(f"{counted(sum(counts.values()), 'value')} filled in {out}{by}", out)
     keys = {str(key.name) for key in model.schema_.keys}
     empty = {name: count for name, count in left.items() if count and name not in keys}
     if empty:
-        typer.echo(
+        say(
             f"{counted(sum(empty.values()), 'value')} still missing, of which training rows held none: "
-            f"{by_column(empty)}"
+            f"{by_column(empty)}",
+            out,
         )
 
 
@@ -129,12 +128,9 @@ def check(
         None if path is None else table_source(path, delimiter, na).require_columns(model.schema_)
         for path in (table, train)
     )
-    frame, known = (None if part is None else part.read(model.schema_) for part in (source, training))
-    if known is not None:
-        model.schema_.encode(known)  # which is refused now, not after minutes of work
     options: dict[str, Any] = {"rows": rows, "seed": seed, "unseen": unseen}
-    result = check_model(model, frame, train=known, **options)
-    typer.echo(str(result))
+    result = check_model(model, source, train=training, **options)
+    say(str(result), out)
     if out is not None:
         write_atomically(out, result.model_dump_json(indent=1).encode())
 
@@ -156,8 +152,7 @@ def report(
 
     model = table_model(directory)
     source = None if table is None else table_source(table, delimiter, na).require_columns(model.schema_)
-    frame = None if source is None else source.read(model.schema_)
-    typer.echo(f"the report is in {write_report(model, out, table=frame, rows=rows, seed=seed)}")
+    say(f"the report is in {write_report(model, out, table=source, rows=rows, seed=seed)}", out)
 
 
 def _holes(frame: pd.DataFrame) -> dict[str, int]:

@@ -137,6 +137,20 @@ class Library:
             ) from error
         return Path(path)
 
+    def read(self, file: OfficialFile) -> tuple[bytes, Path, str]:
+        """Read a file that is checked against its checksum: its unpacked bytes, its path, and the md5 that was checked.
+
+        Raises:
+            OSError: If the file cannot be had.
+            ValueError: If it is damaged, or has another checksum.
+        """
+        path = self.fetch(file)
+        raw = unpack(path)
+        is_served = file.packed_md5 is not None and path.suffix == file.packing
+        md5 = hashlib.md5(path.read_bytes() if is_served else raw, usedforsecurity=False).hexdigest()
+        require_official(file, path, md5, is_served=is_served)
+        return raw, path, md5
+
     def read_csv(
         self, file: OfficialFile, *, names: Sequence[str] | None = None, dtype: str
     ) -> tuple[pd.DataFrame, str]:
@@ -154,10 +168,7 @@ class Library:
             OSError: If the file cannot be had.
             ValueError: If it is damaged, has another checksum, or is no table of that shape and type.
         """
-        path = self.fetch(file)
-        raw = unpack(path)
-        md5 = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-        require_official(file, path, md5)
+        raw, path, md5 = self.read(file)
         try:
             frame = pd.read_csv(io.BytesIO(raw), header=None if names else "infer", dtype=dtype, na_filter=False)
         except (ValueError, OverflowError) as error:
@@ -204,12 +215,13 @@ def _is_private(url: str) -> bool:
     return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1")
 
 
-def require_official(file: OfficialFile, path: Path, md5: str) -> None:
-    """Raise a ValueError if a file has a checksum, and what lies at `path` another."""
-    if file.md5 not in (None, md5):
+def require_official(file: OfficialFile, path: Path, md5: str, *, is_served: bool = False) -> None:
+    """Raise a ValueError if a file has a checksum, unpacked or as it is served, and what lies at `path` another."""
+    official, which = (file.packed_md5, "packed") if is_served else (file.md5, "unpacked")
+    if official not in (None, md5):
         raise ValueError(
-            f"'{path}' is not the official {file.name} (its unpacked bytes have md5 {md5}, "
-            f"not {file.md5}): replace it by {file.url}"
+            f"'{path}' is not the official {file.name} (its {which} bytes have md5 {md5}, "
+            f"not {official}): replace it by {file.url}"
         )
 
 

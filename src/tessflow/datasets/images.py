@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tessflow.datasets.files import Library, OfficialFile, require_official, unpack
+from tessflow.datasets.files import Library, OfficialFile
 
 __all__ = ["ImageDataset", "bar_images", "bars_entropy", "image_names", "load_images"]
 
@@ -226,15 +225,7 @@ def _read_idx_files(library: Library, idx: _Idx) -> tuple[Part, Part, str]:
     arrays, sources = [], []
     for name, md5 in zip(names, idx.md5, strict=True):
         file = idx.file(name, md5)
-        path = library.fetch(file)
-        raw = unpack(path)
-        if idx.packed and path.suffix == ".gz":
-            found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            if found != md5:
-                raise ValueError(f"'{path}' is not the official {name}.gz (md5 {found}, not {md5}): take {file.url}")
-        else:
-            found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-            require_official(file, path, found)
+        raw, path, found = library.read(file)
         arrays.append(_parse_idx(raw, str(path)))
         sources.append(f"{path.name} (md5 {found})")
     train, train_labels, test, test_labels = arrays

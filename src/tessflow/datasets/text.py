@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tessflow.datasets.files import Library, OfficialFile, require_size, unpack
+from tessflow.datasets.files import Library, OfficialFile, require_official, require_size, unpack
 
 __all__ = ["TextDataset", "TextInfo", "load_text", "text_info", "text_names"]
 
@@ -221,8 +221,5 @@ def _source(about: TextInfo, path: Path, raw: bytes) -> str:
     if md5 == about.file.md5:
         return f"{path.name} (official md5 {md5})"
     if len(raw) >= about.characters:
-        raise ValueError(
-            f"'{path}' is not the official {about.file.name} (its {len(raw):,} bytes have md5 {md5}, "
-            f"not {about.file.md5}): replace it by {about.file.url}"
-        )
+        require_official(about.file, path, md5)
     return f"PARTIAL: the first {len(raw):,} of {about.characters:,} characters: {path.name} (unverified md5 {md5})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -15,11 +16,11 @@ from torch import Tensor
 
 from tessflow.estimators.check_result import CheckResult, ClassCheck, ColumnCheck, NumberCheck, SumCheck
 from tessflow.estimators.conditional import Conditional
-from tessflow.estimators.copies import LEVEL, compare_copies
+from tessflow.estimators.copies import LEVEL, TRAIN_ROWS, compare_copies
 from tessflow.estimators.partial import Known
 from tessflow.estimators.tabular import TabularFlow
 from tessflow.models import MatchedFlow
-from tessflow.randomness import seeded
+from tessflow.tables import TableSource
 from tessflow.tables.schema import Unseen
 
 __all__ = ["CheckResult", "check"]
@@ -60,8 +61,9 @@ def check(
 
     Args:
         model: The model.
-        table: Rows with the columns of the training data, which the model has not seen.
-        train: The table the model was fitted to; without it copies are not looked for.
+        table: Rows with the columns of the training data, which the model has not seen; or a
+            :class:`~tessflow.tables.TableSource`, which is read in batches.
+        train: The table the model was fitted to, or its source; without it copies are not looked for.
         rows: Most rows of ``table`` to check.
         seed: Of the rows drawn, and of all else that is random.
         unseen: What is done with values that were not seen in training: the estimator's own, if ``None``.
@@ -80,29 +82,30 @@ def check(
     check_is_fitted(model)
     if rows < 1:
         raise ValueError(f"rows must be at least 1, got {rows}.")
-    encoded = model._encode(table, unseen)
-    if not len(encoded):
+    checked, table_rows = _chosen(model, table, rows, seed, model._of_unseen(unseen))
+    if not table_rows:
         raise ValueError("the table has no rows to check: give at least one.")
-    draw = torch.randperm(len(encoded), generator=torch.Generator().manual_seed(seed))[:rows]
+    model._warn_of_unseen(checked, range(len(model.schema_.columns)))
+    # What is wrong with them is refused now, not after minutes of work.
+    known, train_rows = (None, 0) if train is None else _chosen(model, train, TRAIN_ROWS, seed)
+    if known is not None and not train_rows:
+        raise ValueError("the training table has no rows.")
     columns: tuple[ColumnCheck, ...]
     if model.has_conditionals_:
-        columns, warnings = _Columns(model, model.model_, encoded[draw], seed).all()
+        columns, warnings = _Columns(model, model.model_, checked, seed).all()
     else:
         option = "backbone='coupling'" if model.options_.backbone == "coupling" else "condition_on='point'"
         reason = f"{option} has no conditionals of columns"
         columns = tuple(ColumnCheck(name=c.name, kind=c.kind, skipped=(reason,)) for c in model.schema_.columns)
         warnings = ()
     copies = None
-    if train is not None:
-        known = model.schema_.encode(train)
-        if not len(known):
-            raise ValueError("the training table has no rows.")
-        drawn = model.schema_.encode(model.sample(len(draw), random_state=seed))
-        copies, more = compare_copies(drawn, encoded[draw], known, model.schema_.variables, seed=seed)
+    if known is not None:
+        drawn = model.schema_.encode(model.sample(len(checked), random_state=seed))
+        copies, more = compare_copies(drawn, checked, known, model.schema_.variables, train_rows=train_rows)
         warnings = (*warnings, *more)
     return CheckResult(
-        rows=len(draw),
-        table_rows=len(encoded),
+        rows=len(checked),
+        table_rows=table_rows,
         seed=seed,
         given="the other columns" if getattr(model.model_, "any_order", False) else "the columns before it",
         lower_bound=model.lower_bound_,
@@ -110,6 +113,17 @@ def check(
         copies=copies,
         warnings=warnings,
     )
+
+
+def _chosen(model: TabularFlow, table: Any, most: int, seed: int, unseen: Unseen = "other") -> tuple[Tensor, int]:
+    """Encode a table's rows, as many as are looked at, chosen at random; and return how many it has."""
+    encode = partial(model.schema_.encode, unseen=unseen)
+    encoded = None if isinstance(table, TableSource) else encode(table)
+    count = table.count_rows() if encoded is None else len(encoded)
+    places = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:most]
+    if encoded is not None:
+        return encoded[places], count
+    return table.rows_at(places.numpy(), encode, model.schema_)[1], count
 
 
 class _Measured(NamedTuple):
@@ -139,9 +153,8 @@ class _Columns:
     def all(self) -> tuple[tuple[ColumnCheck, ...], tuple[str, ...]]:
         columns, warnings = [], []
         for n, column in enumerate(self.flow.schema_.columns):
-            with seeded(self.seed, redirect=False):
-                known = Known(self.rows, self.known)
-                conditional = Conditional(self.model, self.flow.schema_, known, n, self.flow._chunk())
+            known = Known(self.rows, self.known)
+            conditional = Conditional(self.model, self.flow.schema_, known, n, self.flow._chunk())
             found = [self._sums(n), self._classes(n, conditional), self._numbers(n, conditional)]
             measured = dict(zip(("sums", "classes", "numbers"), (part.value for part in found), strict=True))
             skipped = tuple(part.skipped for part in found if part.skipped)

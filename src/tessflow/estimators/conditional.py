@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -41,15 +41,9 @@ class Conditional:
     ) -> None:
         self.column = schema.columns[n]
         self._index = pd.RangeIndex(len(known.rows)) if index is None else index
-        self._parts, self._n, self._known = model.conditionals, n, known
-        parts = zip(known.rows.split(chunk), known.where.split(chunk), strict=True)
-        device = model.bias.device
-        self.law = VariableDistribution.cat(
-            [
-                model.conditional(part.to(device), n, seen.to(device) if model.any_order else None)
-                for part, seen in parts
-            ]
-        )
+        self._model, self._parts, self._n, self._known = model, model.conditionals, n, known
+        self._places = torch.arange(len(known.rows)).split(chunk)
+        self._last: tuple[int, VariableDistribution] | None = None
 
     def __repr__(self) -> str:
         rows = f"{len(self._index):,} row{'s' * (len(self._index) != 1)}"
@@ -63,11 +57,11 @@ class Conditional:
         Raises:
             ValueError: If the column has too many classes for each to have a probability.
         """
-        if not self.law.has_class_log_probs:
+        if not self._law(0).has_class_log_probs:
             raise ValueError(
                 f"column {self.column.name!r} has too many classes for each to have a probability: draw instead."
             )
-        chances = self.law.class_log_probs().double().exp().numpy()
+        chances = torch.cat([law.class_log_probs().double().exp() for _, law in self._laws()]).numpy()
         return pd.DataFrame(chances, columns=pd.Index(self.column.labels, dtype=object), index=self._index)
 
     def quantiles(self, levels: Sequence[float] = (0.05, 0.5, 0.95)) -> pd.DataFrame:
@@ -82,8 +76,9 @@ class Conditional:
         column = self._numeric()
         if not all(0 < level < 1 for level in levels):
             raise ValueError(f"levels lie between 0 and 1, got {list(levels)}.")
-        found = [self.law.quantile(level) for level in levels]
-        values = [column.decode(Encoded(codes.numpy(), numbers.numpy())) for codes, numbers in found]
+        found = [[law.quantile(level) for level in levels] for _, law in self._laws()]
+        whole = [map(torch.cat, zip(*parts, strict=True)) for parts in zip(*found, strict=True)]
+        values = [column.decode(Encoded(codes.numpy(), numbers.numpy())) for codes, numbers in whole]
         return pd.concat(values, axis=1, keys=levels).set_axis(self._index, axis=0)
 
     def pit(self, *, seed: int = 0) -> NDArray[np.float64]:
@@ -101,10 +96,24 @@ class Conditional:
         self._numeric()
         codes, numbers = self._parts.split(self._known.rows)
         x = self._parts.locate(self._n, codes.to(numbers.device), numbers).cpu()
-        below, up_to = (part.numpy() for part in self.law.below_and_up_to(x.nan_to_num(0)))
+        parts = [law.below_and_up_to(x[places].nan_to_num(0)) for places, law in self._laws()]
+        below, up_to = (torch.cat(part).numpy() for part in zip(*parts, strict=True))
         draws = np.random.default_rng(seed).random(len(below))
         is_number = (~x.isnan() & self._known.where[:, self._n]).numpy()
         return np.where(is_number, below + (up_to - below) * draws, np.nan)
+
+    def _laws(self) -> Iterator[tuple[Tensor, VariableDistribution]]:
+        """Yield the distributions of some rows at a time, after their places."""
+        return ((places, self._law(part)) for part, places in enumerate(self._places))
+
+    def _law(self, part: int) -> VariableDistribution:
+        """Return the distributions of one part of the rows, of which only the last part is kept."""
+        if self._last is None or self._last[0] != part:
+            device, places = self._model.bias.device, self._places[part]
+            seen = self._known.where[places].to(device) if self._model.any_order else None
+            law = self._model.conditional(self._known.rows[places].to(device), self._n, seen)
+            self._last = part, law.cpu()
+        return self._last[1]
 
     def _numeric(self) -> NumericColumn:
         if not isinstance(self.column, NumericColumn):

@@ -18,8 +18,11 @@ from tessflow.transforms import PiecewiseLinear
 __all__ = ["CopyCheck", "compare_copies", "nearest"]
 
 LEVEL = 0.01
-# Training rows compared with, at most; and pairs of rows that a pass holds.
-TRAIN_ROWS, _PAIRS = 50_000, 1 << 20
+TRAIN_ROWS = 50_000
+"""Training rows compared with, at most."""
+
+# Pairs of rows that a pass holds.
+_PAIRS = 1 << 20
 
 
 class CopyCheck(BaseModel):
@@ -51,7 +54,7 @@ class CopyCheck(BaseModel):
 
 
 def compare_copies(
-    sample: Tensor, table: Tensor, train: Tensor, variables: Sequence[Variable], *, seed: int
+    sample: Tensor, table: Tensor, train: Tensor, variables: Sequence[Variable], *, train_rows: int
 ) -> tuple[CopyCheck, tuple[str, ...]]:
     """Compare the distances of sampled and of held-out rows to the nearest training row.
 
@@ -61,22 +64,20 @@ def compare_copies(
     Args:
         sample: Encoded rows that a model drew.
         table: Encoded rows that it was not trained on.
-        train: Encoded rows that it was.
+        train: Encoded rows that it was, :data:`TRAIN_ROWS` of them at most.
         variables: What the columns are.
-        seed: Of the choice of training rows, where there are too many.
+        train_rows: How many rows the training table has.
 
     Returns:
         What was measured, and warnings, a sentence each.
     """
-    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:TRAIN_ROWS].sort().values
-    known = train[chosen]
-    sample_distance, sample_copy = nearest(sample, known, variables)
-    table_distance, table_copy = nearest(table, known, variables)
-    twice = torch.tensor(pd.DataFrame(known.numpy()).duplicated(keep=False).to_numpy())
+    sample_distance, sample_copy = nearest(sample, train, variables)
+    table_distance, table_copy = nearest(table, train, variables)
+    twice = torch.tensor(pd.DataFrame(train.numpy()).duplicated(keep=False).to_numpy())
     copies = CopyCheck(
         rows=len(sample),
-        train_rows=len(train),
-        compared=len(known),
+        train_rows=train_rows,
+        compared=len(train),
         sample_copies=float(sample_copy.double().mean()),
         table_copies=float(table_copy.double().mean()),
         train_copies=float(twice.double().mean()),

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from tessflow.dequantization.voronoi import ProfileName
 from tessflow.models.disjoint import MixtureProfile
 
-__all__ = ["FitOptions", "MixtureOptions", "TabularOptions"]
+__all__ = ["Depth", "FitOptions", "MixtureOptions", "TabularOptions"]
 
 Self = TypeVar("Self", bound="FitOptions")
 
@@ -26,6 +26,9 @@ def _positive(widths: tuple[int, ...]) -> tuple[int, ...]:
     return widths
 
 
+Depth = Annotated[int, Field(ge=1, le=1000)]
+"""How many parts a network is built of, one after the other: more would not be stopped by too little memory."""
+
 Widths = Annotated[tuple[int, ...], Field(min_length=1), BeforeValidator(_from_array), AfterValidator(_positive)]
 
 
@@ -34,7 +37,7 @@ class FitOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    layers: int = Field(ge=1)
+    layers: Depth
     batch_size: int = Field(ge=1)
     weight_decay: float = Field(ge=0)
     validation_fraction: float = Field(gt=0, lt=1)
@@ -74,7 +77,7 @@ class TabularOptions(FitOptions):
     backbone: Literal["autoregressive", "coupling"]
     order: Literal["any", "fixed", "table"] | None
     scaling: Literal["quantile", "standard"]
-    dimension: int | None = Field(ge=1)
+    dimension: Depth | None
     profile: ProfileName
     condition_on: Literal["cell", "point"]
     hidden_features: Widths | None
@@ -107,7 +110,7 @@ class MixtureOptions(FitOptions):
 
     max_steps: int = Field(ge=1)
     n_cells: int = Field(ge=1)
-    before: int = Field(ge=0)
+    before: int = Field(ge=0, le=1000)
     univariate: Literal["spline", "affine"]
     profile: MixtureProfile
     box: bool

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor
 
+from tessflow.estimators.architecture import kind_of, steps_of
 from tessflow.estimators.hiding import Hiding
+from tessflow.estimators.options import TabularOptions
 from tessflow.models import MatchedFlow, Variable
 from tessflow.models.orders import orders_of
 from tessflow.models.variables import Ascent
 from tessflow.randomness import seeded
+from tessflow.tables import TableSchema
 from tessflow.training import TrainingConfig, fit
 from tessflow.training.loop import Weights
 
-__all__ = ["best_order", "candidate_orders", "entropies"]
+__all__ = ["best_order", "candidate_orders", "chosen_order", "entropies", "row_count"]
 
 # A trial is of a small network, takes so many passes over the rows within bounds, and looks at so many rows at most.
 WIDTHS, RATE = (128, 128), 4e-3
@@ -97,8 +102,7 @@ def best_order(
     heavy, chosen = (
         None if w is None else w[: len(part)] for w, part in zip(weights, (train, validation), strict=True)
     )
-    counted = len(train) if heavy is None else int(heavy.sum())
-    steps = min(max(PASSES * counted // batch_size, FEWEST_STEPS), MOST_STEPS, max_steps)
+    steps = min(max(PASSES * row_count(train, heavy) // batch_size, FEWEST_STEPS), MOST_STEPS, max_steps)
     config = TrainingConfig(
         max_steps=steps,
         batch_size=batch_size,
@@ -117,3 +121,29 @@ def best_order(
         return fit(model, train, validation, config, weights=(heavy, chosen), objective=objective).best_validation
 
     return max(candidate_orders(train, variables, heavy), key=score)
+
+
+def chosen_order(
+    options: TabularOptions, schema: TableSchema, rows: tuple[Tensor, Tensor], weights: Weights
+) -> list[int] | None:
+    """Return the best of some orders, if the options of a table leave the order to be chosen; else None."""
+    if options.order == "table" or kind_of(options, schema) != "fixed":
+        return None
+    order = best_order(
+        *rows,
+        schema.variables,
+        weights=weights,
+        ascents=schema.ascents,
+        most_logits=options.max_categories,
+        batch_size=options.batch_size,
+        max_steps=steps_of(options, schema, row_count(rows[0], weights[0])),
+        seed=options.random_state,
+    )
+    if options.verbose:
+        print("order of the columns:", ", ".join(str(schema.names[n]) for n in order), file=sys.stderr)
+    return order
+
+
+def row_count(rows: Tensor, weights: Tensor | None) -> int:
+    """Return how many rows there are, a row of weight w being w rows."""
+    return len(rows) if weights is None else int(weights.sum())

@@ -186,7 +186,8 @@ class TableQueries(FlowEstimator):
             yield
         except ValueError as error:
             names = self.schema_.names
-            raise ValueError(re.sub(r"variable (\d+)", lambda n: f"column {names[int(n[1])]!r}", str(error))) from error
+            error.args = (re.sub(r"variable (\d+)", lambda n: f"column {names[int(n[1])]!r}", str(error)),)
+            raise
 
     def _with_values(self, table: Any, values: Mapping[int, Any]) -> Any:
         """Put single values, as they were given, into columns of a table."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tessflow.dequantization import SharedDequantizer, VoronoiDequantizer
 from tessflow.estimators.base import FlowEstimator, RandomState, split_rows
 from tessflow.estimators.items import ItemSchema, read_sets
-from tessflow.estimators.options import FitOptions
+from tessflow.estimators.options import Depth, FitOptions
 from tessflow.estimators.storage import ModelConfig
 from tessflow.flows import equivariant_flow
 from tessflow.models import KDPP, IndependentItems, MatchedSets, SetFlow
@@ -42,7 +42,7 @@ class SetOptions(FitOptions):
 
     max_steps: int = Field(ge=1)
     model: Literal["matched", "flow", "dpp", "independent"]
-    dimension: int | None = Field(ge=1)
+    dimension: Depth | None
     width: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
     rank: int = Field(ge=1)

@@ -21,7 +21,7 @@ from tessflow.estimators.architecture import build, dimension_of, kind_of, learn
 from tessflow.estimators.base import weighted_mean
 from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
-from tessflow.estimators.order_search import best_order
+from tessflow.estimators.order_search import chosen_order, row_count
 from tessflow.estimators.queries import TableQueries
 from tessflow.estimators.storage import TabularConfig
 from tessflow.estimators.stream import encoded_file
@@ -280,8 +280,8 @@ class TabularFlow(TableQueries):
         if goes_on:
             model = copy.deepcopy(self.model_)
         else:
-            model = self._build(options, schema, self._chosen_order(options, schema, rows, weights))
-        counted = _counted(rows, weights)
+            model = self._build(options, schema, chosen_order(options, schema, rows, weights))
+        counted = row_count(rows[0], weights[0])
         self._train(
             model,
             schema,
@@ -374,27 +374,6 @@ class TabularFlow(TableQueries):
         numbers = sum(self.schema_.cardinalities) + variables * (128 + 9 * variables)
         return max(1, min(4096, _CHUNK // numbers))
 
-    @staticmethod
-    def _chosen_order(
-        options: TabularOptions, schema: TableSchema, rows: tuple[Tensor, Tensor], weights: Weights
-    ) -> list[int] | None:
-        """Return the best of some orders, if the order is left to be chosen."""
-        if options.order == "table" or kind_of(options, schema) != "fixed":
-            return None
-        order = best_order(
-            *rows,
-            schema.variables,
-            weights=weights,
-            ascents=schema.ascents,
-            most_logits=options.max_categories,
-            batch_size=options.batch_size,
-            max_steps=steps_of(options, schema, _counted(rows, weights)),
-            seed=options.random_state,
-        )
-        if options.verbose:
-            print("order of the columns:", ", ".join(str(schema.names[n]) for n in order), file=sys.stderr)
-        return order
-
     @classmethod
     def _rebuild(cls, config: TabularConfig, schema: TableSchema) -> nn.Module:
         order = None if config.order is None else [schema.position(name) for name in config.order]
@@ -403,8 +382,3 @@ class TabularFlow(TableQueries):
 
 def _log_prob(model: Any, rows: Tensor) -> Tensor:
     return model.log_prob(rows, samples=1)
-
-
-def _counted(rows: tuple[Tensor, Tensor], weights: Weights) -> int:
-    """Return how many rows there are to train on, a row of weight w being w rows."""
-    return len(rows[0]) if weights[0] is None else int(weights[0].sum())

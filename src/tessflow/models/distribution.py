@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from tessflow.models.kinds import Kind, NumberDistribution, Numbers, Values
@@ -30,12 +28,9 @@ class VariableDistribution:
     block: Tensor
     limits: Tensor | None = None
 
-    @classmethod
-    def cat(cls, parts: Sequence[VariableDistribution]) -> VariableDistribution:
-        """Put the rows of several together, on the CPU."""
-        limits = [part.limits.cpu() for part in parts if part.limits is not None]
-        block = torch.cat([part.block.cpu() for part in parts])
-        return cls(parts[0].kind, parts[0].of, block, torch.cat(limits) if limits else None)
+    def cpu(self) -> VariableDistribution:
+        """Return the distribution on the CPU."""
+        return replace(self, block=self.block.cpu(), limits=None if self.limits is None else self.limits.cpu())
 
     @property
     def has_class_log_probs(self) -> bool:

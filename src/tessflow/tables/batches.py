@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -12,18 +11,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from tessflow.tables.files import (
-    DELIMITERS,
-    PARQUET,
-    csv_options,
-    open_stream,
-    read_names,
-    readable,
-    require_table,
-)  # fmt: skip
+from tessflow.tables.files import MOST_BLOCK, csv_options, read_names, readable
 from tessflow.tables.frames import note_na_values
 from tessflow.tables.parquet import parquet_batches
+from tessflow.tables.quotes import holds_line_breaks, require_closed_quotes
 from tessflow.tables.readings import Reading, named_words, readings
+from tessflow.tables.table_file import TableFile
 from tessflow.tables.words import WordType, convert, scan
 
 if TYPE_CHECKING:
@@ -59,21 +52,20 @@ def read_batches(
         ValueError: If `rows` is less than 1, or as in `read_table`.
 
     Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "eggs.csv"
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "eggs.csv"
         >>> _ = file.write_text("eggs\n6\n4\n5.5\n")
         >>> [batch["eggs"].tolist() for batch in read_batches(file, rows=2)]
         [[6.0, 4.0], [5.5]]
     """
     if rows < 1:
         raise ValueError(f"rows must be at least 1, got {rows}")
-    path, suffix = require_table(path, delimiter)
-    if suffix == PARQUET:
+    path = TableFile.find(path, delimiter)
+    if path.is_parquet:
         return _parquet(path, rows)
-    separator = DELIMITERS[suffix] if delimiter is None else delimiter
-    names = read_names(path, separator, is_given=delimiter is not None)
+    names = read_names(path, delimiter)
     given = named_words(na_values)
-    return _csv(path, separator, rows, readings(schema, names, given), given)
+    return _csv(path, path.delimiter(delimiter), rows, readings(schema, names, given), given)
 
 
 def count_rows(path: str | os.PathLike[str], *, delimiter: str | None = None) -> int:
@@ -88,29 +80,28 @@ def count_rows(path: str | os.PathLike[str], *, delimiter: str | None = None) ->
         ValueError: If it has no rows, or as in `read_batches`.
 
     Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "eggs.csv"
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "eggs.csv"
         >>> _ = file.write_text("eggs\n6\n4\n")
         >>> count_rows(file)
         2
     """
-    path, suffix = require_table(path, delimiter)
-    with path.open("rb") if suffix == PARQUET else open_stream(path) as file, readable(path):
-        if suffix == PARQUET:
+    path = TableFile.find(path, delimiter)
+    with path.open() if path.is_parquet else path.stream() as file, readable(path):
+        if path.is_parquet:
             rows = pyarrow.parquet.ParquetFile(file).metadata.num_rows
         else:
-            separator = DELIMITERS[suffix] if delimiter is None else delimiter
-            names = read_names(path, separator, is_given=delimiter is not None)
-            batches = pyarrow.csv.open_csv(file, **csv_options(names, separator))
+            options = csv_options(read_names(path, delimiter), path.delimiter(delimiter))
+            batches = pyarrow.csv.open_csv(file, **options)
             rows = sum(batch.num_rows for batch in batches)
     if not rows:
         raise ValueError(f"{path} has column names but no rows")
     return rows
 
 
-def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+def _parquet(path: TableFile, rows: int) -> Iterator[pd.DataFrame]:
     is_empty = True
-    with path.open("rb") as file, readable(path):
+    with path.open() as file, readable(path):
         for batch in parquet_batches(file, rows):
             is_empty = False
             yield batch
@@ -119,10 +110,10 @@ def _parquet(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
 
 def _csv(
-    path: Path, separator: str, rows: int, read: dict[str, Reading], given: frozenset[str]
+    path: TableFile, separator: str, rows: int, read: dict[str, Reading], given: frozenset[str]
 ) -> Iterator[pd.DataFrame]:
     types: dict[str, WordType] = {}
-    for words in _words(path, read, separator, rows):
+    for words in _words(path, read, separator, rows, looks_at_quotes=True):
         found = {name: scan(words[name], reading) for name, reading in read.items()}
         types = {name: types[name].join(found[name]) for name in read} if types else found
     if not types:
@@ -135,11 +126,16 @@ def _csv(
         yield frame
 
 
-def _words(path: Path, read: dict[str, Reading], separator: str, rows: int) -> Iterator[pd.DataFrame]:
+def _words(
+    path: TableFile, read: dict[str, Reading], separator: str, rows: int, *, looks_at_quotes: bool = False
+) -> Iterator[pd.DataFrame]:
     """Read a CSV file as batches of strings, whose index counts the rows of the file."""
     first = 0
-    with open_stream(path) as file, readable(path):
+    with path.stream() as file, readable(path, separator):
         for batch in pyarrow.csv.open_csv(file, **csv_options(list(read), separator)):
+            if looks_at_quotes and holds_line_breaks(batch):
+                require_closed_quotes(path, separator, MOST_BLOCK)
+                looks_at_quotes = False
             for start in range(0, batch.num_rows, rows):
                 frame = pa.Table.from_batches([batch.slice(start, rows)]).to_pandas()
                 frame = frame.set_axis(pd.RangeIndex(first, first + len(frame)), axis=0)

@@ -11,7 +11,7 @@ import zlib
 from contextlib import contextmanager, nullcontext
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -20,8 +20,10 @@ import pyarrow.parquet
 
 from tessflow.files import replacing
 from tessflow.tables.frames import note_na_values
-from tessflow.tables.parquet import read_parquet
+from tessflow.tables.parquet import read_parquet, write_parquet
+from tessflow.tables.quotes import holds_line_breaks, require_closed_quotes
 from tessflow.tables.readings import column_named, named_words, readings
+from tessflow.tables.table_file import DELIMITERS, PARQUET, TableFile, require_suffix
 from tessflow.tables.words import convert, scan
 
 if TYPE_CHECKING:
@@ -30,14 +32,9 @@ if TYPE_CHECKING:
     from tessflow.tables.schema import TableSchema
 
 __all__ = [
-    "DELIMITERS", "PARQUET", "csv_options", "in_words", "open_bytes", "open_stream", "read_header", "read_names",
-    "read_table", "readable", "require_suffix", "require_table", "write_parts",
+    "MOST_BLOCK", "csv_options", "in_words", "read_header", "read_names", "read_table", "readable", "write_parts",
     "write_table",
 ]  # fmt: skip
-
-DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
-PARQUET = ".parquet"
-SUFFIXES = f"{', '.join(DELIMITERS)} or {PARQUET}"
 
 MOST_BLOCK = 2**24
 """Most bytes of a row of a CSV file, which is read in blocks of so many."""
@@ -69,8 +66,11 @@ def read_table(
     In a Parquet file, dtypes and index are those that pandas has noted; else integers and booleans with missing
     values get nullable dtypes.
 
+    What comes through a pipe is copied into the temporary directory first. Without a suffix it is CSV, unless it begins
+    as Parquet or gzip do.
+
     Args:
-        path: The file.
+        path: The file; ``"-"`` for standard input.
         delimiter: What separates the fields of a CSV file; by default the comma, and the tabulator in .tsv.
         schema: Schema of the training data: a column whose words all fit its type there is read as that type.
         na_values: A word, or words, for missing values in every column of a CSV file, beside those that the schema
@@ -81,9 +81,9 @@ def read_table(
 
     Raises:
         OSError: If the file is missing, is a directory or may not be read.
-        ValueError: If it is empty, of unknown suffix, not UTF-8 or damaged, has rows of different lengths or
-            names that are empty or repeat, seems to be separated by another delimiter, or a word does not fit the
-            declared format of its column.
+        ValueError: If it is empty, of unknown suffix, not UTF-8 or damaged, has a quotation mark that is not
+            closed, rows of different lengths or names that are empty or repeat, seems to be separated by another
+            delimiter, or a word does not fit the declared format of its column.
 
     Warns:
         TableWarning: If nearly all words of a column of strings are numbers, or are dates; or if some words of a column
@@ -97,18 +97,19 @@ def read_table(
         >>> frame["bird"].tolist(), frame["eggs"].tolist(), frame["code"].tolist()
         (['wren', 'NA'], [6, <NA>], ['007', '012'])
     """
-    path, suffix = require_table(path, delimiter)
-    if suffix == PARQUET:
-        with path.open("rb") as file, readable(path):
+    path = TableFile.find(path, delimiter)
+    if path.is_parquet:
+        with path.open() as file, readable(path):
             frame = read_parquet(file)
     else:
-        separator = DELIMITERS[suffix] if delimiter is None else delimiter
-        names = read_names(path, separator, is_given=delimiter is not None)
+        names = read_names(path, delimiter)
         given = named_words(na_values)
         read = readings(schema, names, given)
-        with open_stream(path) as file, readable(path):
-            table = pyarrow.csv.read_csv(file, **csv_options(names, separator)).to_pandas()
-        words = table.apply(lambda column: read[column.name].plain(column))
+        with path.stream() as file, readable(path, path.delimiter(delimiter)):
+            table = pyarrow.csv.read_csv(file, **csv_options(names, path.delimiter(delimiter)))
+        if holds_line_breaks(table):
+            require_closed_quotes(path, path.delimiter(delimiter), MOST_BLOCK)
+        words = table.to_pandas().apply(lambda column: read[column.name].plain(column))
         types = {name: scan(words[name], read[name]) for name in names}
         for name, type_ in types.items():
             type_.warn(name, stacklevel=2)
@@ -128,7 +129,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], schema: Table
 
     Args:
         frame: The table.
-        path: The file: .csv, .tsv, .csv.gz, .tsv.gz or .parquet.
+        path: The file: .csv, .tsv, .csv.gz, .tsv.gz or .parquet; ``"-"`` for CSV on standard output.
         schema: A schema, whose declared formats the words of a CSV file have.
 
     Raises:
@@ -147,7 +148,7 @@ def write_table(frame: pd.DataFrame, path: str | os.PathLike[str], schema: Table
 
 
 def write_parts(parts: Iterable[pd.DataFrame], path: str | os.PathLike[str], schema: TableSchema | None = None) -> None:
-    """Write a table that comes in parts, as :func:`write_table` does; of a CSV file one part is in memory at a time.
+    """Write a table that comes in parts, as :func:`write_table` does, with one part in memory at a time.
 
     Args:
         parts: At least one, all of the same columns.
@@ -161,21 +162,19 @@ def write_parts(parts: Iterable[pd.DataFrame], path: str | os.PathLike[str], sch
         >>> file.read_text().splitlines()
         ['eggs', '6', '4']
     """
-    path = Path(path)
     suffix = require_suffix(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory: name a file in it")
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{os.fspath(path)} is a directory: name a file in it")
     try:
         with replacing(path) as file:
             if suffix == PARQUET:
-                whole = pd.concat(list(parts))
-                _require_texts(whole.columns)
-                whole.to_parquet(file)
+                write_parquet(map(_with_texts, parts), file)
                 return
             with gzip.GzipFile(fileobj=file, mode="wb") if suffix.endswith(".gz") else nullcontext(file) as written:
                 for number, part in enumerate(parts):
                     words = in_words(part, schema)
                     words.to_csv(written, sep=DELIMITERS[suffix], index=False, header=number == 0)
+                    file.flush()  # here a closed pipe is noticed
     except pa.ArrowException as error:
         raise ValueError(f"Parquet cannot hold this table ({_first_line(error)}): write a .csv file") from error
 
@@ -205,58 +204,39 @@ def in_words(frame: pd.DataFrame, schema: TableSchema | None = None) -> pd.DataF
     return frame
 
 
+def _with_texts(frame: pd.DataFrame) -> pd.DataFrame:
+    _require_texts(frame.columns)
+    return frame
+
+
 def _require_texts(names: Iterable[object]) -> None:
     texts = [str(name) for name in names]
     if repeated := sorted({text for text in texts if texts.count(text) > 1}):
         raise ValueError(f"two columns, or the index, are called {repeated[0]!r} in a file: rename one of them")
 
 
-def require_suffix(path: str | os.PathLike[str]) -> str:
-    """Return the suffix of a table file; a ValueError if it has none."""
-    name = Path(path).name.lower()
-    for suffix in (*DELIMITERS, PARQUET):
-        if name.endswith(suffix):
-            return suffix
-    raise ValueError(f"{path} is not named as a table: its suffix must be {SUFFIXES}")
-
-
-def require_table(path: str | os.PathLike[str], delimiter: str | None) -> tuple[Path, str]:
-    """Return a path and its suffix, if it is a file that may hold a table."""
-    path = Path(path)
-    suffix = require_suffix(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory, not a table")
-    if not path.is_file():
-        raise ValueError(f"{path} is a pipe or a device, and a table is read more than once: write it to a file first")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty")
-    if delimiter is not None and len(delimiter) != 1:
-        raise ValueError(f"the delimiter is one character, got {delimiter!r}")
-    return path, suffix
-
-
 def read_header(path: str | os.PathLike[str], delimiter: str | None = None) -> pd.DataFrame:
     """Read the columns of a table file, and none of its rows; see `read_table`."""
-    path, suffix = require_table(path, delimiter)
-    if suffix == PARQUET:
-        with path.open("rb") as file, readable(path):
+    path = TableFile.find(path, delimiter)
+    if path.is_parquet:
+        with path.open() as file, readable(path):
             return pyarrow.parquet.read_schema(file).empty_table().to_pandas()
-    separator = DELIMITERS[suffix] if delimiter is None else delimiter
-    return pd.DataFrame(columns=pd.Index(read_names(path, separator, is_given=delimiter is not None), dtype=object))
+    return pd.DataFrame(columns=pd.Index(read_names(path, delimiter), dtype=object))
 
 
-def read_names(path: Path, separator: str, *, is_given: bool) -> list[str]:
+def read_names(path: TableFile, delimiter: str | None) -> list[str]:
     """Return the names in the header of a CSV file, which are distinct and not empty."""
-    with open_bytes(path) as file, readable(path):
+    separator = path.delimiter(delimiter)
+    with path.open() as file, readable(path):
         head = file.read(MOST_HEADER)
         if len(head) == MOST_HEADER and not {b"\n"[0], b"\r"[0]}.intersection(head):
             raise ValueError(f"{path} has no line break in its first {MOST_HEADER:,} bytes: is it a CSV file?")
         text = TextIOWrapper(BytesIO(head), encoding="utf-8-sig", newline="")
         names = next((row for row in csv.reader(text, delimiter=separator) if row), [])
+    if any("\n" in name for name in names):
+        require_closed_quotes(path, separator, MOST_BLOCK)
     others = [repr(mark) for mark in ",;\t|" if len(names) == 1 and mark in names[0]]
-    if others and not is_given:
+    if others and delimiter is None:
         raise ValueError(
             f"{path} has one column, {names[0]!r}: its fields seem to be separated by {others[0]}, "
             f"not {separator!r}; say so with delimiter"
@@ -279,19 +259,9 @@ def csv_options(names: list[str], separator: str) -> dict[str, Any]:
     }
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file, unpacking it if it is compressed."""
-    return cast("IO[bytes]", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
-
-
-def open_stream(path: Path) -> Any:
-    """Open a file for Arrow, which reads ahead in threads of its own: none of them waits for Python at its end."""
-    return pa.input_stream(str(path), compression="gzip" if path.suffix.lower() == ".gz" else None)
-
-
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn what the parsers raise about a damaged file into one sentence."""
+def readable(path: TableFile, separator: str | None = None) -> Iterator[None]:
+    """Turn what the parsers raise about a damaged file into one sentence; a CSV file has a separator."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -300,6 +270,8 @@ def readable(path: Path) -> Iterator[None]:
         message = _first_line(error)
         if "invalid UTF8" in str(error):
             raise _not_utf8(path) from error
+        if separator is not None:
+            require_closed_quotes(path, separator, MOST_BLOCK)
         if "straddling" in message or "field larger" in message:
             raise ValueError(
                 f"{path} has a row of more than {MOST_BLOCK:,} bytes: is a quotation mark missing, or is it no table?"
@@ -311,9 +283,9 @@ def readable(path: Path) -> Iterator[None]:
         raise ValueError(f"{path} could not be read: {message}") from error
 
 
-def _not_utf8(path: Path) -> ValueError:
+def _not_utf8(path: TableFile) -> ValueError:
     """Say in which line of a file the first bytes are that are no text."""
-    with open_bytes(path) as file:
+    with path.open() as file:
         for line, text in enumerate(iter(lambda: file.readline(MOST_BLOCK), b"")):
             try:
                 text.decode()

@@ -28,8 +28,8 @@ def fill(series: pd.Series, holes: NDArray[np.bool_], values: pd.Series) -> pd.S
     The dtype is the first that does, of: the dtype of training; the column's own; if that is an unordered categorical
     dtype, it with the filled values as further categories; object. "Exactly" is: equal as Python values, 3 to 3.0 but
     not to True, a datetime to no date; times to the nanosecond, and in the same time zone. Among objects that are all
-    dates, midnights are filled in as dates; among decimals, numbers as decimals. What the model leaves missing stays
-    missing.
+    dates, midnights are filled in as dates, and dates as midnights among datetimes without a zone; among decimals,
+    numbers as decimals. What the model leaves missing stays missing.
 
     Args:
         series: A column as it was given, missing at least at the holes.
@@ -65,12 +65,15 @@ def fill(series: pd.Series, holes: NDArray[np.bool_], values: pd.Series) -> pd.S
 
 
 def _like(known: pd.Series, filled: pd.Series) -> pd.Series:
-    """Return values, all of them midnights, as dates among dates; numbers as decimals among decimals."""
+    """Return midnights as dates among dates, dates as midnights among datetimes, numbers as decimals among decimals."""
     kind = infer_dtype(known, skipna=True)
     if kind == "date" and _kind(filled.dtype) == "M" and _zone(filled.dtype) == "None":
         times = filled.dropna()
         if (times == times.dt.normalize()).all():
             return filled.astype(object).map(pd.Timestamp.date, na_action="ignore").astype(known.dtype)
+    is_clock = _kind(known.dtype) == "M" and _zone(known.dtype) == "None" and known.notna().any()
+    if is_clock and infer_dtype(filled, skipna=True) == "date":
+        return filled.astype(object).map(pd.Timestamp, na_action="ignore").astype("datetime64[us]")
     if kind == "decimal" and _kind(filled.dtype) in "iuf":
         return filled.astype(object).map(lambda number: Decimal(str(number)), na_action="ignore")
     return filled

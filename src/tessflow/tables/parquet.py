@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import IO, Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ import pyarrow.parquet
 from pandas.api.extensions import ExtensionDtype
 from pandas.api.types import pandas_dtype
 
-__all__ = ["from_arrow", "parquet_batches", "read_parquet"]
+__all__ = ["from_arrow", "parquet_batches", "read_parquet", "write_parquet"]
 
 
 def read_parquet(file: IO[bytes]) -> pd.DataFrame:
@@ -58,6 +59,42 @@ def parquet_batches(file: IO[bytes], rows: int) -> Iterator[pd.DataFrame]:
             frame = frame.set_axis(numbering[start : start + len(frame)], axis=0)
         start += len(frame)
         yield frame
+
+
+def write_parquet(parts: Iterable[pd.DataFrame], file: IO[bytes]) -> None:
+    """Write a table that comes in parts as a Parquet file, a row group a part.
+
+    As long as a column holds nothing but missing values, and so may be of any type, parts are held back.
+
+    Args:
+        parts: At least one, all of the same columns.
+        file: The open file.
+
+    Raises:
+        pyarrow.ArrowException: If Parquet cannot hold a column.
+
+    Example:
+        >>> import io
+        >>> file = io.BytesIO()
+        >>> write_parquet((pd.DataFrame({"bird": [name]}) for name in (None, "wren")), file)
+        >>> read_parquet(file)["bird"].isna().tolist()
+        [True, False]
+    """
+    held: list[pa.Table] = []
+    with ExitStack() as stack:
+        writer = None
+        for table in map(pa.Table.from_pandas, parts):
+            if writer is not None:
+                writer.write_table(table.cast(writer.schema))
+                continue
+            held.append(table)
+            schema = pa.unify_schemas([part.schema for part in held])
+            if not any(map(pa.types.is_null, schema.types)):
+                writer = stack.enter_context(pyarrow.parquet.ParquetWriter(file, schema))
+                while held:
+                    writer.write_table(held.pop(0).cast(schema))
+        if held:
+            pyarrow.parquet.write_table(pa.concat_tables(held), file)
 
 
 def _gaps(batches: Any) -> set[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tessflow.files import open_regular
+from tessflow.files import read_small
 
 __all__ = ["MOST_BYTES", "load", "read_text"]
 
@@ -22,12 +22,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         OSError: If it cannot be read.
         ValueError: If it is a pipe or a device, too large, or not UTF-8.
     """
-    with open_regular(path) as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(
-            f"{os.fspath(path)} has more than {MOST_BYTES:,} bytes, too many for YAML: is it another file?"
-        )
+    content = read_small(path, MOST_BYTES, "is it another file than one of YAML?")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -269,17 +269,9 @@ class TableSchema(BaseModel):
         self._require_fitted()
         width = max(len(str(column.name)) for column in (*self.columns, *self.keys))
         kinds = max(len(column.kind) for column in self.columns)
-        lines = []
-        for column in self.columns:
-            atoms = len(column.atoms) if isinstance(column, NumericColumn) else 0
-            parts = [column.measure]
-            if atoms:
-                parts.append(f"{atoms} atom{'s' * (atoms > 1)}")
-            parts += column.shown_bounds if isinstance(column, NumericColumn) else []
-            if column.missing is not None:
-                parts.append("missing")
-            lines.append(f"{column.name!s:{width}}  {column.kind:{kinds}}  {'; '.join(parts)}")
-        return [*lines, *(f"{key.name!s:{width}}  {'key':{kinds}}  not modelled" for key in self.keys)]
+        lines = [(str(c.name), str(c.kind), "; ".join([c.measure, *c.details])) for c in self.columns]
+        lines += [(str(key.name), "key", "not modelled") for key in self.keys]
+        return [f"{name:{width}}  {kind:{kinds}}  {what}" for name, kind, what in lines]
 
     def warnings(self) -> list[str]:
         """Say in a sentence each which columns are probably not as they were meant: those that look like keys.
@@ -322,18 +314,15 @@ class TableSchema(BaseModel):
         self._require_fitted()
         frame = self.align(table)
         self.require_order(frame)
-        encoded = [self._encoded(column, frame[column.name], unseen) for column in self.columns]
+        encoded = [column.encode(frame[column.name]) for column in self.columns]
+        if unseen == "error":
+            for column, values in zip(self.columns, encoded, strict=True):
+                column.require_seen(frame[column.name], values)
         codes = [column.codes for column in encoded]
         numbers = [part.numbers for part, column in zip(encoded, self.columns, strict=True) if column.numeric]
         if not numbers:
             return torch.from_numpy(np.stack(codes, axis=1))
         return torch.from_numpy(np.stack([*codes, *numbers], axis=1, dtype=np.float64))
-
-    def _encoded(self, column: AnyColumn, series: pd.Series, unseen: Unseen) -> Encoded:
-        encoded = column.encode(series)
-        if unseen == "error":
-            column.require_seen(series, encoded)
-        return encoded
 
     def require_order(self, frame: pd.DataFrame) -> None:
         """Raise a ValueError if a row breaks the order of two columns, where the frame has both."""

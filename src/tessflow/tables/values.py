@@ -16,7 +16,7 @@ from tessflow.tables.times import to_microseconds, word
 
 __all__ = [
     "EXACT", "Interval", "Missing", "TableWarning", "Value", "equals", "factorize", "family", "is_missing",
-    "missing_name", "natives", "odd_one", "plain", "show", "to_floats", "uncategorized", "value_type",
+    "missing_name", "natives", "odd_one", "other_family", "plain", "show", "to_floats", "uncategorized", "value_type",
 ]  # fmt: skip
 
 EXACT = 2**53
@@ -232,6 +232,25 @@ def odd_one(series: pd.Series, wanted: str) -> tuple[int, object]:
     row = int(present[int(np.argmax(odd))])
     value = series.iloc[row]
     return row, value.item() if isinstance(value, np.generic) else value
+
+
+def other_family(series: pd.Series, name: object, found: str, wanted: str) -> ValueError:
+    """Return the error about a column that holds another family than in training; it names the value that is odd.
+
+    Example:
+        >>> raise other_family(pd.Series(["7754.31"]), "price", "strings", "numbers")
+        Traceback (most recent call last):
+        ValueError: column 'price' holds strings such as '7754.31', but the training data held numbers; convert it with
+        pandas.to_numeric; it is in row 0 (counted from 0)
+    """
+    converters = {"numbers": "to_numeric", "datetimes": "to_datetime", "timedeltas": "to_timedelta"}
+    row, value = odd_one(series, wanted)
+    read = _as_family(pd.Series([value]), wanted) if isinstance(value, str) and wanted in converters else None
+    hint = "" if read is None or not read.all() else f"; convert it with pandas.{converters[wanted]}"
+    return ValueError(
+        f"column {name!r} holds {found} such as {show(plain(value))}, but the training data held {wanted}{hint}; "
+        f"it is in row {row} (counted from 0)"
+    )
 
 
 def _as_family(words: pd.Series, wanted: str) -> NDArray[np.bool_] | None:

@@ -97,6 +97,11 @@ class BaseColumn(BaseModel):
         """What log-likelihoods of the column are, in words: probabilities, of what, or densities."""
 
     @property
+    def details(self) -> list[str]:
+        """What a summary tells beside that: atoms and bounds of numbers, and whether values are missing."""
+        return [] if self.missing is None else ["missing"]
+
+    @property
     @abstractmethod
     def labels(self) -> tuple[object, ...]:
         """What each code stands for: values, "a number", "missing", "unseen"."""

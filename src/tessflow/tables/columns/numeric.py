@@ -17,7 +17,7 @@ from tessflow.tables.columns.base import MANY, RARE, BaseColumn, Encoded, Infere
 from tessflow.tables.columns.tallied import Scaling, are_names, has_floor, read_grid, read_scale, warn_if_off
 from tessflow.tables.grid import EXACT_STEPS, NOISE, Grid
 from tessflow.tables.tally import Tally
-from tessflow.tables.values import equals, family, is_missing, natives, odd_one, plain, show, uncategorized
+from tessflow.tables.values import equals, family, is_missing, natives, other_family, plain, show, uncategorized
 
 __all__ = ["BACKGROUND", "NumericColumn"]
 
@@ -176,6 +176,12 @@ class NumericColumn(BaseColumn):
         """The bounds in words, such as "at least 0"."""
         words = zip(("at least", "at most"), self._ends, strict=True)
         return [f"{word} {self._shown(end)}" for word, end in words if math.isfinite(end)]
+
+    @property
+    def details(self) -> list[str]:
+        """How many atoms there are, the bounds, and whether values are missing."""
+        count = len(self.atoms)
+        return [f"{count} atom{'s' * (count > 1)}"] * bool(count) + self.shown_bounds + super().details
 
     @classmethod
     def infer(cls, tally: Tally, options: Inference) -> Self | None:
@@ -356,17 +362,10 @@ class NumericColumn(BaseColumn):
         series = uncategorized(series)
         found = family(series, self.name)
         if found not in (self.FAMILY, "nothing") and not series.isna().all():
-            row, value = odd_one(series, self.FAMILY)
-            raise ValueError(
-                f"column {self.name!r} holds {found} such as {show(plain(value))}, but the training data held "
-                f"{self.FAMILY}{self._hint(found)}; it is in row {row} (counted from 0)"
-            )
+            raise other_family(series, self.name, found, self.FAMILY)
         if found != self.FAMILY:
             return np.zeros(len(series)), np.ones(len(series), bool)
         return self._read(series)
-
-    def _hint(self, found: str) -> str:
-        return ""
 
     def series_of(self, value: object) -> pd.Series:
         """Return one value as a column."""

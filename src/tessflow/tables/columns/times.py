@@ -74,9 +74,6 @@ class TimeColumn(NumericColumn):
         micros = np.clip(counts, -limit, limit).astype(np.int64) * step
         return from_microseconds(micros, missing, self.dtype, absent=MISSING[self.missing or "None"])
 
-    def _hint(self, found: str) -> str:
-        return "; convert it with pandas.to_datetime" if self.kind == "datetime" and found == "strings" else ""
-
     def _read(self, series: pd.Series) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         counts, missing = to_microseconds(series, self.name, aware=time_zone(self.dtype) is not None)
         return counts.astype(np.float64), missing

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from tessflow.estimators import TabularFlow
 from tessflow.files import write_atomically
-from tessflow.tables import TableWarning
+from tessflow.tables import TableSource, TableWarning
 from tessflow.tables.frames import as_frame
 from tessflow.viz.report.facts import describe_columns, describe_model
 from tessflow.viz.report.figures import draw_history
@@ -29,7 +29,7 @@ def write_report(
     model: TabularFlow,
     path: str | os.PathLike[str],
     *,
-    table: pd.DataFrame | None = None,
+    table: pd.DataFrame | TableSource | None = None,
     rows: int = 2000,
     seed: int = 0,
 ) -> Path:
@@ -42,7 +42,8 @@ def write_report(
     Args:
         model: A fitted model.
         path: Where the page goes.
-        table: Rows with the columns of the training data, best such that the model has not seen.
+        table: Rows with the columns of the training data, best such that the model has not seen; or a
+            :class:`~tessflow.tables.TableSource`, which is read in batches.
         rows: How many rows are drawn from the model, and at most looked at in the table: a random choice, if it has
             more.
         seed: Of all draws: the same call writes the same page.
@@ -83,7 +84,7 @@ def _nats(value: float | None) -> str:
     return "–" if value is None or np.isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
 
 
-def _context(model: TabularFlow, table: pd.DataFrame | None, rows: int, seed: int) -> dict[str, Any]:
+def _context(model: TabularFlow, table: pd.DataFrame | TableSource | None, rows: int, seed: int) -> dict[str, Any]:
     """Return what the template shows."""
     schema, rng = model.schema_, np.random.default_rng(seed)
     context: dict[str, Any] = {
@@ -102,11 +103,15 @@ def _context(model: TabularFlow, table: pd.DataFrame | None, rows: int, seed: in
     }
     real = None
     if table is not None:
-        frame = as_frame(table)[0]
-        if not len(frame):
+        source = table if isinstance(table, TableSource) else as_frame(table)[0]
+        context["table_rows"] = count = source.count_rows() if isinstance(source, TableSource) else len(source)
+        if not count:
             raise ValueError("the table of the report has no rows: give at least one.")
-        context["table_rows"] = len(frame)
-        frame = frame.iloc[np.sort(rng.permutation(len(frame))[:rows])]
+        places = np.sort(rng.permutation(count)[:rows])
+        if isinstance(source, TableSource):
+            frame, _ = source.rows_at(places, schema.encode, schema)
+        else:
+            frame = source.iloc[places]
         context["looked_at"] = rows = len(frame)
         frame = schema.align(frame)
         scores = model.score_samples(frame)  # which warns of values not seen: once is enough
