@@ -3,6 +3,7 @@
 from tessflow.flows.cauchy import MultivariateCauchy
 from tessflow.flows.coupling import coupling_flow, coupling_layers, coupling_mask
 from tessflow.flows.equivariant import equivariant_flow
+from tessflow.flows.gaussians import Gaussians, GaussiansDistribution
 from tessflow.flows.image import ImageCouplings
 from tessflow.flows.interval import IntervalMixture
 from tessflow.flows.item_mixture import ItemMixture
@@ -13,6 +14,8 @@ from tessflow.flows.set_fields import AttentionField, ExclusiveField, SetField
 __all__ = [
     "AttentionField",
     "ExclusiveField",
+    "Gaussians",
+    "GaussiansDistribution",
     "ImageCouplings",
     "IntervalMixture",
     "ItemMixture",
