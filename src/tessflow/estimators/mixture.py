@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -23,6 +25,7 @@ from tessflow.files import only_writer
 from tessflow.models import AveragedDensity
 from tessflow.models.disjoint import MixtureProfile
 from tessflow.randomness import draw
+from tessflow.training import evaluate
 
 __all__ = ["MixtureFlow"]
 
@@ -37,7 +40,8 @@ class MixtureFlow(FlowEstimator):
 
     There are two kinds. By default coupling layers bend a mixture of Gaussians with full covariances
     (:class:`~tessflow.models.WarpedMixture`). It is fitted by EM beforehand, several of the best sizes and kinds of
-    covariances together, and the layers start as the identity: on the validation rows it is never behind.
+    covariances together, and the layers start as the identity. What training does is kept if it gains more than two
+    standard errors on the validation rows: the density is never behind the Gaussians there.
 
     With ``n_cells``, the space is cut into Voronoi cells, each with a weight :math:`p(k)` and a density of its own, a
     coupling flow that fills the cell and ends at its walls (:func:`~tessflow.models.coupling_mixture`). A point is in
@@ -305,6 +309,7 @@ class MixtureFlow(FlowEstimator):
     ) -> None:
         """Fit a single mixture to encoded rows, and choose by others."""
         model = started(options, *rows)
+        start = copy.deepcopy(model) if options.n_cells is None else None
         train, validation = (part.float() for part in rows)
         self._train(
             model,
@@ -317,6 +322,8 @@ class MixtureFlow(FlowEstimator):
             evaluate_every=min(max(len(train) // options.batch_size, 10), 100),
             directory=directory,
         )
+        if start is not None:
+            self._keep_start_unless_better(self._finished(start), rows[1])
         with_mass = 1
         if options.n_cells is not None:
             counts = np.bincount(self._evaluate(rows[0], _cell), minlength=options.n_cells)
@@ -324,6 +331,16 @@ class MixtureFlow(FlowEstimator):
         gaussians = self.model_.base.components if options.n_cells is None else None
         member = MixtureMember(cells_with_mass=with_mass, gaussians=gaussians, validation_score=self.validation_score_)
         self.members_ = (member,)
+
+    def _keep_start_unless_better(self, start: nn.Module, validation: Tensor) -> None:
+        """Go back to the Gaussians unless training gained more than two standard errors on the validation rows."""
+        before, after = (evaluate(model, validation).cpu().numpy() for model in (start, self.model_.cpu()))
+        gains = after - before
+        if len(gains) > 1 and gains.mean() <= 2 * gains.std(ddof=1) / np.sqrt(len(gains)):
+            self.model_ = start
+            self.validation_score_ = float(before.mean()) - self.schema_.log_scale
+            if self.result_ is not None:
+                self.result_ = replace(self.result_, best_step=0, best_validation=self.validation_score_)
 
     def _fit_several(
         self,

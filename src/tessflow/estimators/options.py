@@ -135,16 +135,12 @@ class MixtureOptions(FitOptions):
             >>> from tessflow import MixtureFlow
             >>> MixtureOptions.of(MixtureFlow(before=2, random_state=0).get_params())
             Traceback (most recent call last):
-            ValueError: before: it is for a mixture with cells, so give n_cells or leave this out, got 2
+            ValueError: before: it is for a mixture with cells, and this one has no cells, got 2
         """
         options = super().of(parameters)
         others = _WITHOUT_CELLS if parameters["n_cells"] is None else {"learn_gaussians": True}
         for name, value in others.items():
             if (given := getattr(options, name)) != value:
-                which, remedy = (
-                    ("without", "leave n_cells out") if name == "learn_gaussians" else ("with", "give n_cells")
-                )
-                raise ValueError(
-                    f"{name}: it is for a mixture {which} cells, so {remedy} or leave this out, got {given!r}"
-                )
+                has, needs = ("no cells", "with") if parameters["n_cells"] is None else ("cells", "without")
+                raise ValueError(f"{name}: it is for a mixture {needs} cells, and this one has {has}, got {given!r}")
         return options

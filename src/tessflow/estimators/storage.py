@@ -29,6 +29,7 @@ __all__ = [
     "Stored",
     "TabularConfig",
     "is_model_file",
+    "is_run_directory",
     "run_directories",
 ]
 
@@ -65,6 +66,11 @@ def run_directories(directory: Path, estimators: int) -> list[Path]:
         ['estimator-0', 'estimator-1']
     """
     return [directory] if estimators == 1 else [directory / f"estimator-{n}" for n in range(estimators)]
+
+
+def is_run_directory(path: Path) -> bool:
+    """Return whether a path is a directory of one run among several."""
+    return path.is_dir() and re.fullmatch(r"estimator-\d+", path.name) is not None
 
 
 class ModelConfig(BaseModel):

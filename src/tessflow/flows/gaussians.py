@@ -96,8 +96,9 @@ class GaussiansDistribution(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Return log p(x), in nats: ``(..., D)`` to ``(...)``."""
         features = self.means.shape[-1]
-        shift = (self.roots @ self.means[..., None]).squeeze(-1)
-        z = F.linear(value, self.roots.flatten(0, 1)).unflatten(-1, shift.shape) - shift  # (..., K, D)
+        with torch.autocast(value.device.type, enabled=False):  # products would be of half precision
+            shift = (self.roots @ self.means[..., None]).squeeze(-1)
+            z = F.linear(value, self.roots.flatten(0, 1)).unflatten(-1, shift.shape) - shift  # (..., K, D)
         log_prob = -0.5 * z.square().sum(-1) + self.roots.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return (log_prob + self.logits.log_softmax(-1)).logsumexp(-1) - 0.5 * features * math.log(2 * math.pi)
 
