@@ -334,7 +334,8 @@ class MixtureFlow(FlowEstimator):
 
     def _keep_start_unless_better(self, start: nn.Module, validation: Tensor) -> None:
         """Go back to the Gaussians unless training gained more than two standard errors on the validation rows."""
-        before, after = (evaluate(model, validation).cpu().numpy() for model in (start, self.model_.cpu()))
+        start.to(next(self.model_.parameters()).device)
+        before, after = (evaluate(model, validation).cpu().numpy() for model in (start, self.model_))
         gains = after - before
         if len(gains) > 1 and gains.mean() <= 2 * gains.std(ddof=1) / np.sqrt(len(gains)):
             self.model_ = start
