@@ -124,6 +124,16 @@ def test_without_cells_it_is_never_behind_the_gaussians_it_starts_from():
     assert flow.score(test) > max(GaussianMixture(k, random_state=0).fit(train).score(test) for k in (1, 2, 5)) - 0.01
 
 
+@pytest.mark.parametrize("gains", [False, True])
+def test_training_is_kept_if_it_gains_more_than_its_error(gains):
+    rng = np.random.default_rng(0)
+    train, validation = (rng.random((rows, 2)) if gains else rng.normal(size=(rows, 2)) for rows in (1500, 800))
+    flow = MixtureFlow(layers=2, hidden_features=(16,), max_steps=200, random_state=0)
+    flow.fit(train, X_validation=validation)
+    assert (flow.result_.best_step > 0) == gains
+    assert flow.validation_score_ == pytest.approx(flow.score(validation), abs=1e-5)
+
+
 def test_without_cells_all_space_is_one():
     flow = MixtureFlow(**FAST | {"n_cells": None}).fit(clusters())
     assert flow.weights_.tolist() == [1]
