@@ -75,9 +75,9 @@ def table_scores(rows: int, seed: int, *, batch: int = 20_000) -> dict[str, int 
     return {"rows": rows, "not_finite": not_finite, "beyond_bound": beyond, "worst_column_nats": worst}
 
 
-def mixture_scores(rows: int, seed: int) -> dict[str, int | float]:
-    """Fit a mixture to real numbers, score extreme ones, and count what is not finite."""
+def mixture_scores(rows: int, seed: int, *, n_cells: int | None = None) -> dict[str, int | float]:
+    """Fit a mixture, of Gaussians or cells, to real numbers, score extreme ones, and count what is not finite."""
     rng = np.random.default_rng(seed)
-    mixture = MixtureFlow(max_steps=50, random_state=seed).fit(rng.normal(size=(500, 3)))
+    mixture = MixtureFlow(n_cells, max_steps=50, random_state=seed).fit(rng.normal(size=(500, 3)))
     scores = mixture.score_samples(np.column_stack([any_floats(rows, rng) for _ in range(3)]))
     return {"rows": rows, "not_finite": int((~np.isfinite(scores)).sum()), "worst_row_nats": float(-scores.min())}

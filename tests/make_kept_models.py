@@ -81,6 +81,13 @@ def mixture() -> tuple[Any, pd.DataFrame]:
     return flow, pd.concat([rows[:8], 3 * rows[8:16]])
 
 
+def several() -> tuple[Any, pd.DataFrame]:
+    _, rows = mixture()
+    rng = np.random.default_rng(1)
+    train = pd.DataFrame(rng.choice([-2.0, 2.0], (120, 1)) + rng.normal(size=(120, 2)) / 2, columns=["x", "y"])
+    return MixtureFlow(n_estimators=2, layers=1, hidden_features=(8,), bins=4, **SMALL).fit(train), rows
+
+
 def sets() -> tuple[Any, list[list[str]]]:
     rng = np.random.default_rng(0)
     items = np.array(["bread", "butter", "jam", "milk", "tea"])
@@ -88,10 +95,14 @@ def sets() -> tuple[Any, list[list[str]]]:
     return SetEstimator(dimension=4, width=8, **SMALL).fit(rows), rows[:16]
 
 
+SINCE = {"mixture-several": 5}
+"""The first format that has a model of this kind, where it is not the oldest that is read."""
+
 MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "tabular-any-order": any_order,
     "tabular-coupling": coupling,
     "mixture": mixture,
+    "mixture-several": several,
     "sets": sets,
 }
 

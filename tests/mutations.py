@@ -83,10 +83,12 @@ def append(directory: Path, other: Path, chance: Random) -> None:
 
 def overwrite(directory: Path, other: Path, chance: Random) -> None:
     path = chance.choice(parts(directory))
-    start = chance.randrange(path.stat().st_size)
+    contents = path.read_bytes()
+    while not any(contents[(start := chance.randrange(len(contents))) : start + 64]):
+        pass  # there are zeros already
     with path.open("r+b") as file:
         file.seek(start)
-        file.write(bytes(min(64, path.stat().st_size - start)))
+        file.write(bytes(min(64, len(contents) - start)))
 
 
 def take_of_another_fit(directory: Path, other: Path, chance: Random) -> None:

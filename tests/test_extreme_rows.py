@@ -20,8 +20,9 @@ def test_rows_of_a_table():
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in reduce")  # scikit-learn sums them to see NaN
-def test_rows_of_a_mixture():
-    found = mixture_scores(2_000, seed=1)
+@pytest.mark.parametrize("n_cells", [None, 16])
+def test_rows_of_a_mixture(n_cells):
+    found = mixture_scores(2_000, seed=1, n_cells=n_cells)
     assert found["not_finite"] == 0
     assert found["worst_row_nats"] > 1e20
 

@@ -63,6 +63,48 @@ def test_fit_score_sample_info(run):
     assert f"size: {parameters:,} parameters" in said
 
 
+def test_gaussians(run):
+    said = run("fit", "table.csv", "--out", "model", "--model", "mixture", "--layers", 1, "--steps", 8).stdout
+    assert "training: 8 steps" in said
+    model = MixtureFlow.load("model")
+    assert model.n_cells is None
+    assert f"Gaussians: {model.model_.base.components}" in run("info", "model").stdout
+
+
+def test_several(run):
+    for _ in range(2):  # the second time they are there already
+        assert "the model is in model" in run(*FIT, "--estimators", 2).stdout
+    assert "of another n_estimators" in refusal(run, *FIT)
+    model = MixtureFlow.load("model")
+    table = pd.read_csv("table.csv")
+    assert f"mean log-likelihood: {model.score(table):.4f} nats" in run("score", "model", "table.csv").stdout
+    run("sample", "model", "-n", 5, "--out", "drawn.csv")
+    pd.testing.assert_frame_equal(pd.read_csv("drawn.csv"), model.sample(5))
+    said = run("info", "model").stdout
+    assert "training: 8 steps" in said
+    for n, estimator in enumerate(model.estimators_):
+        assert f"estimator {n}, cells: {estimator.cells_with_mass_} of 4 hold" in said
+    run(*FIT, "--force")
+    assert MixtureFlow.load("model").n_estimators == 1
+    said = refusal(run, "score", "model", "table.csv", "--out", "model/estimator-0/history.csv")
+    assert "is a file of DIR model, which is read" in said
+
+
+def test_several_that_were_begun_go_on(run):
+    run(*FIT, "--estimators", 2)
+    Path("model/config.json").unlink()
+    first = Path("model/estimator-0/checkpoint.safetensors")
+    before = first.stat().st_mtime_ns
+    Path("model/estimator-1/checkpoint.safetensors").unlink()
+    run(*FIT, "--estimators", 2)
+    assert first.stat().st_mtime_ns == before
+    for left in Path("model").iterdir():  # as if it was killed in its first steps
+        left.unlink() if left.is_file() else None
+    for left in Path("model").glob("*/checkpoint.safetensors"):
+        left.unlink()
+    run(*FIT, "--estimators", 2)
+
+
 def test_quiet_says_nothing(run):
     assert run(*FIT, "--quiet").output == ""
 
@@ -83,6 +125,12 @@ def test_another_model_is_not_overwritten(run):
         (["table.csv", "--backbone", "coupling"], "--backbone belongs to --model table, not to --model mixture"),
         (["table.csv", "--dimension", 2], "--dimension belongs to --model table"),
         (["table.csv", "--model", "table", "--cells", 4], "--cells belongs to --model mixture"),
+        (["table.csv", "--model", "table", "--estimators", 4], "--estimators belongs to --model mixture"),
+        (["table.csv", "--estimators", 0], "--estimators: input should be greater than or equal to 1, got 0"),
+        (
+            ["table.csv", "--profile", "cube"],
+            "--profile: it is for a mixture with cells, and this one has no cells",
+        ),
         (["table.csv", "--model", "forest"], "--model must be 'table' or 'mixture', got 'forest'"),
         (["table.csv", "--profile", "tanh"], "profile: input should be 'cube', 'softsign' or 'truncated-gaussian'"),
         (["words.csv"], "column 'colour' holds 'red', which is no number"),

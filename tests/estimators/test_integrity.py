@@ -24,6 +24,9 @@ from tessflow.estimators.storage import FORMAT_VERSION, MOST_CONFIG
 NAMES = sorted(path.name for path in (DATA / f"format-{FORMAT_VERSION}").iterdir())
 
 
+WITHOUT_DIGESTS = sorted(path.name for path in (DATA / "format-4").iterdir())
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     return {saved.name: saved for saved in saved_models(tmp_path_factory.mktemp("saved"))}
@@ -89,7 +92,7 @@ def other_sizes(value):
     return [10**12, 1000] if isinstance(value, int) and not isinstance(value, bool) else []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITHOUT_DIGESTS)
 def test_a_network_that_does_not_belong_to_the_weights_is_refused_at_once(tmp_path, name):
     path = tmp_path / "model"
     shutil.copytree(DATA / "format-4" / name, path)
@@ -114,7 +117,7 @@ def test_a_network_that_does_not_belong_to_the_weights_is_refused_at_once(tmp_pa
         assert "\n" not in sentence
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITHOUT_DIGESTS)
 def test_weights_that_are_not_finite_are_refused_without_digests_too(tmp_path, name):
     shutil.copytree(DATA / "format-4" / name, tmp_path / "model")
     path = tmp_path / "model" / "weights.safetensors"
@@ -157,21 +160,26 @@ def test_a_history_is_no_part_of_a_model(models, tmp_path):
         np.testing.assert_array_equal(model.score_samples(saved.rows), saved.scores)
 
 
-def test_a_save_that_is_killed_anywhere_leaves_the_old_model_or_the_new_one(models, tmp_path):
-    new = models["sets"].other
+@pytest.mark.parametrize(
+    ("name", "formats", "rows"),
+    [("sets", ("format-4", f"format-{FORMAT_VERSION}"), "rows.json"),
+     ("mixture-several", (f"format-{FORMAT_VERSION}",), "rows.csv")],
+)  # fmt: skip
+def test_a_save_that_is_killed_anywhere_leaves_the_old_model_or_the_new_one(models, tmp_path, name, formats, rows):
+    new = models[name].other
     command = [sys.executable, DATA.parent / "kills.py", new, tmp_path]
-    olds = [DATA / kind / "sets" for kind in ("format-4", f"format-{FORMAT_VERSION}")]
+    olds = [DATA / kind / name for kind in formats]
     said = subprocess.run([*command, *olds], capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
     lines = [line.split() for line in said.stdout.splitlines()]
-    expected = {path.name for path in parts(new)} | {"history.csv", "notes.txt", "rows.json", "scores.json"}
+    expected = {path.name for path in parts(new)} | {"history.csv", "notes.txt", rows, "scores.json"}
     for old in olds:
         found = [which for kind, which, *_ in lines if kind == old.parent.name]
         left = [set(names) for kind, _, *names in lines if kind == old.parent.name]
         assert found == sorted(found)  # the old one up to some point, and the new one from there on
         assert found.count("0") > 10
         assert found.count("1") > 2
-        if old is olds[0]:  # killed after the last rename, it leaves files of the old names
+        if old.parent.name == "format-4":  # killed after the last rename, it leaves files of the old names
             left = left[: found.index("1")]
         assert all(names == expected for names in left)
 

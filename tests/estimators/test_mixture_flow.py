@@ -17,8 +17,10 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tessflow import MixtureFlow, TabularFlow
+from tessflow.estimators.gaussian_start import fit_gaussians
 from tessflow.estimators.numeric import NumericSchema
 from tessflow.estimators.storage import FORMAT_VERSION
+from tessflow.models import WarpedMixture
 
 DATA = Path(__file__).parents[1] / "data"
 FAST = {"n_cells": 4, "layers": 1, "hidden_features": (8,), "max_steps": 20, "batch_size": 64, "random_state": 0}
@@ -107,15 +109,47 @@ def test_an_offset_costs_no_digits():
 
 def test_points_far_out_have_a_finite_log_likelihood(fitted):
     far = pd.DataFrame({"height": [1e9, -1e300, 1e308], "year": [1e9, 1e300, -1e308]})
-    assert np.isfinite(fitted.score_samples(far)).all()
+    for flow in (fitted, MixtureFlow(**FAST | {"n_cells": None}).fit(clusters())):
+        assert np.isfinite(flow.score_samples(far)).all()
+
+
+def test_without_cells_it_is_never_behind_the_gaussians_it_starts_from():
+    train, validation, test = clusters(800), clusters(300, seed=1), clusters(4000, seed=2)
+    flow = MixtureFlow(random_state=0, max_steps=100, hidden_features=(8,)).fit(train, X_validation=validation)
+    encoded = [flow.schema_.encode(rows.to_numpy()).numpy() for rows in (train, validation)]
+    start = WarpedMixture(2, flow.model_.base.components, layers=1).double()
+    start.base.place(*map(torch.from_numpy, fit_gaussians(*encoded, seed=0)))
+    before = float(start.elbo(torch.from_numpy(encoded[1])).mean().detach()) - flow.schema_.log_scale
+    assert flow.validation_score_ >= before - 1e-3
+    assert flow.score(test) > max(GaussianMixture(k, random_state=0).fit(train).score(test) for k in (1, 2, 5)) - 0.01
+
+
+@pytest.mark.parametrize("gains", [False, True])
+def test_training_is_kept_if_it_gains_more_than_its_error(gains):
+    rng = np.random.default_rng(0)
+    train, validation = (rng.random((rows, 2)) if gains else rng.normal(size=(rows, 2)) for rows in (1500, 800))
+    flow = MixtureFlow(layers=2, hidden_features=(16,), max_steps=200, random_state=0)
+    flow.fit(train, X_validation=validation)
+    assert (flow.result_.best_step > 0) == gains
+    assert flow.validation_score_ == pytest.approx(flow.score(validation), abs=1e-5)
+
+
+def test_without_cells_all_space_is_one():
+    flow = MixtureFlow(**FAST | {"n_cells": None}).fit(clusters())
+    assert flow.weights_.tolist() == [1]
+    assert flow.cells_with_mass_ == 1
+    assert flow.predict(clusters(5)).tolist() == [0] * 5
+    assert flow.predict_proba(clusters(5)).tolist() == [[1]] * 5
+    assert flow.n_parameters_ == sum(parameter.numel() for parameter in flow.model_.parameters())
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (2, 3), (5, 2), (50, 1)])
 def test_small_tables(shape):
     table = np.random.default_rng(0).normal(size=shape)
-    flow = MixtureFlow(**FAST | {"n_cells": 16}).fit(table)
-    assert np.isfinite(flow.score_samples(table)).all()
-    assert flow.sample(3).shape == (3, shape[1])
+    for cells in (16, None):
+        flow = MixtureFlow(**FAST | {"n_cells": cells}).fit(table)
+        assert np.isfinite(flow.score_samples(table)).all()
+        assert flow.sample(3).shape == (3, shape[1])
 
 
 def test_few_distinct_rows():
@@ -132,6 +166,8 @@ def test_few_distinct_rows():
         {"profile": "truncated-gaussian", "box": False},
         {"profile": "softsign", "base": "cauchy", "learn_anchors": False},
         {"n_cells": 1},
+        {"n_cells": None},
+        {"n_cells": None, "learn_gaussians": False, "univariate": "affine"},
     ],
 )
 def test_options(tmp_path, options):
@@ -225,6 +261,23 @@ def test_bad_tables_are_refused(table, sentence):
         ({"bins": 1}, "^bins: "),
         ({"hidden_features": (0,)}, "^hidden_features: every width must be at least 1"),
         ({"learning_rate": 0}, "^learning_rate: "),
+        ({"n_estimators": 0}, "^n_estimators: input should be greater than or equal to 1, got 0$"),
+        (
+            {"learn_gaussians": False},
+            "^learn_gaussians: it is for a mixture without cells, and this one has cells, got False$",
+        ),
+        *(
+            ({"n_cells": None, name: value}, f"^{name}: it is for a mixture with cells, and this one has no cells, ")
+            for name, value in {
+                "before": 1,
+                "profile": "cube",
+                "box": True,
+                "background": 0.1,
+                "whiten": True,
+                "base": "cauchy",
+                "learn_anchors": True,
+            }.items()
+        ),
     ],
 )
 def test_bad_options_are_refused(options, sentence):
@@ -255,27 +308,38 @@ import sys
 sys.path.insert(0, {tests!r})
 from test_mixture_flow import FAST, clusters
 from tessflow import MixtureFlow
-MixtureFlow(**FAST | {{"max_steps": 200}}).fit(clusters(), directory={directory!r}).save({directory!r})
+MixtureFlow(**FAST | {options!r}).fit(clusters(), directory={directory!r}).save({directory!r})
 """
 
 
-def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path):
-    run = [sys.executable, "-c", SCRIPT.format(tests=os.path.dirname(__file__), directory=str(tmp_path / "killed"))]
-    process = subprocess.Popen(run)
+@pytest.mark.parametrize(
+    ("options", "begun"),
+    [
+        ({"max_steps": 200}, "history.csv"),
+        ({"max_steps": 200, "n_estimators": 2, "n_cells": None}, "estimator-1/history.csv"),
+    ],
+)
+def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, options, begun):
+    def script(name):
+        text = SCRIPT.format(tests=os.path.dirname(__file__), directory=str(tmp_path / name), options=options)
+        return [sys.executable, "-c", text]
+
+    process = subprocess.Popen(script("killed"))
     deadline = time.monotonic() + 60
-    while not (tmp_path / "killed" / "history.csv").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "killed" / begun).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    subprocess.run(run, check=True)
-    whole = SCRIPT.format(tests=os.path.dirname(__file__), directory=str(tmp_path / "whole"))
-    subprocess.run([sys.executable, "-c", whole], check=True)
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("estimator-0/*")}
+    subprocess.run(script("killed"), check=True)
+    assert all(path.stat().st_mtime_ns == before for path, before in done.items())  # it was not trained again
+    subprocess.run(script("whole"), check=True)
     for kind in ("weights", "config", "schema"):
         (killed,), (whole,) = (list((tmp_path / name).glob(f"{kind}*")) for name in ("killed", "whole"))
         assert (killed.name, killed.read_bytes()) == (whole.name, whole.read_bytes())
 
 
-@parametrize_with_checks([MixtureFlow(**FAST)])
+@parametrize_with_checks([MixtureFlow(**FAST), MixtureFlow(**FAST | {"n_cells": None, "max_steps": 2})])
 def test_sklearn_accepts_it(estimator, check):
     check(estimator)
 

@@ -39,6 +39,8 @@ MADE = {
     "coupling": lambda: _table(backbone="coupling", layers=2),
     "point": lambda: _table(condition_on="point"),
     "mixture": lambda: MixtureFlow(3, layers=2, **SMALL).fit(NUMBERS),
+    "mixture, Gaussians": lambda: MixtureFlow(layers=2, **SMALL).fit(NUMBERS),
+    "mixture, several": lambda: MixtureFlow(3, n_estimators=2, layers=2, **SMALL).fit(NUMBERS),
     "mixture, softsign": lambda: MixtureFlow(3, layers=2, profile="softsign", **SMALL).fit(NUMBERS),
     **{
         f"sets, {model}": lambda model=model: SetEstimator(model, width=8, dimension=2, rank=4, **SMALL).fit(SETS)
@@ -59,7 +61,7 @@ def calls(name, model, directory):
         found["sample, seeded"] = lambda: model.sample(40, random_state=7)
         found["sample_batches"] = lambda: list(model.sample_batches(40, 15))
     for method in ("score_samples", "score", "predict", "transform", "decision_function"):
-        if hasattr(model, method):
+        if hasattr(model, method) and (name, method) != ("mixture, several", "predict"):
             found[method] = lambda method=method: getattr(model, method)(rows)
     if name.startswith("sets"):
         some = {"n_suggestions": 2, "draws": 20}
@@ -137,6 +139,7 @@ FITS = {
     "coupling": MADE["coupling"],
     "order found": _table,
     "mixture": MADE["mixture"],
+    "mixtures": lambda: MixtureFlow(n_estimators=2, layers=2, **SMALL).fit(NUMBERS),
     "sets": MADE["sets, matched"],
     "set flow": MADE["sets, flow"],
 }

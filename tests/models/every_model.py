@@ -9,6 +9,7 @@ from tessflow.dequantization import IntervalDequantizer, SharedDequantizer, Voro
 from tessflow.flows import BlockFlow, RecurrentMixture, cell_flow, coupling_flow, equivariant_flow
 from tessflow.models import (
     KDPP,
+    AveragedDensity,
     CharacterModel,
     DequantizedFlow,
     DequantizedImages,
@@ -20,6 +21,7 @@ from tessflow.models import (
     MatchedSets,
     SetFlow,
     Variable,
+    WarpedMixture,
     coupling_mixture,
 )
 from tessflow.models.mixed import MixedFlow
@@ -76,6 +78,11 @@ DISCRETE = {
     "SetFlow": (_sets, SETS),
 }
 REAL = {
+    "AveragedDensity": (
+        lambda: AveragedDensity([WarpedMixture(2, 2, layers=1, **SMALL), coupling_mixture(2, 3, layers=1, **SMALL)]),
+        torch.randn(3, 2),
+    ),
+    "WarpedMixture": (lambda: WarpedMixture(2, 3, layers=2, **SMALL), torch.randn(3, 2)),
     "DisjointMixture": (lambda: coupling_mixture(2, 3, layers=2, **SMALL), torch.randn(3, 2)),
     "DisjointMixture, boxed": (
         lambda: coupling_mixture(2, 3, layers=2, box=True, profile="cube", whiten=True, **SMALL),
@@ -93,7 +100,7 @@ def made(name: str) -> tuple[nn.Module, Tensor]:
     model = make()
     with torch.no_grad():
         if name in REAL:
-            model().log_prob(rows)
+            model.elbo(rows)
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return model.eval(), rows

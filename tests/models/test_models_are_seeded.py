@@ -12,6 +12,7 @@ from tessflow.dequantization import IntervalDequantizer, OrdinalDequantizer, Sha
 from tessflow.flows import AttentionField, BlockFlow, RecurrentMixture, cell_flow, coupling_flow, equivariant_flow
 from tessflow.models import (
     KDPP,
+    AveragedDensity,
     CharacterModel,
     DequantizedFlow,
     DequantizedImages,
@@ -26,6 +27,7 @@ from tessflow.models import (
     Restriction,
     SetFlow,
     Variable,
+    WarpedMixture,
     coupling_mixture,
 )
 from tessflow.models.mixed import MixedFlow
@@ -94,6 +96,11 @@ MODELS = {
         POINTS,
     ),
     "mixture of zuko's": (lambda: DisjointMixture(2, 4, zuko.flows.NSF(2, 16, transforms=1)), POINTS),
+    "warped": (lambda: WarpedMixture(2, 4, layers=2, **SMALL), POINTS),
+    "averaged": (
+        lambda: AveragedDensity([WarpedMixture(2, 4, layers=2, **SMALL), coupling_mixture(2, 4, layers=2)]),
+        POINTS,
+    ),
     "images": (
         lambda: DequantizedImages(ImageMixture((3, 4, 4), cells=2, scales=1, layers=1, hidden_channels=8)),
         IMAGES,

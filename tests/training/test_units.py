@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tessflow.flows import coupling_flow
-from tessflow.models import DisjointMixture, ImageMixture, coupling_mixture
+from tessflow.models import DisjointMixture, ImageMixture, WarpedMixture, coupling_mixture
 from tessflow.training import TrainingConfig, evaluate, fit
 from tessflow.training.loop import _groups
 from tessflow.transforms import ActNorm
@@ -39,6 +39,13 @@ def raw(**options):
     return DisjointMixture(2, 3, coupling_flow(2, context=16, **SMALL), **options)
 
 
+def placed():
+    """Gaussians at the rows, of which none is in the same units as the others' parameters."""
+    model = WarpedMixture(2, 3, **SMALL)
+    model.base.place(torch.ones(3) / 3, torch.tensor([[0.0, 0], [4, 4], [2, 2]]), torch.eye(2).expand(3, 2, 2))
+    return model
+
+
 MODELS = {
     "flow": Flow,
     "flow with a mixture": lambda: Flow(base="mixture", components=3),
@@ -49,6 +56,7 @@ MODELS = {
     "nested mixture": nested,
     "mixture of raw data": raw,
     "mixture of raw data that moves": lambda: raw(learn_anchors=True, whiten=True),
+    "mixture of Gaussians that are placed": placed,
     "images": lambda: ImageMixture((1, 4, 4), cells=3, layers=2, hidden_channels=4),
 }
 

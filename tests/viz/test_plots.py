@@ -5,7 +5,8 @@ import torch
 from matplotlib.figure import Figure
 
 from tessflow.geometry import Tessellation, VoronoiTessellation
-from tessflow.viz import plot_cells, plot_history
+from tessflow.models import AveragedDensity, WarpedMixture, coupling_mixture
+from tessflow.viz import plot_cells, plot_history, plot_mixture_cells
 
 
 def test_history_has_two_curves_and_a_line_a_reference():
@@ -51,3 +52,10 @@ def test_bad_arguments_are_refused():
         plot_cells(Tessellation(torch.randn(4, 3, 2)), ax)
     with pytest.raises(ValueError, match="labels must name 3 classes, got 1"):
         plot_cells(Tessellation(torch.randn(3, 2)), ax, labels=["a"])
+
+
+def test_what_has_no_cells_of_its_own_is_refused():
+    several = AveragedDensity([coupling_mixture(2, 3, layers=1), coupling_mixture(2, 3, layers=1)])
+    for model, name in ((several, "AveragedDensity"), (WarpedMixture(2, 3, layers=1), "WarpedMixture")):
+        with pytest.raises(ValueError, match=rf"got a {name}: .* the model_ of one of estimators_\[i\]\.$"):
+            plot_mixture_cells(model, Figure().subplots())

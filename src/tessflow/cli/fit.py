@@ -68,7 +68,10 @@ def fit(
     max_categories: Annotated[
         int | None, _option("Of a table: most classes of a column with a probability for each.", MODEL)
     ] = None,
-    cells: Annotated[int | None, _option("Of a mixture: number of cells.", MODEL)] = None,
+    cells: Annotated[
+        int | None, _option("Of a mixture: number of cells; without it, there are Gaussians instead.", MODEL)
+    ] = None,
+    estimators: Annotated[int | None, _option("Of a mixture: how many of them it is the mean of.", MODEL)] = None,
     layers: Annotated[int | None, _option("Coupling layers.", MODEL)] = None,
     profile: Annotated[str | None, _option("truncated-gaussian or softsign; of a mixture also cube.", MODEL)] = None,
     hidden_features: Annotated[
@@ -105,7 +108,8 @@ def fit(
     require_own(out)
     flags = {
         "backbone": backbone, "order": order, "orders": orders, "dimension": dimension,
-        "max_categories": max_categories, "n_cells": cells, "layers": layers,
+        "max_categories": max_categories, "n_cells": cells, "n_estimators": estimators,
+        "layers": layers,
         "profile": profile, "hidden_features": widths(hidden_features),
         "scaling": scaling, "max_levels": max_levels, "unseen": unseen, "dropout": dropout, "max_steps": steps,
         "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,

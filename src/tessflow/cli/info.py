@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tessflow.estimators.numeric import NumericSchema
     from tessflow.tables import ClassColumn, NumericColumn, TableSchema
 
-__all__ = ["columns_of", "describe_cells", "info", "numbers_of"]
+__all__ = ["columns_of", "describe_components", "info", "numbers_of"]
 
 SHOWN = 5
 
@@ -31,7 +31,9 @@ def info(directory: ModelDirectory) -> None:
     model = load_model(directory)
     if is_mixture(model):
         Console().print(numbers_of(model.schema_))
-        typer.echo(describe_cells(model))
+        for n, estimator in enumerate(model.estimators_):
+            number = f"estimator {n}, " if len(model.estimators_) > 1 else ""
+            typer.echo(number + describe_components(estimator))
     else:
         Console().print(columns_of(model.schema_))
         for first, second in model.schema_.order:
@@ -81,15 +83,19 @@ def _listed(words: list[str]) -> str:
     return ", ".join(words[:SHOWN]) + (f", ... ({len(words)})" if len(words) > SHOWN else "")
 
 
-def describe_cells(model: MixtureFlow) -> str:
-    """Say how many cells of a mixture carry mass, and how much.
+def describe_components(model: MixtureFlow) -> str:
+    """Say how many Gaussians a mixture has, or how many of its cells carry mass, and how much.
 
     Example:
         >>> from types import SimpleNamespace
         >>> import numpy as np
-        >>> describe_cells(SimpleNamespace(cells_with_mass_=2, weights_=np.array([0.75, 0.24, 0.01])))
+        >>> options = SimpleNamespace(n_cells=3)
+        >>> weights = np.array([0.75, 0.24, 0.01])
+        >>> describe_components(SimpleNamespace(options_=options, cells_with_mass_=2, weights_=weights))
         'cells: 2 of 3 hold at least 3.3% of the training rows; weights are between 1.00% and 75.00%'
     """
+    if model.options_.n_cells is None:
+        return f"Gaussians: {model.model_.base.components}"
     weights = 100 * model.weights_
     return (
         f"cells: {model.cells_with_mass_} of {len(weights)} hold at least {10 / len(weights):.2g}% of the training "

@@ -96,13 +96,16 @@ def training_schema(
 
 def require_own(out: Path) -> None:
     """Refuse to write into a directory that holds anything but a model or a run of ours."""
-    from tessflow.estimators.storage import is_model_file
+    from tessflow.estimators.storage import is_model_file, is_run_directory
     from tessflow.training.checkpoint import CHECKPOINT, CONFIG, HISTORY
 
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: choose another directory for the model")
     entries = {_written(entry.name) for entry in out.iterdir()} if out.exists() else set()
-    ours = any(name == CHECKPOINT or (is_model_file(name) and name != CONFIG) for name in entries)
+    ours = any(
+        name == CHECKPOINT or is_run_directory(out / name) or (is_model_file(name) and name != CONFIG)
+        for name in entries
+    )
     if not ours and not entries <= {HISTORY, LOCK}:
         raise ValueError(f"{out} is not empty and holds no tessflow model: choose another directory")
 
@@ -134,11 +137,14 @@ def require_same(out: Path, model: Any, options: FitOptions, source: Any, declar
     Raises:
         ValueError: If there is such a model, or one that is damaged.
     """
+    from tessflow.estimators.storage import run_directories
     from tessflow.tables import TableSource
     from tessflow.training.checkpoint import CHECKPOINT, CONFIG
 
-    config, checkpoint = out / CONFIG, out / CHECKPOINT
-    if not config.exists() or (checkpoint.exists() and checkpoint.stat().st_mtime_ns > config.stat().st_mtime_ns):
+    config = out / CONFIG
+    checkpoints = [path / CHECKPOINT for path in run_directories(out, getattr(options, "n_estimators", 1))]
+    written = [checkpoint.stat().st_mtime_ns for checkpoint in checkpoints if checkpoint.exists()]
+    if not config.exists() or (written and max(written) > config.stat().st_mtime_ns):
         return
     try:
         finished = type(model).load(out)
@@ -151,7 +157,7 @@ def require_same(out: Path, model: Any, options: FitOptions, source: Any, declar
     differences = [name for name in here if name != "verbose" and there.get(name) != here[name]]
     if not isinstance(source, TableSource) and finished.schema_ != training_schema(model, options, source, declared):
         differences.append("table")
-    if differences or not checkpoint.exists():
+    if differences or len(written) < len(checkpoints):
         other = f"of another {', '.join(differences)}" if differences else "without a checkpoint"
         raise ValueError(f"{out} holds a finished model {other}: choose another directory, or replace it with --force")
 

@@ -16,6 +16,7 @@ __all__ = ["checked_options", "estimator_of", "flag_of", "widths"]
 
 FLAGS = {
     "n_cells": "--cells",
+    "n_estimators": "--estimators",
     "max_steps": "--steps",
     "accelerator": "--device",
     "random_state": "--seed",

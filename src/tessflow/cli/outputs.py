@@ -109,7 +109,9 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _of_a_model(directory: Path) -> Iterator[Path]:
     """Return the files in a directory that a fit writes."""
-    return (file for file in directory.iterdir() if any(fnmatch(file.name, pattern) for pattern in MODEL_FILES))
+    folders = (directory, *directory.glob("estimator-*/"))
+    files = (file for folder in folders for file in folder.iterdir())
+    return (file for file in files if any(fnmatch(file.name, pattern) for pattern in MODEL_FILES))
 
 
 def _are_same(one: Path, other: Path) -> bool:

@@ -82,5 +82,6 @@ def echo_training(model: TabularFlow | MixtureFlow) -> None:
     if model.result_ is not None:
         typer.echo(f"training: {model.result_.summary}")
     elif len(model.history_):
-        last = model.history_.iloc[-1]
+        history = model.history_
+        last = history.groupby("estimator").last().sum() if "estimator" in history else history.iloc[-1]
         typer.echo(f"training: {last['step']:.0f} steps in {last['seconds']:.0f} seconds")

@@ -29,6 +29,12 @@ def _positive(widths: tuple[int, ...]) -> tuple[int, ...]:
 Depth = Annotated[int, Field(ge=1, le=1000)]
 """How many parts a network is built of, one after the other: more would not be stopped by too little memory."""
 
+# Options of cells, at which they stay in a mixture that has none.
+_WITHOUT_CELLS = {
+    "before": 0, "profile": "truncated-gaussian", "box": False, "background": 0.005, "whiten": None, "base": None,
+    "learn_anchors": False,
+}  # fmt: skip
+
 Widths = Annotated[tuple[int, ...], Field(min_length=1), BeforeValidator(_from_array), AfterValidator(_positive)]
 
 
@@ -109,7 +115,9 @@ class MixtureOptions(FitOptions):
     """The constructor arguments of :class:`~tessflow.MixtureFlow` that are saved with a model, as JSON holds them."""
 
     max_steps: int = Field(ge=1)
-    n_cells: int = Field(ge=1)
+    n_cells: int | None = Field(ge=1)
+    n_estimators: int = Field(default=1, ge=1)  # models that were saved before there were several are one
+    learn_gaussians: bool = True
     before: int = Field(ge=0, le=1000)
     univariate: Literal["spline", "affine"]
     profile: MixtureProfile
@@ -121,3 +129,21 @@ class MixtureOptions(FitOptions):
     bins: int = Field(ge=2)
     learn_anchors: bool
     learning_rate: float = Field(gt=0)
+
+    @classmethod
+    def of(cls: type[Self], parameters: dict[str, Any]) -> Self:
+        """Check parameters, also that none is for cells if there are none, or the other way round.
+
+        Example:
+            >>> from tessflow import MixtureFlow
+            >>> MixtureOptions.of(MixtureFlow(before=2, random_state=0).get_params())
+            Traceback (most recent call last):
+            ValueError: before: it is for a mixture with cells, and this one has no cells, got 2
+        """
+        options = super().of(parameters)
+        others = _WITHOUT_CELLS if parameters["n_cells"] is None else {"learn_gaussians": True}
+        for name, value in others.items():
+            if (given := getattr(options, name)) != value:
+                has, needs = ("no cells", "with") if parameters["n_cells"] is None else ("cells", "without")
+                raise ValueError(f"{name}: it is for a mixture {needs} cells, and this one has {has}, got {given!r}")
+        return options

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from tessflow.estimators.options import MixtureOptions, TabularOptions
@@ -21,7 +21,17 @@ from tessflow.files import only_writer, open_regular, read_small, sha256, sweep,
 from tessflow.training.checkpoint import CONFIG, HISTORY
 from tessflow.training.weights import map_tensors, serialized
 
-__all__ = ["MixtureConfig", "ModelConfig", "ModelDirectory", "Stored", "TabularConfig", "is_model_file"]
+__all__ = [
+    "MixtureConfig",
+    "MixtureMember",
+    "ModelConfig",
+    "ModelDirectory",
+    "Stored",
+    "TabularConfig",
+    "is_model_file",
+    "is_run_directory",
+    "run_directories",
+]
 
 FORMAT_VERSION = 5
 # Older ones are not read.
@@ -46,6 +56,21 @@ def is_model_file(name: str) -> bool:
         (True, True, False)
     """
     return name in (CONFIG, *FIXED.values()) or re.fullmatch(NAMED, name) is not None
+
+
+def run_directories(directory: Path, estimators: int) -> list[Path]:
+    """Return where the runs of several estimators have their checkpoints; one has them where its model will be.
+
+    Example:
+        >>> [path.name for path in run_directories(Path("model"), 2)]
+        ['estimator-0', 'estimator-1']
+    """
+    return [directory] if estimators == 1 else [directory / f"estimator-{n}" for n in range(estimators)]
+
+
+def is_run_directory(path: Path) -> bool:
+    """Return whether a path is a directory of one run among several."""
+    return path.is_dir() and re.fullmatch(r"estimator-\d+", path.name) is not None
 
 
 class ModelConfig(BaseModel):
@@ -84,16 +109,52 @@ class TabularConfig(ModelConfig):
     order: tuple[str | int, ...] | None = None
 
 
+class MixtureMember(BaseModel):
+    """What it holds of one of the mixtures that a :class:`~tessflow.MixtureFlow` is the mean of.
+
+    Args:
+        cells_with_mass: See the estimator's attribute ``cells_with_mass_``.
+        gaussians: How many Gaussians it has, if it has no cells.
+        validation_score: Mean log-likelihood of the validation rows, in nats.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    cells_with_mass: int = Field(ge=1)
+    gaussians: int | None = Field(default=None, ge=1)
+    validation_score: float
+
+
 class MixtureConfig(ModelConfig):
     """What it holds of a :class:`~tessflow.MixtureFlow`.
 
     Args:
-        cells_with_mass: See the estimator's attribute ``cells_with_mass_``.
+        members: One for each estimator. In models that were saved before there could be several, ``cells_with_mass``
+            stands for them.
     """
 
     estimator: Literal["MixtureFlow"] = "MixtureFlow"
     parameters: MixtureOptions
-    cells_with_mass: int
+    members: tuple[MixtureMember, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or "cells_with_mass" not in fields:
+            return fields
+        rest = {name: value for name, value in fields.items() if name != "cells_with_mass"}
+        member = {name: fields[name] for name in ("cells_with_mass", "validation_score") if name in fields}
+        return rest | {"members": [member]}
+
+    @model_validator(mode="after")
+    def _of_all(self) -> MixtureConfig:
+        if len(self.members) != self.parameters.n_estimators:
+            raise ValueError(
+                f"n_estimators is {self.parameters.n_estimators}, and there are {len(self.members)} members"
+            )
+        if any((member.gaussians is None) == (self.parameters.n_cells is None) for member in self.members):
+            raise ValueError("a member has cells or Gaussians where there should be the other")
+        return self
 
 
 class _Header(BaseModel):

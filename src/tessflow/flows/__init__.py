@@ -4,8 +4,9 @@ from tessflow.flows.block_flow import BlockFlow, MovableCells
 from tessflow.flows.cauchy import MultivariateCauchy
 from tessflow.flows.cell_flow import Cells, cell_flow
 from tessflow.flows.coupling import coupling_flow, coupling_layers, coupling_mask
+from tessflow.flows.diagonal_gaussians import DiagonalGaussians, DiagonalMixture
 from tessflow.flows.equivariant import equivariant_flow
-from tessflow.flows.gaussian_mixture import DiagonalMixture, GaussianMixture
+from tessflow.flows.gaussians import Gaussians, GaussiansDistribution
 from tessflow.flows.image import ImageCouplings
 from tessflow.flows.interval import IntervalMixture
 from tessflow.flows.item_mixture import ItemMixture
@@ -19,9 +20,11 @@ __all__ = [
     "AttentionField",
     "BlockFlow",
     "Cells",
+    "DiagonalGaussians",
     "DiagonalMixture",
     "ExclusiveField",
-    "GaussianMixture",
+    "Gaussians",
+    "GaussiansDistribution",
     "ImageCouplings",
     "IntervalMixture",
     "ItemMixture",

@@ -14,7 +14,7 @@ from zuko.lazy import LazyTransform
 from zuko.transforms import CouplingTransform, DependentTransform, MonotonicAffineTransform
 
 from tessflow.flows.coupling import coupling_mask
-from tessflow.flows.gaussian_mixture import GaussianMixture
+from tessflow.flows.diagonal_gaussians import DiagonalGaussians
 from tessflow.flows.networks import NetworkName, TokenNetwork
 from tessflow.transforms import ActNorm
 
@@ -95,7 +95,7 @@ def cell_flow(
         if keep.all() or not keep.any():  # a single variable: what is left are the base and the norms
             continue
         transforms.append(CellCoupling(cells, keep, reads=layer == 0, **options))
-    return Flow(transforms, GaussianMixture(features, components))
+    return Flow(transforms, DiagonalGaussians(features, components))
 
 
 class _NoCells:

@@ -1,5 +1,6 @@
 """What has a log-probability."""
 
+from tessflow.models.averaged import AveragedDensity
 from tessflow.models.characters import CharacterModel
 from tessflow.models.coupling_mixture import coupling_mixture
 from tessflow.models.dequantized import DequantizedFlow
@@ -13,9 +14,11 @@ from tessflow.models.matched import MatchedFlow
 from tessflow.models.matched_sets import MatchedSets
 from tessflow.models.set_flow import SetFlow
 from tessflow.models.variables import Ascent, Number, Restriction, Variable
+from tessflow.models.warped import WarpedMixture
 
 __all__ = [
     "Ascent",
+    "AveragedDensity",
     "KDPP",
     "CharacterModel",
     "DequantizedFlow",
@@ -33,6 +36,7 @@ __all__ = [
     "Restriction",
     "SetFlow",
     "Variable",
+    "WarpedMixture",
     "coupling_mixture",
     "log_elementary_symmetric",
 ]

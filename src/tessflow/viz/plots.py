@@ -182,7 +182,7 @@ def plot_mixture_cells(
         resolution: Pixels a side.
 
     Raises:
-        ValueError: If the mixture has other than two features, or a context.
+        ValueError: If the mixture has other than two features, a context, or no cells of its own.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -191,6 +191,11 @@ def plot_mixture_cells(
         >>> mixture.initialize(torch.randn(100, 2))
         >>> plot_mixture_cells(mixture, Figure().subplots(), limits=(-3, 3))
     """
+    if not isinstance(mixture, DisjointMixture):
+        raise ValueError(
+            f"plot_mixture_cells draws the cells of a DisjointMixture, got a {type(mixture).__name__}: of a "
+            "MixtureFlow with n_cells, give model_, or of several the model_ of one of estimators_[i]."
+        )
     if mixture.features != 2 or mixture.context:
         got = f"{mixture.features} features and a context of size {mixture.context}"
         raise ValueError(f"plot_mixture_cells draws mixtures of two features without context, got {got}.")

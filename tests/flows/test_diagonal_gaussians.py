@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 from torch.testing import assert_close
 
-from tessflow.flows import DiagonalMixture, GaussianMixture
+from tessflow.flows import DiagonalGaussians, DiagonalMixture
 from tessflow.randomness import seeded
 
 
@@ -43,6 +43,6 @@ def test_draws_have_its_moments():
 
 
 def test_every_parameter_gets_a_gradient():
-    base = GaussianMixture(3, 4)
+    base = DiagonalGaussians(3, 4)
     base().log_prob(torch.randn(10, 3)).sum().backward()
     assert all((parameter.grad != 0).any() for parameter in base.parameters())

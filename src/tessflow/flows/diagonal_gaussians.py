@@ -13,7 +13,7 @@ from zuko.lazy import LazyDistribution
 from tessflow.geometry import double
 from tessflow.randomness import categorical, normal
 
-__all__ = ["DiagonalMixture", "GaussianMixture"]
+__all__ = ["DiagonalMixture", "DiagonalGaussians"]
 
 
 class DiagonalMixture(Distribution):
@@ -63,7 +63,7 @@ class DiagonalMixture(Distribution):
         return loc + self.log_scale[which].exp() * normal(loc.shape, loc)
 
 
-class GaussianMixture(LazyDistribution):
+class DiagonalGaussians(LazyDistribution):
     """A learned :class:`DiagonalMixture`, the same in every context, that starts almost as N(0, I).
 
     Args:
@@ -71,7 +71,7 @@ class GaussianMixture(LazyDistribution):
         components: The number ``C`` of Gaussians.
 
     Example:
-        >>> GaussianMixture(3, 8)().sample((2,)).shape
+        >>> DiagonalGaussians(3, 8)().sample((2,)).shape
         torch.Size([2, 3])
     """
 
