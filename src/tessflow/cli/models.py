@@ -151,9 +151,8 @@ def require_same(out: Path, model: Any, options: FitOptions, source: Any, declar
     except FileNotFoundError:  # a part of it is gone
         return
     except (ValueError, OSError) as error:
-        kept = f"without {CONFIG} the same command makes it again from the checkpoint there; " * (
-            len(written) == len(checkpoints)
-        )
+        whole = len(written) == len(checkpoints)
+        kept = f"without {CONFIG} the same command makes it again from the checkpoint there; " * whole
         raise ValueError(f"{str(error).rstrip('.')}; {kept}--force fits it anew") from error
     there, here = finished.options_.model_dump(), options.model_dump()
     differences = [name for name in here if name != "verbose" and there.get(name) != here[name]]

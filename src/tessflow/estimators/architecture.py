@@ -27,8 +27,9 @@ class _Defaults(NamedTuple):
 _DEFAULTS = {
     "any": _Defaults(dimension=8, hidden_features=(128, 128, 128), learning_rate=4e-3),
     "fixed": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=2e-3),
-    "coupling": _Defaults(dimension=4, hidden_features=(256, 256), learning_rate=8e-3),
+    "coupling": _Defaults(dimension=4, hidden_features=(256, 256), learning_rate=5e-3),
 }
+_RATE_OF_THE_PAPERS_LAYERS = 8e-3
 
 # Up to so many columns, the order is "any" by default: its cost grows faster than their number.
 _ANY_ORDER_UP_TO = 64
@@ -61,6 +62,8 @@ def dimension_of(options: TabularOptions, schema: TableSchema) -> int:
 def learning_rate_of(options: TabularOptions, schema: TableSchema) -> float:
     """Return the peak learning rate."""
     default = _DEFAULTS[kind_of(options, schema)].learning_rate
+    if kind_of(options, schema) == "coupling" and options.network is None:
+        default = _RATE_OF_THE_PAPERS_LAYERS
     return default if options.learning_rate is None else options.learning_rate
 
 
@@ -114,7 +117,7 @@ def build(options: TabularOptions, schema: TableSchema, order: Sequence[int] | N
                 dim=dimension,
                 profile=options.profile,
                 hidden_features=hidden_features,
-                network=None,
+                network=options.network,
                 layers=options.layers,
                 background=BACKGROUND,
                 ascents=schema.ascents,

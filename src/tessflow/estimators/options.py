@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tessflow.dequantization.voronoi import ProfileName
+from tessflow.flows import NetworkName
 from tessflow.models.disjoint import MixtureProfile
 
 __all__ = ["Depth", "FitOptions", "MixtureOptions", "TabularOptions"]
@@ -92,6 +93,7 @@ class TabularOptions(FitOptions):
     max_levels: int = Field(ge=0)
     max_categories: int = Field(ge=1)
     unseen: Literal["other", "error"]
+    network: NetworkName | None = None  # models that were saved before there was a choice have the paper's layers
     orders: int | None = Field(default=1, ge=1)  # models that were saved before there were several have one
     warm_start: bool = False
 

@@ -26,6 +26,7 @@ from tessflow.estimators.queries import TableQueries
 from tessflow.estimators.storage import TabularConfig
 from tessflow.estimators.stream import encoded_file
 from tessflow.estimators.weighting import Part, checked_weights, split_table
+from tessflow.flows import NetworkName
 from tessflow.models import MatchedFlow
 from tessflow.tables import TableSchema, TableSource, TableWarning
 from tessflow.tables.frame_kinds import FrameKind
@@ -71,10 +72,13 @@ class TabularFlow(TableQueries):
             order, (512, 512, 512) in a fixed one and (256, 256) in the coupling backbone.
         dropout: Share of hidden units dropped while training the autoregressive network.
         layers: Number of coupling layers of the coupling backbone.
+        network: Their networks, which read cells: ``"residual"``, ``"mlp"`` or ``"transformer"``, which is slow;
+            ``None`` for those of the paper's flow, which see walls, but read no cells.
         max_steps: Most optimizer steps, over which the learning rate comes down; ``None`` for 128 passes over the rows,
             but at least 1,000 and at most 5,000 steps, and 5,000 of the coupling backbone.
         batch_size: Rows a step.
-        learning_rate: Peak learning rate; ``None`` for 4e-3, 2e-3 in a fixed order and 8e-3 in the coupling backbone.
+        learning_rate: Peak learning rate; ``None`` for 4e-3, 2e-3 in a fixed order and 5e-3 in the coupling backbone
+            (8e-3 without ``network``).
         weight_decay: Decoupled weight decay.
         validation_fraction: Share of rows set aside to choose the best weights, unless ``fit`` is given some.
         patience: Evaluations without improvement after which training stops; ``None`` for never.
@@ -122,7 +126,7 @@ class TabularFlow(TableQueries):
     _facts = ("order",)
     _build = staticmethod(build)
     _architecture = frozenset(
-        {"backbone", "order", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers"}
+        {"backbone", "order", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers", "network"}
     )
 
     def __init__(
@@ -137,6 +141,7 @@ class TabularFlow(TableQueries):
         hidden_features: Sequence[int] | None = None,
         dropout: float = 0.1,
         layers: int = 8,
+        network: NetworkName | None = "residual",
         max_steps: int | None = None,
         batch_size: int = 256,
         learning_rate: float | None = None,
@@ -161,6 +166,7 @@ class TabularFlow(TableQueries):
         self.hidden_features = hidden_features
         self.dropout = dropout
         self.layers = layers
+        self.network = network
         self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
