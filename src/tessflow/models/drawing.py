@@ -82,12 +82,21 @@ def _walk(
         places = [m for m, v in enumerate(parts.numeric) if v in known]
         numbers[:, places] = number[places]
     walk = None if model.network is None else model.network.walk(parts.represent(codes, numbers))
+
+    def output(v: int) -> Tensor:
+        block = model.bias[parts.block(v)].expand(n, -1)
+        return block if walk is None else block + walk.output(v)
+
     log_chance = torch.zeros(n, dtype=torch.float64, device=device)
     restricted, done = 0, list[int]()
+    stages, log_weights = model.stage.tolist(), torch.zeros(0, device=device)
     for v in order:
-        block = model.bias[parts.block(v)].expand(n, -1)
-        if walk is not None:
-            block = block + walk.output(v)
+        block = output(v)
+        if model.components > 1:
+            if not done or stages[v] != stages[done[-1]]:
+                mates = [m for m, stage in enumerate(stages) if stage == stages[v]]
+                log_weights = torch.stack([output(m)[:, : model.components] for m in mates]).sum(0)
+            block = parts.reweighed(block, log_weights)
         conditional = parts.at(v, block, parts.limits(v, codes, numbers, done))
         if v in allowed:
             log_mass = conditional.log_mass(allowed[v])
@@ -100,6 +109,9 @@ def _walk(
             codes[:, v], number = conditional.draw(allowed.get(v))
             if v in parts.numeric:
                 numbers[:, parts.numeric.index(v)] = number
+        if model.components > 1:
+            number = numbers[:, parts.numeric.index(v)] if v in parts.numeric else torch.zeros(n, device=device)
+            log_weights = log_weights + conditional.components_of(codes[:, v], number)
         done.append(v)
         if walk is not None:
             walk.step(v, parts.represent_one(v, codes, numbers))
