@@ -17,10 +17,19 @@ NUMERIC = [n for n, variable in enumerate(KINDS) if variable.number is not None]
 INF = math.inf
 
 
+COMPONENTS = [1]
+
+
+@pytest.fixture(params=[1, 3], ids=["", "mixtures"], scope="module", autouse=True)
+def _components(request):
+    """All that is made here: once as it is, once as mixtures of three."""
+    COMPONENTS[0] = request.param
+
+
 def make(variables=KINDS, *, rows=1, seed=0, **options):
     """Distributions, and a block of the network's output for each variable."""
     torch.manual_seed(seed)
-    parts = Conditionals(variables, 3, **options)
+    parts = Conditionals(variables, 3, **{"components": COMPONENTS[0], **options})
     output = parts.start().double() + 0.5 * torch.randn(rows, sum(parts.sizes), dtype=torch.float64)
     return parts.double(), output
 
@@ -189,7 +198,7 @@ def test_scales_of_different_numbers_of_knots_do_not_disturb_each_other():
     codes, numbers = together.split(y)
     log_prob = together.log_prob(output.expand(40, -1), codes, numbers)
     for m, n in enumerate(NUMERIC):
-        alone = Conditionals((KINDS[n],), 3).double()
+        alone = Conditionals((KINDS[n],), 3, components=COMPONENTS[0]).double()
         block = output[:, together.block(n)]
         own = torch.cat([block[:, : KINDS[n].classes], block[:, -41:]], 1)  # without logits that others have more
         of_one = alone.log_prob(own.expand(40, -1), codes[:, n, None], numbers[:, m, None])

@@ -46,7 +46,7 @@ class Conditional:
         device = model.bias.device
         self.law = VariableDistribution.cat(
             [
-                model.conditional(part.to(device), n, seen.to(device) if model.any_order else None)
+                model.conditional(part.to(device), n, seen.to(device) if model.has_every_conditional else None)
                 for part, seen in parts
             ]
         )

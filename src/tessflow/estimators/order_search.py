@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tessflow.estimators.hiding import Hiding
 from tessflow.models import MatchedFlow, Variable
-from tessflow.models.orders import orders_of
+from tessflow.models.orders import dealt, orders_of
 from tessflow.models.variables import Ascent
 from tessflow.randomness import seeded
 from tessflow.training import TrainingConfig, fit
@@ -43,7 +43,9 @@ def entropies(rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | N
     return found
 
 
-def candidate_orders(rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | None = None) -> list[list[int]]:
+def candidate_orders(
+    rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | None = None, *, blocks: int | None = None
+) -> list[list[int]]:
     """Return the orders to try: that of the table, by ascending entropy, and two random ones.
 
     A variable of low entropy costs little where it is told first, and tells the others something.
@@ -52,6 +54,8 @@ def candidate_orders(rows: Tensor, variables: tuple[Variable, ...], weights: Ten
         rows: Encoded rows.
         variables: The variables.
         weights: As in `entropies`.
+        blocks: Into how many blocks the order is cut: neighbours, which may say much of each other, are dealt to
+            different ones.
 
     Example:
         >>> candidate_orders(torch.tensor([[0, 0], [1, 0]]), (Variable(2), Variable(2)))
@@ -60,6 +64,7 @@ def candidate_orders(rows: Tensor, variables: tuple[Variable, ...], weights: Ten
     nats = entropies(rows, variables, weights)
     natural, *others = orders_of(len(nats), 5)
     orders = [natural, sorted(natural, key=nats.__getitem__), *others[1::2]]  # of random ones without their reverses
+    orders = [dealt(order, blocks or len(order)) for order in orders]
     return [order for n, order in enumerate(orders) if order not in orders[:n]]
 
 
@@ -74,6 +79,8 @@ def best_order(
     batch_size: int = 256,
     max_steps: int = MOST_STEPS,
     seed: int = 0,
+    blocks: int | None = None,
+    components: int = 1,
 ) -> list[int]:
     """Return the order whose small model is the best of the candidates on validation rows, after a short training.
 
@@ -87,6 +94,8 @@ def best_order(
         batch_size: Rows a step.
         max_steps: Most steps of a trial.
         seed: Of the trials, all of which have the same.
+        blocks: See there.
+        components: See there.
 
     Example:
         >>> rows = torch.randint(2, (50, 3))
@@ -111,9 +120,18 @@ def best_order(
     def score(order: list[int]) -> float:
         with seeded(seed):
             model = MatchedFlow(
-                variables, dim=4, hidden_features=WIDTHS, order=order, most_logits=most_logits, ascents=ascents
+                variables,
+                dim=4,
+                hidden_features=WIDTHS,
+                order=order,
+                most_logits=most_logits,
+                ascents=ascents,
+                blocks=blocks,
+                components=components,
             )
+        if blocks is not None:
+            model.initialize(train, heavy)
         objective = Hiding(variables, train, heavy)
         return fit(model, train, validation, config, weights=(heavy, chosen), objective=objective).best_validation
 
-    return max(candidate_orders(train, variables, heavy), key=score)
+    return max(candidate_orders(train, variables, heavy, blocks=blocks), key=score)

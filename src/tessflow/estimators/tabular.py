@@ -17,7 +17,15 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.estimators.architecture import build, dimension_of, kind_of, learning_rate_of, require_orders, steps_of
+from tessflow.estimators.architecture import (
+    build,
+    dimension_of,
+    kind_of,
+    learning_rate_of,
+    require_fitting,
+    shape_of,
+    steps_of,
+)
 from tessflow.estimators.base import weighted_mean
 from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
@@ -85,6 +93,12 @@ class TabularFlow(TableQueries):
             (``"other"``), or is refused (``"error"``).
         orders: Over how many orders of the columns a model of any order takes the mean of a row's probability, and in
             how many it draws rows: more are better and slower. ``None`` for 8 up to 16 columns, and fewer beyond.
+        blocks: Into how many blocks the columns of a fixed order are cut. Rows are then drawn in as many passes of the
+            network, rather than one a column: for fast samples of wide tables, at the price of some likelihood. With
+            ``blocks=1`` there is no network, but latent classes, and each conditional of some columns given others.
+            ``None`` for one a column.
+        components: Of how many products of its columns each block is a mixture, so that these depend on each other.
+            ``None`` for 16, 64 latent classes, and 1 where each block is one column.
         warm_start: Whether a second ``fit`` goes on from the fitted weights and keeps the schema. Values that it does
             not hold count as ``unseen`` says, and options of the model and of the schema have to be those of the first.
         random_state: Seed of everything random in ``fit`` and, by default, in ``sample`` and ``score_samples``.
@@ -122,7 +136,18 @@ class TabularFlow(TableQueries):
     _facts = ("order",)
     _build = staticmethod(build)
     _architecture = frozenset(
-        {"backbone", "order", "dimension", "profile", "condition_on", "hidden_features", "dropout", "layers"}
+        {
+            "backbone",
+            "order",
+            "dimension",
+            "profile",
+            "condition_on",
+            "hidden_features",
+            "dropout",
+            "layers",
+            "blocks",
+            "components",
+        }
     )
 
     def __init__(
@@ -147,6 +172,8 @@ class TabularFlow(TableQueries):
         max_categories: int = 1000,
         unseen: Unseen = "other",
         orders: int | None = None,
+        blocks: int | None = None,
+        components: int | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         accelerator: Literal["cpu", "cuda", "auto"] = "cpu",
@@ -171,6 +198,8 @@ class TabularFlow(TableQueries):
         self.max_categories = max_categories
         self.unseen = unseen
         self.orders = orders
+        self.blocks = blocks
+        self.components = components
         self.warm_start = warm_start
         self.random_state = random_state
         self.accelerator = accelerator
@@ -271,7 +300,7 @@ class TabularFlow(TableQueries):
         is_declared: bool,
         weights: Weights = (None, None),
     ) -> None:
-        require_orders(options, schema)  # before anything is trained
+        require_fitting(options, schema)  # before anything is trained
         goes_on = options.warm_start and hasattr(self, "model_")
         for line in schema.summary() if options.verbose else ():
             print(line, file=sys.stderr)
@@ -281,6 +310,8 @@ class TabularFlow(TableQueries):
             model = copy.deepcopy(self.model_)
         else:
             model = self._build(options, schema, self._chosen_order(options, schema, rows, weights))
+            if kind_of(options, schema) == "blocks" and isinstance(model, MatchedFlow):
+                model.initialize(rows[0], weights[0])
         counted = _counted(rows, weights)
         self._train(
             model,
@@ -371,7 +402,8 @@ class TabularFlow(TableQueries):
 
     def _chunk(self) -> int:
         variables = len(self.schema_.columns)
-        numbers = sum(self.schema_.cardinalities) + variables * (128 + 9 * variables)
+        components = shape_of(self.options_, self.schema_).components
+        numbers = components * (sum(self.schema_.cardinalities) + variables * 128) + 9 * variables**2
         return max(1, min(4096, _CHUNK // numbers))
 
     @staticmethod
@@ -379,7 +411,8 @@ class TabularFlow(TableQueries):
         options: TabularOptions, schema: TableSchema, rows: tuple[Tensor, Tensor], weights: Weights
     ) -> list[int] | None:
         """Return the best of some orders, if the order is left to be chosen."""
-        if options.order == "table" or kind_of(options, schema) != "fixed":
+        kind, shape = kind_of(options, schema), shape_of(options, schema)
+        if options.order == "table" or kind not in ("fixed", "blocks") or shape.blocks == 1:
             return None
         order = best_order(
             *rows,
@@ -390,6 +423,8 @@ class TabularFlow(TableQueries):
             batch_size=options.batch_size,
             max_steps=steps_of(options, schema, _counted(rows, weights)),
             seed=options.random_state,
+            blocks=None if kind == "fixed" else shape.blocks,
+            components=shape.components,
         )
         if options.verbose:
             print("order of the columns:", ", ".join(str(schema.names[n]) for n in order), file=sys.stderr)

@@ -97,6 +97,24 @@ class Conditionals(nn.Module):
             output[self._index("slots", number).cpu()] = kind.start().flatten().to(output)
         return output
 
+    def shift_to(self, codes: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return what moves a first output, ``(sum(sizes),)``, to the frequencies of classes that have logits.
+
+        Args:
+            codes: Shape ``(B, N)``.
+            weights: How many rows each counts as, ``(B,)``; 1 by default.
+        """
+        shift = torch.zeros(sum(self.sizes))
+        for n, variable in enumerate(self.variables):
+            if n in self.uncelled:
+                continue
+            first = torch.tensor(variable.logits)
+            counts = torch.bincount(codes[:, n], weights, minlength=variable.classes).cpu() + first.softmax(0)
+            kind, block = self._where[n][0], shift[self.block(n)]
+            parts = block if kind.components == 1 else block[kind.components :]
+            parts.view(-1, kind.width)[:, : variable.classes] += counts.log() - counts.sum().log() - first
+        return shift
+
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Split encoded rows into codes ``(B, N)``, int64, and numbers ``(B, M)``, float64."""
         n = len(self.variables)
@@ -185,15 +203,20 @@ class Conditionals(nn.Module):
         """Return where the block of variable ``n`` stands in the output."""
         return slice(self._starts[n], self._starts[n] + self.sizes[n])
 
-    def at(self, n: int, block: Tensor, limits: Tensor | None = None) -> VariableDistribution:
+    def at(
+        self, n: int, block: Tensor, limits: Tensor | None = None, *, component: Tensor | None = None
+    ) -> VariableDistribution:
         """Return the distribution of variable ``n`` that a block, ``(B, size)``, stands for.
 
         Args:
             n: The variable.
             block: Its block.
             limits: As :meth:`limits` gives them.
+            component: Which component alone counts in each row, ``(B,)``; all by default.
         """
         kind, of = self._kind(n)
+        if component is not None:
+            kind, block = kind.single(), kind.pick(block, component)
         return VariableDistribution(kind, of, block, limits)
 
     def limits(self, n: int, codes: Tensor, numbers: Tensor, known: Tensor | Sequence[int]) -> Tensor | None:

@@ -36,9 +36,19 @@ def variable(number, reserve=0.01):
     return Variable(classes=1 + len(number.atoms) + 2, number=number, reserve=reserve)
 
 
+COMPONENTS = [1]
+
+
+@pytest.fixture(params=[1, 3], ids=["", "mixtures"], scope="module", autouse=True)
+def _components(request):
+    """All that is made here: once as it is, once as mixtures of three."""
+    COMPONENTS[0] = request.param
+
+
 def make(number, *, rows=1, seed=0, reserve=0.01):
     torch.manual_seed(seed)
-    parts = Conditionals((variable(number, reserve), Variable(3, reserve=reserve)), 3).double()
+    variables = (variable(number, reserve), Variable(3, reserve=reserve))
+    parts = Conditionals(variables, 3, components=COMPONENTS[0]).double()
     output = parts.start().double() + 0.5 * torch.randn(rows, sum(parts.sizes), dtype=torch.float64)
     return parts, output[:, parts.block(0)]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from tessflow.models.variables import Restriction, Variable
 from tessflow.randomness import categorical, normal
 
 __all__ = ["ALL", "APART", "Kind", "Values", "draw_class"]
+
+Self = TypeVar("Self", bound="Kind")
 
 ALL = slice(None)
 
@@ -94,6 +97,17 @@ class Kind(nn.Module, ABC):
         count = self.components
         parts = blocks[..., count:].unflatten(-1, (count, self.width))
         return blocks[..., :count].mT, parts.transpose(-3, -2)
+
+    def single(self: Self) -> Self:
+        """Return the same variables with the distribution of one component, whose blocks are :meth:`pick`."""
+        one = copy.copy(self)
+        one.components = 1
+        return one
+
+    def pick(self, blocks: Tensor, component: Tensor) -> Tensor:
+        """Return the part of one component, ``(...)``, of blocks of one variable, ``(..., size)``."""
+        parts = blocks[..., self.components :].unflatten(-1, (self.components, self.width))
+        return parts.gather(-2, component[..., None, None].expand(*component.shape, 1, self.width)).squeeze(-2)
 
     @abstractmethod
     def _start(self) -> Tensor:
