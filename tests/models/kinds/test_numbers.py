@@ -126,11 +126,12 @@ def test_class_probabilities_are_those_of_the_values(number):
 @every_number
 def test_the_reserve_is_kept_for_what_was_not_seen_and_for_numbers(number):
     parts, block = make(number, reserve=0.05)
-    block[:, : variable(number).classes] = (
-        -1e3 * torch.eye(variable(number).classes)[0]
-    )  # class 0 is as good as impossible
+    count = COMPONENTS[0]
+    logits = block[:, count * (count > 1) :].unflatten(-1, (count, -1))  # of each component
+    # Class 0 is as good as impossible.
+    logits[..., : variable(number).classes] = -1e3 * torch.eye(variable(number).classes)[0]
     law = parts.at(0, block)
-    block[:, variable(number).classes - 1] = -1e3
+    logits[..., variable(number).classes - 1] = -1e3
     chances = law.class_log_probs().exp()
     assert chances[0, -1] == pytest.approx(0.05)
     number_part = law.log_mass(Restriction((0,), low=0.5, high=1.5)).exp()

@@ -35,11 +35,11 @@ class NumberDistribution:
     def __init__(
         self, log_probs: Tensor, smooth: Smooth, atoms: Tensor, *, whole: bool, low: Tensor, high: Tensor, cut: bool
     ) -> None:
-        self.log_probs, self.smooth, self.atoms = log_probs.double(), smooth, atoms
+        shape = torch.broadcast_shapes(log_probs.shape[:-1], low.shape)
+        self.log_probs, self.smooth, self.atoms = log_probs.double().expand(*shape, -1), smooth, atoms
         self.whole, self.half = whole, 0.5 if whole else 0.0
         self.is_number = ~atoms.isnan()
         self.is_number[:, 0] = True
-        shape = self.log_probs.shape[:-1]
         self.low, self.high = low.expand(shape), high.expand(shape)
         self.factor: Tensor | None = None  # what divides by the mass within
         self.only: Tensor | None = None  # the one number that is left, NaN where there are more
