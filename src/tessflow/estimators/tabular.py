@@ -135,19 +135,8 @@ class TabularFlow(TableQueries):
     _schema_type = TableSchema
     _facts = ("order",)
     _build = staticmethod(build)
-    _architecture = frozenset(
-        {
-            "backbone",
-            "order",
-            "dimension",
-            "profile",
-            "condition_on",
-            "hidden_features",
-            "dropout",
-            "layers",
-            "blocks",
-            "components",
-        }
+    _architecture = frozenset({"backbone", "order", "dimension", "profile", "condition_on"}) | frozenset(
+        {"hidden_features", "dropout", "layers", "blocks", "components"}
     )
 
     def __init__(

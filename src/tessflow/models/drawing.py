@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from tessflow.models.distribution import VariableDistribution
+from tessflow.models.blocks import BlockWalk
 from tessflow.models.variables import Restriction
-from tessflow.randomness import categorical, generator, uniform
+from tessflow.randomness import generator, uniform
 
 if TYPE_CHECKING:
     from tessflow.models.matched import MatchedFlow
@@ -90,7 +90,7 @@ def _walk(
 
     log_chance = torch.zeros(n, dtype=torch.float64, device=device)
     restricted, done = 0, list[int]()
-    blocks = _BlockDraws(model, output)
+    blocks = BlockWalk(model, output)
     for v in order:
         free = v not in known and v not in allowed
         conditional = blocks.at(v, parts.limits(v, codes, numbers, done), free=free)
@@ -110,45 +110,3 @@ def _walk(
         if walk is not None:
             walk.step(v, parts.represent_one(v, codes, numbers))
     return parts.join(codes, numbers), log_chance
-
-
-class _BlockDraws:
-    """What is known of the components of the block that a walk is in.
-
-    Its log-weights learn from the block's values as they come. From the first value on that nothing is asked of, so
-    that all others of the block are such, too, one component is drawn, and they are drawn from it.
-
-    Args:
-        model: The model.
-        output: A variable's block of the network's output.
-    """
-
-    def __init__(self, model: MatchedFlow, output: Callable[[int], Tensor]) -> None:
-        self.model, self.output, self.parts = model, output, model.conditionals
-        self.stages = model.stage.tolist()
-        self.stage: int | None = None
-        self.log_weights = torch.zeros(0)
-        self.component: Tensor | None = None
-
-    def at(self, v: int, limits: Tensor | None, *, free: bool) -> VariableDistribution:
-        """Return the distribution of the next variable; ``free`` says whether nothing is asked of it."""
-        block, count = self.output(v), self.model.components
-        if count == 1:
-            return self.parts.at(v, block, limits)
-        if self.stage != self.stages[v]:
-            self.stage, self.component = self.stages[v], None
-            mates = [m for m, stage in enumerate(self.stages) if stage == self.stage]
-            self.log_weights = torch.stack([self.output(m)[:, :count] for m in mates]).sum(0)
-        if free and self.component is None:
-            self.component = categorical(self.log_weights)
-        if self.component is None:
-            block = self.parts.reweighed(block, self.log_weights)
-        return self.parts.at(v, block, limits, component=self.component)
-
-    def tell(self, v: int, conditional: VariableDistribution, codes: Tensor, numbers: Tensor) -> None:
-        """Go on with the values of a variable, of rows ``(B, N)`` and ``(B, M)``."""
-        if self.model.components == 1 or self.component is not None:
-            return
-        place = self.parts.numeric.index(v) if v in self.parts.numeric else None
-        number = torch.zeros_like(codes[:, v]) if place is None else numbers[:, place]
-        self.log_weights = self.log_weights + conditional.components_of(codes[:, v], number)

@@ -11,20 +11,17 @@ from torch import Tensor, nn
 
 from tessflow.configuration import Configured
 from tessflow.dequantization.voronoi import ProfileName
+from tessflow.models.blocks import informed_weights, stages
 from tessflow.models.conditionals import Conditionals
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.distribution import VariableDistribution
 from tessflow.models.drawing import draw_rows
-from tessflow.models.kinds.base import ALL
 from tessflow.models.networks import AnyOrderNetwork, MaskedNetwork
 from tessflow.models.orders import orders_of
 from tessflow.models.variables import Ascent, Restriction, Variable
 from tessflow.randomness import uniform
 
 __all__ = ["MatchedFlow"]
-
-# Stands for the logarithm of 0, whose product with 0 must be a number.
-_LEAST = -1e30
 
 
 class MatchedFlow(Configured):
@@ -158,8 +155,7 @@ class MatchedFlow(Configured):
     @property
     def stage(self) -> Tensor:
         """The block that each variable is in, ``(N,)``."""
-        n = len(self.variables)
-        return (torch.arange(n, device=self.order.device) % self.blocks).sort().values[self._rank]
+        return stages(self._rank, self.blocks)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -293,7 +289,7 @@ class MatchedFlow(Configured):
             return parts.at(n, output[:, block], limits)
         sees = known[:, None] & (self._rank < self._rank[:, None])
         components = parts.components_of(output, codes, numbers, sees=sees)
-        log_weights = self._log_weights(*components, known[:, None], of=slice(n, n + 1)).squeeze(-1)
+        log_weights = informed_weights(self.stage, *components, known[:, None], slice(n, n + 1)).squeeze(-1)
         return parts.at(n, parts.reweighed(output[:, block], log_weights), limits)
 
     def order_of(self, given: Sequence[int], wanted: Sequence[int]) -> Tensor:
@@ -389,28 +385,9 @@ class MatchedFlow(Configured):
             log_prob = parts.log_prob(output, codes, numbers, sees=sees, samples=samples)
         else:
             log_weights, log_probs = parts.components_of(output, codes, numbers, sees=sees)
-            log_weights = self._log_weights(log_weights, log_probs, sees)
+            log_weights = informed_weights(self.stage, log_weights, log_probs, sees)
             log_prob = (log_weights.log_softmax(-2) + log_probs).logsumexp(-2)
         return log_prob.unflatten(0, y.shape[:-1])
-
-    def _log_weights(self, log_weights: Tensor, log_probs: Tensor, sees: Tensor, of: slice = ALL) -> Tensor:
-        """Return what is known of each variable's components from those of its block that it sees.
-
-        A block's log-weights are the sum of what its variables have each: one function of the blocks before it.
-
-        Args:
-            log_weights: The log-weights that the network gave, ``(B, C, N)``,
-            log_probs: and what components give to values, of that shape.
-            sees: Which variables, last, some variables see, boolean ``(..., V, N)``.
-            of: These V variables, all by default.
-
-        Returns:
-            Log-weights, not normalised, ``(B, C, V)``.
-        """
-        mates = self.stage == self.stage[of, None]
-        with torch.autocast(log_probs.device.type, enabled=False):  # half precision ends with the network
-            evidence = log_probs.clamp_min(_LEAST) @ (sees & mates).to(log_probs).mT
-            return log_weights @ mates.to(log_weights).mT + evidence
 
     def _output(self, x: Tensor, sees: Tensor | None) -> Tensor:
         if self.network is None:
