@@ -71,17 +71,21 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULT)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = ResultFile(arguments.out, {"seconds": arguments.seconds}, provenance(), measures=("tables", "runs_of"))
+    results = ResultFile(
+        arguments.out, {"seconds": arguments.seconds}, provenance(), measures=("tables", "fits", "speeds")
+    )
     for name in arguments.data:
         rows = load(name)
         if not results.has("tables", data=name):
             counts = [len(part) for part in (rows.train, rows.validation, rows.test)]
             results.add("tables", {"data": name, "columns": len(rows.variables), "rows": counts, "floor": rows.floor})
         for blocks, components in settings(name, len(rows.variables)):
-            if not results.has("runs_of", data=name, blocks=blocks, components=components):
+            key = {"data": name, "blocks": blocks, "components": components}
+            if not results.has("speeds", **key):
+                print(json.dumps(results.add("speeds", {**key, **speeds(rows, blocks, components)})), flush=True)
+            if not results.has("fits", **key):
                 measured = measure(rows, blocks, components, arguments.seconds)
-                row = {"data": name, "blocks": blocks, "components": components, **measured}
-                print(json.dumps(results.add("runs_of", row)), flush=True)
+                print(json.dumps(results.add("fits", {**key, **measured})), flush=True)
 
 
 def load(name: str) -> Rows:
@@ -125,7 +129,7 @@ def build(rows: Rows, blocks: int, components: int) -> MatchedFlow:
 
 
 def measure(rows: Rows, blocks: int, components: int, seconds: float) -> dict[str, Any]:
-    """Train for so many seconds, score all test rows and draw some."""
+    """Train for so many seconds, and score all test rows."""
     steps = max(int(seconds / step_seconds(rows, blocks, components)), 10)
     model = build(rows, blocks, components)
     config = TrainingConfig(
@@ -141,7 +145,6 @@ def measure(rows: Rows, blocks: int, components: int, seconds: float) -> dict[st
     result = fit(model, rows.train, rows.validation, config, objective=Hiding(rows.variables, rows.train))
     spent = time.process_time() - started
     nats = -torch.cat([model.log_prob(part) for part in rows.test.split(1000)]).double()
-    timed = rows.test[:TIMED_ROWS]
     return {
         "validation_nats": -result.best_validation,
         "test_nats": float(nats.mean()),
@@ -150,6 +153,13 @@ def measure(rows: Rows, blocks: int, components: int, seconds: float) -> dict[st
         "best_step": result.best_step,
         "seconds": round(spent, 1),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def speeds(rows: Rows, blocks: int, components: int) -> dict[str, int]:
+    """Return how many rows a second are scored and drawn: as many before training as after."""
+    model, timed = build(rows, blocks, components).eval(), rows.test[:TIMED_ROWS]
+    return {
         "score_rows_per_second": per_second(lambda: model.log_prob(timed), len(timed)),
         "sample_rows_per_second": per_second(lambda: model.sample(TIMED_ROWS), TIMED_ROWS),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import groupby
 from typing import Any
 
 from page import RESULTS, made_by, table
@@ -19,10 +18,11 @@ def blocks() -> str:
     result = json.loads(path.read_text())
     floors = {each["data"]: each["floor"] for each in result["tables"]}
     rows = []
-    for name, group in groupby(result["runs_of"], key=lambda run: run["data"]):
-        runs = list(group)
-        columns = next(each["columns"] for each in result["tables"] if each["data"] == name)
-        rows += [_row(name, run, columns, floors[name]) for run in runs]
+    speeds = {(run["data"], run["blocks"], run["components"]): run for run in result["speeds"]}
+    columns = {each["data"]: each["columns"] for each in result["tables"]}
+    for fit in result["fits"]:
+        name, key = fit["data"], (fit["data"], fit["blocks"], fit["components"])
+        rows.append(_row(name, {**speeds[key], **fit}, columns[name], floors[name]))
     header = ("data (floor)", "M: passes of a sample", "C: products", "steps", "validation", "test",
               "rows scored a second", "rows drawn a second")  # fmt: skip
     return table(header, rows, left=1) + made_by(result["runs"][-1])
@@ -32,7 +32,7 @@ def _row(name: str, run: dict[str, Any], columns: int, floor: float | None) -> t
     passes = f"{run['blocks']}" + ", autoregressive" * (run["blocks"] == columns)
     return (
         name + (f" ({floor:.3f})" if floor else ""),
-        "0: latent classes" if run["blocks"] == 1 else passes,
+        "1, latent classes" if run["blocks"] == 1 else passes,
         f"{run['components']}",
         f"{run['steps']:,}",
         f"{run['validation_nats']:.3f}",

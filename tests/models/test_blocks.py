@@ -115,10 +115,10 @@ def test_a_model_of_blocks_answers_only_its_own_questions():
         model.conditional(y, 3, torch.ones(len(y), 4, dtype=torch.bool))
 
 
-def test_a_sample_takes_a_pass_a_block(monkeypatch):
+def test_a_sample_takes_a_pass_a_block():
     model = perturbed([Variable(2)] * 12, blocks=3, components=2)
-    passes, forward = [], type(model.network).forward
-    monkeypatch.setattr(type(model.network), "forward", lambda network, x: [passes.append(1), forward(network, x)][1])
+    passes, first = [], model.network[0]
+    first.register_forward_hook(lambda *_: passes.append(1))
     model.sample(10)
     assert len(passes) == 3
 

@@ -45,6 +45,7 @@ _DEFAULTS = {
     "any": _Defaults(dimension=8, hidden_features=(128, 128, 128), learning_rate=4e-3),
     "fixed": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=2e-3),
     "blocks": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=8e-3),
+    "classes": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=3e-2),
     "coupling": _Defaults(dimension=4, hidden_features=(256, 256), learning_rate=8e-3),
 }
 
@@ -52,7 +53,7 @@ _DEFAULTS = {
 _ANY_ORDER_UP_TO = 64
 
 # Products of a block, and of the only one: latent classes.
-_PRODUCTS, _CLASSES = 16, 64
+_PRODUCTS, _CLASSES = 4, 16
 
 # Passes over the rows that a model learns all from, and the bounds of the steps that these are.
 _PASSES, _FEWEST_STEPS, _MOST_STEPS = 128, 1000, 5000
@@ -62,9 +63,14 @@ _MANY_COLUMNS = 32
 
 
 def kind_of(options: TabularOptions, schema: TableSchema) -> str:
-    """Return which of the models the options mean: "any", "fixed" (in whatever order), "blocks" or "coupling"."""
+    """Return which of the models the options mean: "any", "fixed" (in whatever order), "blocks", or "coupling".
+
+    Latent classes, which are one block, are "classes".
+    """
     if options.backbone == "coupling":
         return "coupling"
+    if options.blocks == 1:
+        return "classes"
     if options.blocks is not None or options.components is not None:
         return "blocks"
     if options.order is None:
@@ -133,7 +139,7 @@ def require_fitting(options: TabularOptions, schema: TableSchema) -> None:
                 "leave it out."
             )
     orders_used(options, schema)
-    if kind_of(options, schema) != "blocks":
+    if kind_of(options, schema) not in ("blocks", "classes"):
         return
     if options.order == "any":
         name = "components" if options.blocks is None else "blocks"

@@ -82,7 +82,8 @@ class TabularFlow(TableQueries):
         max_steps: Most optimizer steps, over which the learning rate comes down; ``None`` for 128 passes over the rows,
             but at least 1,000 and at most 5,000 steps, and 5,000 of the coupling backbone.
         batch_size: Rows a step.
-        learning_rate: Peak learning rate; ``None`` for 4e-3, 2e-3 in a fixed order and 8e-3 in the coupling backbone.
+        learning_rate: Peak learning rate; ``None`` for 4e-3, 2e-3 in a fixed order, 8e-3 in blocks of it and in the
+            coupling backbone, and 3e-2 of latent classes.
         weight_decay: Decoupled weight decay.
         validation_fraction: Share of rows set aside to choose the best weights, unless ``fit`` is given some.
         patience: Evaluations without improvement after which training stops; ``None`` for never.
@@ -98,7 +99,7 @@ class TabularFlow(TableQueries):
             ``blocks=1`` there is no network, but latent classes, and each conditional of some columns given others.
             ``None`` for one a column.
         components: Of how many products of its columns each block is a mixture, so that these depend on each other.
-            ``None`` for 16, 64 latent classes, and 1 where each block is one column.
+            ``None`` for 4, 16 latent classes, and 1 where each block is one column.
         warm_start: Whether a second ``fit`` goes on from the fitted weights and keeps the schema. Values that it does
             not hold count as ``unseen`` says, and options of the model and of the schema have to be those of the first.
         random_state: Seed of everything random in ``fit`` and, by default, in ``sample`` and ``score_samples``.
@@ -299,7 +300,7 @@ class TabularFlow(TableQueries):
             model = copy.deepcopy(self.model_)
         else:
             model = self._build(options, schema, self._chosen_order(options, schema, rows, weights))
-            if kind_of(options, schema) == "blocks" and isinstance(model, MatchedFlow):
+            if kind_of(options, schema) in ("blocks", "classes") and isinstance(model, MatchedFlow):
                 model.initialize(rows[0], weights[0])
         counted = _counted(rows, weights)
         self._train(
@@ -401,7 +402,7 @@ class TabularFlow(TableQueries):
     ) -> list[int] | None:
         """Return the best of some orders, if the order is left to be chosen."""
         kind, shape = kind_of(options, schema), shape_of(options, schema)
-        if options.order == "table" or kind not in ("fixed", "blocks") or shape.blocks == 1:
+        if options.order == "table" or kind not in ("fixed", "blocks"):
             return None
         order = best_order(
             *rows,

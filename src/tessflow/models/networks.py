@@ -57,6 +57,18 @@ class MaskedNetwork(MaskedMLP):
         """Map what is seen of rows, ``(B, N, D)``, to outputs ``(B, sum(sizes))``."""
         return super().forward(x.flatten(-2))
 
+    def at(self, stage: int, x: Tensor) -> dict[int, Tensor]:
+        """Return the outputs for the variables of one stage, ``(B, sizes[n])`` each: of others nothing is computed."""
+        members = [n for n, other in enumerate(self._stages) if other == stage]
+        rows = torch.cat([torch.arange(self.ends[n] - self.sizes[n], self.ends[n]) for n in members]).to(x.device)
+        *hidden, last = self
+        h = x.flatten(-2)
+        for layer in hidden:
+            h = layer(h)
+        output = F.linear(h, last.mask[rows] * last.weight[rows], last.bias[rows])
+        parts = output.split([self.sizes[n] for n in members], -1)
+        return dict(zip(members, parts, strict=True))
+
     def walk(self, x: Tensor) -> Walk:
         """Begin a pass over rows; ``x``, shape ``(B, N, D)``, is overwritten."""
         return _MaskedWalk(self, x)
@@ -65,13 +77,12 @@ class MaskedNetwork(MaskedMLP):
 class _MaskedWalk:
     def __init__(self, network: MaskedNetwork, x: Tensor) -> None:
         self.network, self.x = network, x
-        self.stage: int | None = None
+        self.outputs: dict[int, Tensor] = {}
 
     def output(self, n: int) -> Tensor:
-        if self.stage != self.network._stages[n]:  # a pass serves all variables of a stage
-            self.stage, self.all = self.network._stages[n], self.network(self.x)
-        end = self.network.ends[n]
-        return self.all[:, end - self.network.sizes[n] : end]
+        if n not in self.outputs:  # the first of its stage
+            self.outputs = self.network.at(self.network._stages[n], self.x)
+        return self.outputs[n]
 
     def step(self, n: int, x: Tensor) -> None:
         self.x[:, n] = x
