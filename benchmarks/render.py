@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import docs_tables
+from blocks_page import blocks
 from mixed_page import mixed_tables
 from page import RESULTS, made_by, mean_and_spread, or_dash, table
 
@@ -56,6 +57,7 @@ def render(text: str) -> str:
         ("held_out", held_out_tables()),
         ("mixed_tables", mixed_tables()),
         ("training_length", training_length()),
+        ("blocks", blocks()),
         ("speed", speed()),
         ("steps", steps()),
     ):

@@ -31,7 +31,7 @@ class AutoregressiveReference(nn.Module):
         super().__init__()
         self.cardinalities = cardinalities
         self.network = MaskedNetwork(
-            torch.arange(len(cardinalities)),
+            torch.arange(len(cardinalities)),  # a stage a variable
             max(cardinalities),
             cardinalities,
             hidden_features=hidden_features,

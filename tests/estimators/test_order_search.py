@@ -49,7 +49,7 @@ def test_the_best_on_validation_rows_is_chosen(monkeypatch):
         return SimpleNamespace(best_validation=-float(model.order[0]))  # the best begins with the first column
 
     monkeypatch.setattr(order_search, "fit", fit)
-    monkeypatch.setattr(order_search, "candidate_orders", lambda *_: [[1, 2, 0], [0, 2, 1], [2, 1, 0]])
+    monkeypatch.setattr(order_search, "candidate_orders", lambda *_, **__: [[1, 2, 0], [0, 2, 1], [2, 1, 0]])
     rows = torch.randint(2, (50, 3))
     assert best_order(rows, rows, (Variable(2),) * 3) == [0, 2, 1]
 

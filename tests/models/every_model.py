@@ -73,6 +73,7 @@ DISCRETE = {
     "MatchedFlow": (lambda: MatchedFlow((2, 3), **SMALL), CODES),
     "MatchedFlow of points": (lambda: MatchedFlow((2, 3), condition_on="point", **SMALL), CODES),
     "MatchedFlow of any order": (lambda: MatchedFlow((2, 3), order="any", **SMALL), CODES),
+    "MatchedFlow in blocks": (lambda: MatchedFlow((2, 3), blocks=1, components=2, **SMALL), CODES),
     "MatchedSets": (lambda: MatchedSets(5, 2, dim=4), SETS),
     "MixedFlow": (lambda: MixedFlow((Variable(2), Variable(3)), layers=2, **SMALL), CODES),
     "SetFlow": (_sets, SETS),

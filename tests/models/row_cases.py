@@ -15,7 +15,16 @@ TWO_KNOTS = Number(knots=(10.0, 30.0), scores=(-1.0, 1.0))
 KINDS = (Variable(3), Variable(1, REAL), Variable(1), Variable(3, WHOLE), Variable(2, TWO_KNOTS))
 # Few enough to sum over: classes, numbers with an atom, whole numbers with an atom.
 FEW = (Variable(2), Variable(2, REAL), Variable(2, WHOLE))
-ORDERS = ["natural", "random", "any", (2, 0, 1)]
+# Orders, or options of blocks in one.
+ORDERS = [
+    "natural",
+    "random",
+    "any",
+    (2, 0, 1),
+    {"blocks": 1, "components": 3},
+    {"blocks": 2, "components": 3, "order": (2, 0, 1)},
+    {"blocks": 2},
+]
 
 # What the model's density is smooth between: the quantiles of N(0, 1), and tails out to where nothing is.
 _LEVELS = np.arange(1, 32) / 32
@@ -29,9 +38,10 @@ _PIECES = np.unique(
 )
 
 
-def perturbed(variables=FEW, *, seed=0, **options) -> MatchedFlow:
-    """A model in float64, away from its start."""
+def perturbed(variables=FEW, *, seed=0, order="natural", **options) -> MatchedFlow:
+    """A model in float64, away from its start; the order may be options that name it."""
     torch.manual_seed(seed)
+    options |= order if isinstance(order, dict) else {"order": order}
     model = MatchedFlow(variables, **({"dim": 3, "hidden_features": (16, 16)} | options)).eval().double()
     for name, parameter in model.named_parameters():
         if "heads" in name or name.startswith("network.4"):

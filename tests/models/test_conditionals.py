@@ -17,10 +17,19 @@ NUMERIC = [n for n, variable in enumerate(KINDS) if variable.number is not None]
 INF = math.inf
 
 
+COMPONENTS = [1]
+
+
+@pytest.fixture(params=[1, 3], ids=["", "mixtures"], scope="module", autouse=True)
+def _components(request):
+    """All that is made here: once as it is, once as mixtures of three."""
+    COMPONENTS[0] = request.param
+
+
 def make(variables=KINDS, *, rows=1, seed=0, **options):
     """Distributions, and a block of the network's output for each variable."""
     torch.manual_seed(seed)
-    parts = Conditionals(variables, 3, **options)
+    parts = Conditionals(variables, 3, **{"components": COMPONENTS[0], **options})
     output = parts.start().double() + 0.5 * torch.randn(rows, sum(parts.sizes), dtype=torch.float64)
     return parts.double(), output
 
@@ -35,6 +44,16 @@ def values(parts, output, n):
         rows_numbers[:, parts.numeric.index(n)] = numbers
     log_prob = parts.log_prob(output.expand(len(codes), -1), rows_codes, rows_numbers)[:, n]
     return codes, numbers, log_prob, weight
+
+
+one_component = pytest.mark.usefixtures("single")
+
+
+@pytest.fixture
+def single():
+    """For what looks into a block, or what has no mixtures."""
+    if COMPONENTS[0] > 1:
+        pytest.skip("of single distributions")
 
 
 @pytest.mark.parametrize("n", range(len(KINDS)))
@@ -183,13 +202,14 @@ def test_densities_of_scales_of_any_size_integrate_to_one(knot, width, seed):
     assert (log_prob.exp() * weight).sum().item() == pytest.approx(1, abs=1e-3)
 
 
+@one_component
 def test_scales_of_different_numbers_of_knots_do_not_disturb_each_other():
     together, output = make()
     y = some_rows(40)
     codes, numbers = together.split(y)
     log_prob = together.log_prob(output.expand(40, -1), codes, numbers)
     for m, n in enumerate(NUMERIC):
-        alone = Conditionals((KINDS[n],), 3).double()
+        alone = Conditionals((KINDS[n],), 3, components=COMPONENTS[0]).double()
         block = output[:, together.block(n)]
         own = torch.cat([block[:, : KINDS[n].classes], block[:, -41:]], 1)  # without logits that others have more
         of_one = alone.log_prob(own.expand(40, -1), codes[:, n, None], numbers[:, m, None])
@@ -206,6 +226,7 @@ def test_adjacent_knots_continue():
     assert (log_prob < 10).all()
 
 
+@one_component
 def test_what_is_seen_of_one_variable_is_what_is_seen_of_rows():
     parts, _ = make((*KINDS, Variable(9)), most_logits=5)
     y = some_rows(30)
@@ -232,6 +253,7 @@ def test_rows_are_joined_from_codes_and_numbers():
     assert classes.join(*classes.split(codes)).equal(codes)
 
 
+@one_component
 def test_many_classes_have_no_single_probabilities():
     parts, output = make((Variable(7), Variable(2)), most_logits=5, rows=10)
     block = output[:, parts.block(0)]
@@ -326,6 +348,7 @@ def test_the_mean_is_that_of_many_draws_of_numbers(n):
     assert not KINDS[n].number.whole or mean == mean.round()
 
 
+@one_component
 def test_the_mean_of_a_closed_number_is_one_that_was_seen():
     atoms = (0.0, 5.0, 10.0)
     variables = (Variable(5, replace(WHOLE, atoms=atoms, closed=True)),)
@@ -345,6 +368,7 @@ BEFORE = [
 ]
 
 
+@one_component
 def test_log_likelihoods_are_those_of_before():
     variables = (*KINDS, Variable(4))
     parts = Conditionals(variables, 3).double()
@@ -364,6 +388,7 @@ def test_log_likelihoods_are_those_of_before():
     assert_close(log_prob, torch.tensor(BEFORE, dtype=torch.float64), rtol=0, atol=1e-9)
 
 
+@one_component
 @pytest.mark.parametrize("most_logits", [100, 5], ids=["logits", "anchors"])
 def test_something_not_seen_starts_as_likely_as_is_expected(most_logits):
     for expected in (1e-3, 0.2, 0.9):

@@ -116,6 +116,7 @@ OPTIONS = {
         lambda number=number: MixedFlow([Variable(1, number)], layers=1, **SMALL) for number in NUMBERS
     ],
     "what is seen": [lambda seen=seen: MatchedFlow((2, 3), condition_on=seen, **SMALL) for seen in ("cell", "point")],
+    "blocks": [lambda blocks=blocks: MatchedFlow((2, 3, 2), blocks=blocks, **SMALL) for blocks in (2, 3)],
     "columns": [lambda k=k: IndependentColumns(k) for k in ((2, 3), (3, 2))],
     "temperature": [lambda t=t: DiscreteFlow((3, 3), temperature=t) for t in (0.1, 0.5)],
     "size of sets": [lambda size=size: KDPP(5, size) for size in (2, 3)],

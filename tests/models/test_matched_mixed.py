@@ -125,10 +125,12 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize("orders", [1, 4])
+@pytest.mark.parametrize(
+    "options", [{"order": "any"}, {"order": "any", "orders": 4}, {"blocks": 1, "components": 3}], ids=str
+)
 @pytest.mark.parametrize("condition", CONDITIONS, ids=str)
-def test_conditional_samples_follow_the_renormalised_probabilities(condition, orders):
-    model, n = perturbed(order="any", orders=orders), 5000
+def test_conditional_samples_follow_the_renormalised_probabilities(condition, options):
+    model, n = perturbed(**options), 5000
     known, allowed = condition.get("known", []), condition.get("allowed", {})
     row = torch.tensor([1, 0, 0, 0.3, 2], dtype=torch.float64)
     y = model.sample(n, given=row, known=known, allowed=allowed)
@@ -220,7 +222,7 @@ def test_the_rule_of_chains_holds_in_any_order_models():
     assert_close(model.log_prob_of(y).sum(-1), model.log_prob(y))
 
 
-@pytest.mark.parametrize("order", ["any", (2, 0, 1)], ids=str)
+@pytest.mark.parametrize("order", ["any", (2, 0, 1), {"blocks": 1, "components": 3}], ids=str)
 def test_marginals_agree_with_summing_the_joint(order):
     model = perturbed(order=order)
     rows, weight = every_row()

@@ -64,6 +64,8 @@ MODELS = {
     "matched": (lambda: MatchedFlow((Variable(3), Variable(2), Variable(2)), dim=2, dropout=0.3, **SMALL), CLASSES),
     "matched, any order": (lambda: MatchedFlow(MIXED, dim=2, order="any", orders=2, dropout=0.3, **SMALL), ROWS),
     "matched, random": (lambda: MatchedFlow(MIXED, dim=2, order="random", **SMALL), ROWS),
+    "matched, blocks": (lambda: MatchedFlow(MIXED, dim=2, blocks=2, components=3, dropout=0.3, **SMALL), ROWS),
+    "matched, classes": (lambda: MatchedFlow(MIXED, blocks=1, components=3), ROWS),
     "matched, point": (lambda: MatchedFlow(MIXED, dim=2, condition_on="point", **SMALL), ROWS),
     "matched, many classes": (lambda: MatchedFlow(MIXED, dim=2, most_logits=2, **SMALL), ROWS),
     "mixed": (lambda: MixedFlow(MIXED, dim=2, layers=2, background=0.01, **SMALL), ROWS),
@@ -122,7 +124,7 @@ def uses(model, rows):
         if hasattr(model, "log_prob"):
             yield model.log_prob(rows, **({"samples": 3} if "samples" in _arguments(model.log_prob) else {}))
         yield model.sample(5) if hasattr(model, "sample") and not hasattr(model, "to_bytes") else _sampled(model)
-        if isinstance(model, MatchedFlow) and model.any_order:
+        if isinstance(model, MatchedFlow) and model.has_every_conditional:
             number = Restriction((0,), low=-1.0, high=2.0)
             yield model.sample(5, allowed={0: Restriction((0, 1)), 1: number})
 

@@ -19,7 +19,7 @@ def make(kind, width=32, dropout=0.0):
         for head in network.heads.values():
             torch.nn.init.normal_(head)
     else:
-        network = MaskedNetwork(ORDER, 2, SIZES, **options)
+        network = MaskedNetwork(ORDER.argsort(), 2, SIZES, **options)
         torch.nn.init.normal_(network[-1].weight)
     return network.eval().double()
 
@@ -94,7 +94,9 @@ def test_what_is_not_seen_makes_no_difference_nor_does_the_order_of_what_is():
 @every_kind
 def test_starts_at_zero(kind):
     options = {"hidden_features": (16,), "dropout": 0.1}
-    network = AnyOrderNetwork(2, SIZES, **options) if kind == "any" else MaskedNetwork(ORDER, 2, SIZES, **options)
+    network = (
+        AnyOrderNetwork(2, SIZES, **options) if kind == "any" else MaskedNetwork(ORDER.argsort(), 2, SIZES, **options)
+    )
     assert run(network, torch.randn(3, 5, 2)).eq(0).all()
 
 

@@ -15,7 +15,17 @@ from tessflow.randomness import seeded
 from tessflow.tables import TableSchema
 from tessflow.tables.columns.numeric import BACKGROUND
 
-__all__ = ["build", "dimension_of", "kind_of", "learning_rate_of", "orders_used", "require_orders", "steps_of"]
+__all__ = [
+    "Shape",
+    "build",
+    "dimension_of",
+    "kind_of",
+    "learning_rate_of",
+    "orders_used",
+    "require_fitting",
+    "shape_of",
+    "steps_of",
+]
 
 
 class _Defaults(NamedTuple):
@@ -24,15 +34,27 @@ class _Defaults(NamedTuple):
     learning_rate: float
 
 
+class Shape(NamedTuple):
+    """Into how many blocks the columns are cut, and of how many products each block is a mixture."""
+
+    blocks: int
+    components: int
+
+
 _DEFAULTS = {
     "any": _Defaults(dimension=8, hidden_features=(128, 128, 128), learning_rate=4e-3),
     "fixed": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=2e-3),
+    "blocks": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=8e-3),
+    "classes": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=3e-2),
     "coupling": _Defaults(dimension=4, hidden_features=(256, 256), learning_rate=5e-3),
 }
 _RATE_OF_THE_PAPERS_LAYERS = 8e-3
 
 # Up to so many columns, the order is "any" by default: its cost grows faster than their number.
 _ANY_ORDER_UP_TO = 64
+
+# Products of a block, and of the only one: latent classes.
+_PRODUCTS, _CLASSES = 4, 16
 
 # Passes over the rows that a model learns all from, and the bounds of the steps that these are.
 _PASSES, _FEWEST_STEPS, _MOST_STEPS = 128, 1000, 5000
@@ -42,9 +64,16 @@ _MANY_COLUMNS = 32
 
 
 def kind_of(options: TabularOptions, schema: TableSchema) -> str:
-    """Return which of the models the options mean: "any", "fixed" (in whatever order) or "coupling"."""
+    """Return which of the models the options mean: "any", "fixed" (in whatever order), "blocks", or "coupling".
+
+    Latent classes, which are one block, are "classes".
+    """
     if options.backbone == "coupling":
         return "coupling"
+    if options.blocks == 1:
+        return "classes"
+    if options.blocks is not None or options.components is not None:
+        return "blocks"
     if options.order is None:
         return "any" if len(schema.columns) <= _ANY_ORDER_UP_TO else "fixed"
     return "any" if options.order == "any" else "fixed"
@@ -96,19 +125,48 @@ def orders_used(options: TabularOptions, schema: TableSchema) -> int:
     return 1
 
 
-def require_orders(options: TabularOptions, schema: TableSchema) -> None:
-    """Raise a ValueError if the options ask for an order, or for several, that the model does not have."""
-    if options.order is not None and kind_of(options, schema) == "coupling":
-        raise ValueError(
-            f"order={options.order!r} is for an autoregressive model, and a coupling flow takes all columns together: "
-            "leave it out."
-        )
+def shape_of(options: TabularOptions, schema: TableSchema) -> Shape:
+    """Return the blocks and the products of an autoregressive model."""
+    columns = len(schema.columns)
+    blocks = columns if options.blocks is None else options.blocks
+    products = 1 if blocks == columns else _CLASSES if blocks == 1 else _PRODUCTS
+    return Shape(blocks, products if options.components is None else options.components)
+
+
+def require_fitting(options: TabularOptions, schema: TableSchema) -> None:
+    """Raise a ValueError if the options ask for what the model does not have: an order or several, blocks, products."""
+    for name in ("order", "blocks", "components"):
+        if (value := getattr(options, name)) is not None and kind_of(options, schema) == "coupling":
+            raise ValueError(
+                f"{name}={value!r} is for an autoregressive model, and a coupling flow takes all columns together: "
+                "leave it out."
+            )
     orders_used(options, schema)
+    if kind_of(options, schema) not in ("blocks", "classes"):
+        return
+    if options.order == "any":
+        name = "components" if options.blocks is None else "blocks"
+        raise ValueError(
+            f"{name}={getattr(options, name)} is for a model of one order, and order='any' has all: leave one out."
+        )
+    blocks, components = shape_of(options, schema)
+    if blocks > len(schema.columns):
+        raise ValueError(
+            f"blocks={blocks} is more than the columns, {len(schema.columns)}: a block has one column or more."
+        )
+    for column in schema.columns if components > 1 else ():
+        if not column.numeric and len(column.variable.seen) > options.max_categories:
+            raise ValueError(
+                f"column {column.name!r} has {len(column.variable.seen)} categories, more than "
+                f"max_categories={options.max_categories}, and a mixture of {components} components needs a "
+                "probability of each: give a larger max_categories, or components=1."
+            )
 
 
 def build(options: TabularOptions, schema: TableSchema, order: Sequence[int] | None = None) -> nn.Module:
     """Make the module, with seeded weights; a model of one order takes that of the table by default."""
     kind, dimension, orders = kind_of(options, schema), dimension_of(options, schema), orders_used(options, schema)
+    shape = shape_of(options, schema)
     hidden_features = options.hidden_features or _DEFAULTS[kind].hidden_features
     with seeded(options.random_state):
         if kind == "coupling":
@@ -133,4 +191,6 @@ def build(options: TabularOptions, schema: TableSchema, order: Sequence[int] | N
             most_logits=options.max_categories,
             ascents=schema.ascents,
             orders=orders,
+            blocks=None if kind == "any" else shape.blocks,
+            components=shape.components,
         )

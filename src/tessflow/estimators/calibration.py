@@ -107,7 +107,7 @@ def check(
         rows=len(checked),
         table_rows=table_rows,
         seed=seed,
-        given="the other columns" if getattr(model.model_, "any_order", False) else "the columns before it",
+        given="the other columns" if getattr(model.model_, "has_every_conditional", False) else "the columns before it",
         lower_bound=model.lower_bound_,
         columns=columns,
         copies=copies,
@@ -190,7 +190,7 @@ class _Columns:
 
     def _limit(self) -> float | None:
         """Return how much the mean log-likelihood may change with the order: as much as with other rows."""
-        if not self.model.any_order:
+        if not self.model.has_every_conditional:
             return ROUNDING
         rows = len(self.summed)
         if self.model.lower_bound or rows < FEW:
@@ -204,7 +204,7 @@ class _Columns:
             return "log-likelihoods are lower bounds"
         if self.model.variables[n].classes > MOST_CLASSES:
             return f"it has {self.model.variables[n].classes} classes, more than {MOST_CLASSES}"
-        if not self.model.any_order:
+        if not self.model.has_every_conditional:
             if n != self.model.order[-1]:
                 return "a model of one order has no likelihood of the rest of a row, but for its last column"
             if n in self.parts.numeric:
@@ -228,7 +228,7 @@ class _Columns:
         log_weights = np.zeros(variants.shape[:2])
         if is_numeric:
             law = self.model.conditional(
-                self.summed, n, self.known[: len(self.summed)] if self.model.any_order else None
+                self.summed, n, self.known[: len(self.summed)] if self.model.has_every_conditional else None
             )
             numbers, log_weights[len(codes) :] = law.strata(STRATA)
             place = self.width + self.parts.numeric.index(n)

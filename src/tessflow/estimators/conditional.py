@@ -110,7 +110,7 @@ class Conditional:
         """Return the distributions of one part of the rows, of which only the last part is kept."""
         if self._last is None or self._last[0] != part:
             device, places = self._model.bias.device, self._places[part]
-            seen = self._known.where[places].to(device) if self._model.any_order else None
+            seen = self._known.where[places].to(device) if self._model.has_every_conditional else None
             law = self._model.conditional(self._known.rows[places].to(device), self._n, seen)
             self._last = part, law.cpu()
         return self._last[1]

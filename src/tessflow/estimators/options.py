@@ -96,6 +96,8 @@ class TabularOptions(FitOptions):
     network: NetworkName | None = None  # models that were saved before there was a choice have the paper's layers
     orders: int | None = Field(default=1, ge=1)  # models that were saved before there were several have one
     warm_start: bool = False
+    blocks: int | None = Field(default=None, ge=1)
+    components: int | None = Field(default=None, ge=1)
 
     def require_same_model(self, fitted: TabularOptions, architecture: Iterable[str]) -> None:
         """Raise a ValueError if an option of the model or its schema differs from that of a fitted model.

@@ -7,11 +7,11 @@ import sys
 import torch
 from torch import Tensor
 
-from tessflow.estimators.architecture import kind_of, steps_of
+from tessflow.estimators.architecture import kind_of, shape_of, steps_of
 from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
 from tessflow.models import MatchedFlow, Variable
-from tessflow.models.orders import orders_of
+from tessflow.models.orders import dealt, orders_of
 from tessflow.models.variables import Ascent
 from tessflow.randomness import seeded
 from tessflow.tables import TableSchema
@@ -48,7 +48,9 @@ def entropies(rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | N
     return found
 
 
-def candidate_orders(rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | None = None) -> list[list[int]]:
+def candidate_orders(
+    rows: Tensor, variables: tuple[Variable, ...], weights: Tensor | None = None, *, blocks: int | None = None
+) -> list[list[int]]:
     """Return the orders to try: that of the table, by ascending entropy, and two random ones.
 
     A variable of low entropy costs little where it is told first, and tells the others something.
@@ -57,6 +59,8 @@ def candidate_orders(rows: Tensor, variables: tuple[Variable, ...], weights: Ten
         rows: Encoded rows.
         variables: The variables.
         weights: As in `entropies`.
+        blocks: Into how many blocks the order is cut: neighbours, which may say much of each other, are dealt to
+            different ones.
 
     Example:
         >>> candidate_orders(torch.tensor([[0, 0], [1, 0]]), (Variable(2), Variable(2)))
@@ -65,6 +69,7 @@ def candidate_orders(rows: Tensor, variables: tuple[Variable, ...], weights: Ten
     nats = entropies(rows, variables, weights)
     natural, *others = orders_of(len(nats), 5)
     orders = [natural, sorted(natural, key=nats.__getitem__), *others[1::2]]  # of random ones without their reverses
+    orders = [dealt(order, blocks or len(order)) for order in orders]
     return [order for n, order in enumerate(orders) if order not in orders[:n]]
 
 
@@ -79,6 +84,8 @@ def best_order(
     batch_size: int = 256,
     max_steps: int = MOST_STEPS,
     seed: int = 0,
+    blocks: int | None = None,
+    components: int = 1,
 ) -> list[int]:
     """Return the order whose small model is the best of the candidates on validation rows, after a short training.
 
@@ -92,6 +99,8 @@ def best_order(
         batch_size: Rows a step.
         max_steps: Most steps of a trial.
         seed: Of the trials, all of which have the same.
+        blocks: See there.
+        components: See there.
 
     Example:
         >>> rows = torch.randint(2, (50, 3))
@@ -115,19 +124,29 @@ def best_order(
     def score(order: list[int]) -> float:
         with seeded(seed):
             model = MatchedFlow(
-                variables, dim=4, hidden_features=WIDTHS, order=order, most_logits=most_logits, ascents=ascents
+                variables,
+                dim=4,
+                hidden_features=WIDTHS,
+                order=order,
+                most_logits=most_logits,
+                ascents=ascents,
+                blocks=blocks,
+                components=components,
             )
+        if blocks is not None:
+            model.initialize(train, heavy)
         objective = Hiding(variables, train, heavy)
         return fit(model, train, validation, config, weights=(heavy, chosen), objective=objective).best_validation
 
-    return max(candidate_orders(train, variables, heavy), key=score)
+    return max(candidate_orders(train, variables, heavy, blocks=blocks), key=score)
 
 
 def chosen_order(
     options: TabularOptions, schema: TableSchema, rows: tuple[Tensor, Tensor], weights: Weights
 ) -> list[int] | None:
     """Return the best of some orders, if the options of a table leave the order to be chosen; else None."""
-    if options.order == "table" or kind_of(options, schema) != "fixed":
+    kind, shape = kind_of(options, schema), shape_of(options, schema)
+    if options.order == "table" or kind not in ("fixed", "blocks"):
         return None
     order = best_order(
         *rows,
@@ -138,6 +157,8 @@ def chosen_order(
         batch_size=options.batch_size,
         max_steps=steps_of(options, schema, row_count(rows[0], weights[0])),
         seed=options.random_state,
+        blocks=None if kind == "fixed" else shape.blocks,
+        components=shape.components,
     )
     if options.verbose:
         print("order of the columns:", ", ".join(str(schema.names[n]) for n in order), file=sys.stderr)

@@ -236,7 +236,7 @@ class TableQueries(FlowEstimator):
         X = given if kind.is_pandas else as_frame(given)[0]
         known = self._known(X, unseen)
         filled = impute_rows(
-            self._any_order(),
+            self._with_every_conditional(),
             self.schema_,
             known,
             strategy=strategy,
@@ -284,7 +284,7 @@ class TableQueries(FlowEstimator):
         others = [m for m in range(len(self.schema_.columns)) if m != n] if absent else None
         known = self._known(X, unseen, others)
         index = X.index if isinstance(X, pd.DataFrame) else None
-        return Conditional(self._any_order(), self.schema_, known, n, self._chunk(), index)
+        return Conditional(self._with_every_conditional(), self.schema_, known, n, self._chunk(), index)
 
     def _named_places(self, columns: Any, given: Any) -> tuple[list[int], list[int]]:
         """Return the places of columns that are asked for, and of those that are given."""
@@ -353,9 +353,9 @@ class TableQueries(FlowEstimator):
             raise ValueError("condition_on='point' has no conditionals that are exact: fit with condition_on='cell'.")
         return self.model_
 
-    def _any_order(self) -> MatchedFlow:
+    def _with_every_conditional(self) -> MatchedFlow:
         model = self._autoregressive()
-        if not model.any_order:
+        if not model.has_every_conditional:
             raise ValueError(
                 "a model of one order, which is the default beyond 64 columns, has no such conditionals: fit a "
                 "TabularFlow with order='any'."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ class Conditionals(nn.Module):
         condition_on: ``"cell"``: a class is seen as its anchor; ``"point"``: as a point drawn in its cell.
         profile: How points are drawn in cells.
         ascents: Pairs of numeric variables, the first of which is never above the second.
+        components: Of how many distributions C each is a mixture.
 
     Attributes:
         sizes: The size of each variable's block.
@@ -52,13 +53,17 @@ class Conditionals(nn.Module):
         condition_on: str = "cell",
         profile: ProfileName = "truncated-gaussian",
         ascents: Sequence[Ascent] = (),
+        components: int = 1,
     ) -> None:
         super().__init__()
         self.variables = tuple(variables)
         self.dim = dim
+        self.components = components
         self.condition_on = condition_on
         self.ascents = tuple(ascents)
-        kinds = kinds_of(self.variables, dim, most_logits=most_logits, limited=bool(self.ascents))
+        kinds = kinds_of(
+            self.variables, dim, most_logits=most_logits, limited=bool(self.ascents), components=components
+        )
         self.kinds = nn.ModuleList(kinds)
         self._kinds = tuple(kinds)
         self.numeric = [n for n, variable in enumerate(self.variables) if variable.number is not None]
@@ -91,6 +96,24 @@ class Conditionals(nn.Module):
         for number, kind in enumerate(self._kinds):
             output[self._index("slots", number).cpu()] = kind.start().flatten().to(output)
         return output
+
+    def shift_to(self, codes: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return what moves a first output, ``(sum(sizes),)``, to the frequencies of classes that have logits.
+
+        Args:
+            codes: Shape ``(B, N)``.
+            weights: How many rows each counts as, ``(B,)``; 1 by default.
+        """
+        shift = torch.zeros(sum(self.sizes))
+        for n, variable in enumerate(self.variables):
+            if n in self.uncelled:
+                continue
+            first = torch.tensor(variable.logits)
+            counts = torch.bincount(codes[:, n], weights, minlength=variable.classes).cpu() + first.softmax(0)
+            kind, block = self._where[n][0], shift[self.block(n)]
+            parts = block if kind.components == 1 else block[kind.components :]
+            parts.view(-1, kind.width)[:, : variable.classes] += counts.log() - counts.sum().log() - first
+        return shift
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Split encoded rows into codes ``(B, N)``, int64, and numbers ``(B, M)``, float64."""
@@ -145,29 +168,55 @@ class Conditionals(nn.Module):
             Nats, shape ``(B, N)``.
         """
         limits = None if not self.ascents or sees is None else self._all_limits(codes, numbers, sees)
-        parts = []
-        for number, kind in enumerate(self._kinds):
-            values = self._values(number, codes, numbers)
-            blocks = self._select(output, "slots", number).unflatten(-1, (len(kind.members), kind.size))
-            of_kind = limits[..., self._index("numbers", number), :] if limits is not None and kind.numeric else None
-            parts.append(kind.log_prob(blocks, values, limits=of_kind, samples=samples))
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat(parts, -1).index_select(-1, self._place)
+        return self._in_place(
+            [
+                kind.log_prob(blocks, values, limits=of_kind, samples=samples)
+                for kind, blocks, values, of_kind in self._by_kind(output, codes, numbers, limits)
+            ]
+        )
+
+    def components_of(self, output: Tensor, codes: Tensor, numbers: Tensor, *, sees: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the log-weights of each variable's components, not normalised, and what each gives to its value.
+
+        Args:
+            output: What a network gave for the rows, shape ``(B, sum(sizes))``.
+            codes: Shape ``(B, N)``.
+            numbers: Shape ``(B, M)``.
+            sees: As in :meth:`log_prob`.
+
+        Returns:
+            Nats, shape ``(B, C, N)`` both.
+        """
+        limits = self._all_limits(codes, numbers, sees) if self.ascents else None
+        found = [
+            kind.components_of(blocks, values, limits=of_kind)
+            for kind, blocks, values, of_kind in self._by_kind(output, codes, numbers, limits)
+        ]
+        log_weights, log_probs = zip(*found, strict=True)
+        return self._in_place(log_weights), self._in_place(log_probs)
+
+    def reweighed(self, block: Tensor, log_weights: Tensor) -> Tensor:
+        """Return a block, ``(B, size)``, whose components have other log-weights, ``(B, C)``."""
+        return torch.cat([log_weights, block[..., self.components :]], -1)
 
     def block(self, n: int) -> slice:
         """Return where the block of variable ``n`` stands in the output."""
         return slice(self._starts[n], self._starts[n] + self.sizes[n])
 
-    def at(self, n: int, block: Tensor, limits: Tensor | None = None) -> VariableDistribution:
+    def at(
+        self, n: int, block: Tensor, limits: Tensor | None = None, *, component: Tensor | None = None
+    ) -> VariableDistribution:
         """Return the distribution of variable ``n`` that a block, ``(B, size)``, stands for.
 
         Args:
             n: The variable.
             block: Its block.
             limits: As :meth:`limits` gives them.
+            component: Which component alone counts in each row, ``(B,)``; all by default.
         """
         kind, of = self._kind(n)
+        if component is not None:
+            kind, block = kind.single(), kind.pick(block, component)
         return VariableDistribution(kind, of, block, limits)
 
     def limits(self, n: int, codes: Tensor, numbers: Tensor, known: Tensor | Sequence[int]) -> Tensor | None:
@@ -229,6 +278,20 @@ class Conditionals(nn.Module):
                 limits = ends.expand(*codes.shape[:-1], -1)
             columns.append(limits)
         return torch.stack(columns, -2)
+
+    def _by_kind(
+        self, output: Tensor, codes: Tensor, numbers: Tensor, limits: Tensor | None
+    ) -> Iterator[tuple[Kind, Tensor, Values, Tensor | None]]:
+        """Yield the kinds, with the blocks, the values and the limits of their variables."""
+        for number, kind in enumerate(self._kinds):
+            values = self._values(number, codes, numbers)
+            blocks = self._select(output, "slots", number).unflatten(-1, (len(kind.members), kind.size))
+            of_kind = limits[..., self._index("numbers", number), :] if limits is not None and kind.numeric else None
+            yield kind, blocks, values, of_kind
+
+    def _in_place(self, parts: Sequence[Tensor]) -> Tensor:
+        """Put what the kinds gave for their variables, last, into the order of the variables."""
+        return parts[0] if len(parts) == 1 else torch.cat(list(parts), -1).index_select(-1, self._place)
 
     def _kind(self, n: int) -> tuple[Kind, slice]:
         kind, place = self._where[n]

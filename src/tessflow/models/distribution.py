@@ -51,6 +51,11 @@ class VariableDistribution:
         values = Values(codes[..., None], numbers[..., None])
         return self.kind.log_prob(self._blocks, values, limits=self._limits, of=self.of).squeeze(-1)
 
+    def components_of(self, codes: Tensor, numbers: Tensor) -> Tensor:
+        """Return what each component gives to values ``(B,)``, of a kind that has several: ``(B, C)``."""
+        values = Values(codes[..., None], numbers[..., None])
+        return self.kind.components_of(self._blocks, values, limits=self._limits, of=self.of)[1].squeeze(-1)
+
     def log_mass(self, allowed: Restriction) -> Tensor:
         """Return the log-probability of what is allowed, ``(B,)``."""
         return self.kind.log_mass(self._blocks, allowed, limits=self._limits, of=self.of).squeeze(-1)

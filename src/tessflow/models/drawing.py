@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from tessflow.models.blocks import BlockWalk
 from tessflow.models.variables import Restriction
 from tessflow.randomness import generator, uniform
 
@@ -82,13 +83,17 @@ def _walk(
         places = [m for m, v in enumerate(parts.numeric) if v in known]
         numbers[:, places] = number[places]
     walk = None if model.network is None else model.network.walk(parts.represent(codes, numbers))
+
+    def output(v: int) -> Tensor:
+        block = model.bias[parts.block(v)].expand(n, -1)
+        return block if walk is None else block + walk.output(v)
+
     log_chance = torch.zeros(n, dtype=torch.float64, device=device)
     restricted, done = 0, list[int]()
+    blocks = BlockWalk(model, output)
     for v in order:
-        block = model.bias[parts.block(v)].expand(n, -1)
-        if walk is not None:
-            block = block + walk.output(v)
-        conditional = parts.at(v, block, parts.limits(v, codes, numbers, done))
+        free = v not in known and v not in allowed
+        conditional = blocks.at(v, parts.limits(v, codes, numbers, done), free=free)
         if v in allowed:
             log_mass = conditional.log_mass(allowed[v])
             if restricted:
@@ -100,6 +105,7 @@ def _walk(
             codes[:, v], number = conditional.draw(allowed.get(v))
             if v in parts.numeric:
                 numbers[:, parts.numeric.index(v)] = number
+        blocks.tell(v, conditional, codes, numbers)
         done.append(v)
         if walk is not None:
             walk.step(v, parts.represent_one(v, codes, numbers))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tessflow.configuration import Configured
 from tessflow.dequantization.voronoi import ProfileName
+from tessflow.models.blocks import informed_weights, stages
 from tessflow.models.conditionals import Conditionals
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.distribution import VariableDistribution
@@ -37,6 +38,15 @@ class MatchedFlow(Configured):
     dequantizer: its conditional is a disjoint mixture on the line
     (:class:`~tessflow.models.conditionals.Conditionals`).
 
+    The order may be cut into fewer blocks than there are variables. Given the blocks before it, a block is a mixture of
+    C products,
+
+    .. math:: p(x_{block} | h) = \sum_c w_c(h) \prod_{n \in block} p_c(x_n | h),
+
+    exact like all the rest: given those before it in its block, too, a variable is a mixture by the responsibilities
+    that they leave to the components. Rows are then drawn in as many passes of the network as there are blocks. One
+    block is a model of latent classes, which needs no network and has every conditional.
+
     Rows are int64 codes ``(B, N)``; with M numeric variables, float64 ``(B, N + M)``: all codes, then the numbers.
 
     Args:
@@ -57,12 +67,16 @@ class MatchedFlow(Configured):
         orders: Over how many orders a model of ``order="any"`` takes the mean of a row's probability: an exact density,
             and a better one than that of any one of them. Rows are drawn in these orders, too, each row in one. With
             ``condition_on="point"`` it is 1.
+        blocks: How many blocks of about one size the order is cut into; by default every variable is one. Not for
+            ``order="any"``. Neighbours in the order that say much of each other are better in different blocks
+            (:func:`~tessflow.models.orders.dealt`).
+        components: C, the products of a block. With several, no variable may have more classes than logits.
 
     Attributes:
         lower_bound: Whether log-probabilities are lower bounds.
 
     Raises:
-        ValueError: If an option is not one of those named, or ``order`` is no permutation.
+        ValueError: If an option is not one of those named or out of its range, or ``order`` is no permutation.
 
     Example:
         >>> model = MatchedFlow((3, 2), condition_on="cell", hidden_features=(16,))
@@ -87,15 +101,29 @@ class MatchedFlow(Configured):
         most_logits: int = 1000,
         ascents: Sequence[Ascent] = (),
         orders: int = 1,
+        blocks: int | None = None,
+        components: int = 1,
     ) -> None:
         super().__init__()
         if orders < 1 or (orders > 1 and (order != "any" or condition_on == "point")):
             raise ValueError(f"orders is at least 1, and 1 unless order='any' and condition_on='cell', got {orders}.")
         if condition_on not in ("point", "cell"):
             raise ValueError(f"condition_on must be 'point' or 'cell', got {condition_on!r}.")
+        if order == "any" and (blocks is not None or components != 1):
+            raise ValueError(
+                "a model of order='any' takes one variable after another: leave out blocks and components."
+            )
         self.variables = tuple(Variable(classes=v) if isinstance(v, int) else v for v in variables)
+        n = len(self.variables)
+        if not 1 <= (n if blocks is None else blocks) <= n or components < 1:
+            raise ValueError(
+                f"blocks is between 1 and the number of variables, {n}, and components at least 1, got {blocks} and "
+                f"{components}."
+            )
         self.any_order = order == "any"
         self.orders = orders
+        self.blocks = n if blocks is None else blocks
+        self.components = components
         self.conditionals = Conditionals(
             self.variables,
             dim,
@@ -103,15 +131,16 @@ class MatchedFlow(Configured):
             condition_on=condition_on,
             profile=profile,
             ascents=ascents,
+            components=components,
         )
-        sizes, n = self.conditionals.sizes, len(self.variables)
+        sizes = self.conditionals.sizes
         self.register_buffer("order", torch.arange(n) if self.any_order else _permutation(order, n))
         self.bias = nn.Parameter(self.conditionals.start())
         self.network: AnyOrderNetwork | MaskedNetwork | None = None
         if self.any_order:
             self.network = AnyOrderNetwork(dim, sizes, hidden_features=hidden_features, dropout=dropout)
-        elif n > 1:
-            self.network = MaskedNetwork(self.order, dim, sizes, hidden_features=hidden_features, dropout=dropout)
+        elif self.blocks > 1:
+            self.network = MaskedNetwork(self.stage, dim, sizes, hidden_features=hidden_features, dropout=dropout)
 
     @property
     def lower_bound(self) -> bool:
@@ -119,9 +148,31 @@ class MatchedFlow(Configured):
         return self.conditionals.condition_on == "point" or not self.conditionals.exact
 
     @property
+    def has_every_conditional(self) -> bool:
+        """Whether it has the conditionals of any variables given any others, rather than those of its one order."""
+        return self.any_order or self.blocks == 1
+
+    @property
+    def stage(self) -> Tensor:
+        """The block that each variable is in, ``(N,)``."""
+        return stages(self._rank, self.blocks)
+
+    @property
     def cardinalities(self) -> tuple[int, ...]:
         """The number of classes of each variable."""
         return tuple(variable.classes for variable in self.variables)
+
+    @torch.no_grad()
+    def initialize(self, y: Tensor, weights: Tensor | None = None) -> None:
+        """Start classes at their frequencies in rows: fewer steps are then needed, above all by latent classes.
+
+        Args:
+            y: Rows, shape ``(B, N)`` or ``(B, N + M)``.
+            weights: How many rows each counts as, ``(B,)``; 1 by default.
+        """
+        codes, _ = self.conditionals.split(y)
+        self.conditionals.check(codes)
+        self.bias.add_(self.conditionals.shift_to(codes, weights).to(self.bias))
 
     def elbo(self, y: Tensor, *, shown: Tensor | None = None) -> Tensor:
         """Return the exact log-likelihood of rows, or one sample of its bound: ``(B,)``, nats, differentiable.
@@ -225,7 +276,7 @@ class MatchedFlow(Configured):
         """
         parts = self.conditionals
         block, (codes, numbers) = parts.block(n), parts.split(y)
-        if known is not None and not isinstance(self.network, AnyOrderNetwork):
+        if known is not None and not self.has_every_conditional:
             raise ValueError("this model has one order of the variables: a model of order='any' has every conditional")
         before = self._rank < self._rank[n]
         known = before.expand(len(y), -1) if known is None else known & (self._rank != self._rank[n])
@@ -233,17 +284,23 @@ class MatchedFlow(Configured):
         x = parts.represent(codes, numbers)
         if isinstance(self.network, AnyOrderNetwork):
             return parts.at(n, self.bias[block] + self.network.one(n, x, known), limits)
-        return parts.at(n, self._output(x, None)[:, block], limits)
+        output = self._output(x, None).expand(len(x), -1)
+        if self.components == 1:
+            return parts.at(n, output[:, block], limits)
+        sees = known[:, None] & (self._rank < self._rank[:, None])
+        components = parts.components_of(output, codes, numbers, sees=sees)
+        log_weights = informed_weights(self.stage, *components, known[:, None], slice(n, n + 1)).squeeze(-1)
+        return parts.at(n, parts.reweighed(output[:, block], log_weights), limits)
 
     def order_of(self, given: Sequence[int], wanted: Sequence[int]) -> Tensor:
         """Return an order that begins with the variables given, followed by those wanted.
 
         Raises:
-            ValueError: If the model has one order, and it is no such order.
+            ValueError: If the model has one order, and it is no such order, but for the order in a block.
         """
-        order = self.order.tolist()
+        order, stage = self.order.tolist(), self.stage.tolist()
         chosen = sorted(given, key=order.index) + sorted(wanted, key=order.index)
-        if not self.any_order and chosen != order[: len(chosen)]:
+        if not self.any_order and [stage[n] for n in chosen] != [stage[n] for n in order[: len(chosen)]]:
             raise ValueError(
                 "this model has one order of the variables, which begins with others than those given and asked for; "
                 "a model of order='any' has every conditional"
@@ -324,12 +381,17 @@ class MatchedFlow(Configured):
         place = self._rank if place is None else place
         sees = place[..., None, :] < place[..., :, None]
         output = self._output(parts.represent(*seen), sees)
-        log_prob = parts.log_prob(output, codes, numbers, sees=sees, samples=samples)
+        if self.components == 1:
+            log_prob = parts.log_prob(output, codes, numbers, sees=sees, samples=samples)
+        else:
+            log_weights, log_probs = parts.components_of(output, codes, numbers, sees=sees)
+            log_weights = informed_weights(self.stage, log_weights, log_probs, sees)
+            log_prob = (log_weights.log_softmax(-2) + log_probs).logsumexp(-2)
         return log_prob.unflatten(0, y.shape[:-1])
 
     def _output(self, x: Tensor, sees: Tensor | None) -> Tensor:
         if self.network is None:
-            return self.bias.expand(len(x), -1)
+            return self.bias[None]  # one for all rows
         if isinstance(self.network, MaskedNetwork):
             return self.bias + self.network(x)
         assert sees is not None

@@ -20,19 +20,19 @@ class Walk(Protocol):
     """A pass through the variables of rows, one after another."""
 
     def output(self, n: int) -> Tensor:
-        """Return the output for variable ``n``, the next: ``(B, sizes[n])``. To be called once before each step."""
+        """Return the output for variable ``n``, of the stage that comes next: ``(B, sizes[n])``."""
 
     def step(self, n: int, x: Tensor) -> None:
         """Go on with what is seen of variable ``n``, ``(B, D)``."""
 
 
 class MaskedNetwork(MaskedMLP):
-    """Outputs for all variables, each a function of the variables before it in one order (zuko's masked MLP).
+    """Outputs for all variables, each a function of the variables of earlier stages (zuko's masked MLP).
 
     The model that it is part of starts as independent variables: the last layer is zero at first.
 
     Args:
-        order: The variables from first to last.
+        stage: The stage of each variable, ``(N,)``: its place in an order, or that of the block that it is in.
         dim: The dimension in which a variable is seen.
         sizes: The size of each variable's output.
         hidden_features: The widths of the hidden layers.
@@ -40,22 +40,34 @@ class MaskedNetwork(MaskedMLP):
     """
 
     def __init__(
-        self, order: Tensor, dim: int, sizes: Sequence[int], *, hidden_features: Sequence[int], dropout: float
+        self, stage: Tensor, dim: int, sizes: Sequence[int], *, hidden_features: Sequence[int], dropout: float
     ) -> None:
-        rank = order.argsort()
-        sees = rank[:, None] > rank
+        sees = stage[:, None] > stage
         adjacency = sees.repeat_interleave(torch.tensor(sizes), 0).repeat_interleave(dim, 1)
-        # A hidden unit serves one place in the order: with fewer units than places, some columns would go unseen.
-        widths = [max(width, len(sizes) - 1) for width in hidden_features]
+        # A hidden unit serves one stage: with fewer units than stages, some columns would go unseen.
+        widths = [max(width, len(stage.unique()) - 1) for width in hidden_features]
         super().__init__(adjacency, widths, activation=lambda: nn.Sequential(nn.SiLU(), Dropout(dropout)))
         nn.init.zeros_(self[-1].weight)
         nn.init.zeros_(self[-1].bias)
         self.ends = list(itertools.accumulate(sizes))
         self.sizes = tuple(sizes)
+        self._stages = stage.tolist()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map what is seen of rows, ``(B, N, D)``, to outputs ``(B, sum(sizes))``."""
         return super().forward(x.flatten(-2))
+
+    def at(self, stage: int, x: Tensor) -> dict[int, Tensor]:
+        """Return the outputs for the variables of one stage, ``(B, sizes[n])`` each: of others nothing is computed."""
+        members = [n for n, other in enumerate(self._stages) if other == stage]
+        rows = torch.cat([torch.arange(self.ends[n] - self.sizes[n], self.ends[n]) for n in members]).to(x.device)
+        *hidden, last = self
+        h = x.flatten(-2)
+        for layer in hidden:
+            h = layer(h)
+        output = F.linear(h, last.mask[rows] * last.weight[rows], last.bias[rows])
+        parts = output.split([self.sizes[n] for n in members], -1)
+        return dict(zip(members, parts, strict=True))
 
     def walk(self, x: Tensor) -> Walk:
         """Begin a pass over rows; ``x``, shape ``(B, N, D)``, is overwritten."""
@@ -65,10 +77,12 @@ class MaskedNetwork(MaskedMLP):
 class _MaskedWalk:
     def __init__(self, network: MaskedNetwork, x: Tensor) -> None:
         self.network, self.x = network, x
+        self.outputs: dict[int, Tensor] = {}
 
     def output(self, n: int) -> Tensor:
-        end = self.network.ends[n]
-        return self.network(self.x)[:, end - self.network.sizes[n] : end]
+        if n not in self.outputs:  # the first of its stage
+            self.outputs = self.network.at(self.network._stages[n], self.x)
+        return self.outputs[n]
 
     def step(self, n: int, x: Tensor) -> None:
         self.x[:, n] = x

@@ -36,9 +36,19 @@ def variable(number, reserve=0.01):
     return Variable(classes=1 + len(number.atoms) + 2, number=number, reserve=reserve)
 
 
+COMPONENTS = [1]
+
+
+@pytest.fixture(params=[1, 3], ids=["", "mixtures"], scope="module", autouse=True)
+def _components(request):
+    """All that is made here: once as it is, once as mixtures of three."""
+    COMPONENTS[0] = request.param
+
+
 def make(number, *, rows=1, seed=0, reserve=0.01):
     torch.manual_seed(seed)
-    parts = Conditionals((variable(number, reserve), Variable(3, reserve=reserve)), 3).double()
+    variables = (variable(number, reserve), Variable(3, reserve=reserve))
+    parts = Conditionals(variables, 3, components=COMPONENTS[0]).double()
     output = parts.start().double() + 0.5 * torch.randn(rows, sum(parts.sizes), dtype=torch.float64)
     return parts, output[:, parts.block(0)]
 
@@ -116,11 +126,12 @@ def test_class_probabilities_are_those_of_the_values(number):
 @every_number
 def test_the_reserve_is_kept_for_what_was_not_seen_and_for_numbers(number):
     parts, block = make(number, reserve=0.05)
-    block[:, : variable(number).classes] = (
-        -1e3 * torch.eye(variable(number).classes)[0]
-    )  # class 0 is as good as impossible
+    count = COMPONENTS[0]
+    logits = block[:, count * (count > 1) :].unflatten(-1, (count, -1))  # of each component
+    # Class 0 is as good as impossible.
+    logits[..., : variable(number).classes] = -1e3 * torch.eye(variable(number).classes)[0]
     law = parts.at(0, block)
-    block[:, variable(number).classes - 1] = -1e3
+    logits[..., variable(number).classes - 1] = -1e3
     chances = law.class_log_probs().exp()
     assert chances[0, -1] == pytest.approx(0.05)
     number_part = law.log_mass(Restriction((0,), low=0.5, high=1.5)).exp()

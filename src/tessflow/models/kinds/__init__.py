@@ -24,7 +24,9 @@ __all__ = [
 ]
 
 
-def kinds_of(variables: Sequence[Variable], dim: int, *, most_logits: int, limited: bool) -> list[Kind]:
+def kinds_of(
+    variables: Sequence[Variable], dim: int, *, most_logits: int, limited: bool, components: int = 1
+) -> list[Kind]:
     """Sort variables into kinds, each of which holds all that are served together.
 
     Args:
@@ -32,6 +34,10 @@ def kinds_of(variables: Sequence[Variable], dim: int, *, most_logits: int, limit
         dim: The dimension in which they are seen.
         most_logits: Most classes of a variable that has logits.
         limited: Whether numbers may have limits.
+        components: Of how many distributions each is a mixture.
+
+    Raises:
+        ValueError: If there are several, and a variable has more classes than logits.
 
     Example:
         >>> [type(kind).__name__ for kind in kinds_of((Variable(3), Variable(9)), 2, most_logits=5, limited=False)]
@@ -48,9 +54,15 @@ def kinds_of(variables: Sequence[Variable], dim: int, *, most_logits: int, limit
     for (name, _), members in groups.items():
         own = [variables[n] for n in members]
         if name == "classes":
-            kinds.append(Classes(members, own))
+            kinds.append(Classes(members, own, components))
         elif name == "many":
+            if components > 1:
+                raise ValueError(
+                    f"variable {members[0]} has {len(own[0].seen)} classes, more than most_logits={most_logits}, and "
+                    "no mixture of components: give components=1."
+                )
             kinds.append(ManyClasses(members, own, dim))
         else:
-            kinds.append((WholeNumbers if name == "whole" else RealNumbers)(members, own, dim, limited=limited))
+            number = WholeNumbers if name == "whole" else RealNumbers
+            kinds.append(number(members, own, dim, limited=limited, components=components))
     return kinds

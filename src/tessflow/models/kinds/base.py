@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from tessflow.models.variables import Restriction, Variable
-from tessflow.randomness import categorical
+from tessflow.randomness import categorical, normal
 
-__all__ = ["ALL", "Kind", "Values", "draw_class"]
+__all__ = ["ALL", "APART", "Kind", "Values", "draw_class"]
+
+Self = TypeVar("Self", bound="Kind")
 
 ALL = slice(None)
+
+APART = 0.5
+"""The standard deviation of logits of components at the start."""
 
 
 class Values(NamedTuple):
@@ -32,18 +38,22 @@ class Kind(nn.Module, ABC):
     some of the V variables. Log-probabilities are in nats. Of numeric kinds alone, ``limits``, float64
     ``(..., V, 2)``, are numbers between which those of each row are.
 
+    With several components, a distribution is a mixture of C of them. A block then begins with the C unnormalised
+    log-weights, which :meth:`parts` takes off.
+
     Args:
         members: The variables of this kind, by their number in a row.
         variables: What they are.
+        components: C.
 
     Attributes:
-        size: The size of a block.
+        width: The size of the part of a block that one component is made of.
         exact: Whether log-probabilities are exact rather than lower bounds.
         cells: For each variable, how many classes it shows the network as the anchors of cells.
         numeric: Whether its values may be numbers.
     """
 
-    size: int
+    width: int
     exact: bool = True
     numeric: bool = False
 
@@ -51,10 +61,11 @@ class Kind(nn.Module, ABC):
     _reserve: Tensor
     _unseen: Tensor
 
-    def __init__(self, members: Sequence[int], variables: Sequence[Variable]) -> None:
+    def __init__(self, members: Sequence[int], variables: Sequence[Variable], components: int = 1) -> None:
         super().__init__()
         self.members = tuple(members)
         self.variables = tuple(variables)
+        self.components = components
         classes = torch.tensor([variable.classes for variable in variables])
         self._buffer("_mask", torch.arange(int(classes.max())) < classes[:, None])
         self._buffer("_reserve", torch.tensor([variable.reserve for variable in variables], dtype=torch.float64))
@@ -68,15 +79,48 @@ class Kind(nn.Module, ABC):
         """How many anchors of cells each variable is seen as."""
         return tuple(variable.classes for variable in self.variables)
 
-    @abstractmethod
+    @property
+    def size(self) -> int:
+        """The size of a block."""
+        return self.width if self.components == 1 else self.components * (1 + self.width)
+
     def start(self) -> Tensor:
-        """Return blocks that stand for nothing known, ``(V, size)``."""
+        """Return blocks that stand for nothing known, ``(V, size)``: components, where there are several, lie apart."""
+        if self.components == 1:
+            return self._start()
+        shape = (len(self.members), self.components)
+        parts = self._start()[:, None] + self._apart(*shape)
+        return torch.cat([torch.zeros(shape), parts.flatten(-2)], -1)
+
+    def parts(self, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """Split blocks into log-weights, ``(..., C, V)``, not normalised, and components, ``(..., C, V, width)``."""
+        count = self.components
+        parts = blocks[..., count:].unflatten(-1, (count, self.width))
+        return blocks[..., :count].mT, parts.transpose(-3, -2)
+
+    def single(self: Self) -> Self:
+        """Return the same variables with the distribution of one component, whose blocks are :meth:`pick`."""
+        one = copy.copy(self)
+        one.components = 1
+        return one
+
+    def pick(self, blocks: Tensor, component: Tensor) -> Tensor:
+        """Return the part of one component, ``(...)``, of blocks of one variable, ``(..., size)``."""
+        parts = blocks[..., self.components :].unflatten(-1, (self.components, self.width))
+        return parts.gather(-2, component[..., None, None].expand(*component.shape, 1, self.width)).squeeze(-2)
+
+    @abstractmethod
+    def _start(self) -> Tensor:
+        """Return parts of blocks that stand for nothing known, ``(V, width)``."""
+
+    def _apart(self, variables: int, components: int) -> Tensor:
+        """Return what moves components apart at the start, ``(V, C, width)``, at random."""
+        return APART * normal((variables, components, self.width), torch.zeros(()))
 
     def see(self, anchors: Tensor, values: Values, of: slice = ALL) -> Tensor:
         """Return what a network sees of values, ``(..., V, D)``, perhaps their cells' anchors, of the same shape."""
         return anchors
 
-    @abstractmethod
     def log_prob(
         self, blocks: Tensor, values: Values, *, limits: Tensor | None = None, samples: int = 1, of: slice = ALL
     ) -> Tensor:
@@ -89,6 +133,23 @@ class Kind(nn.Module, ABC):
             samples: The number of importance samples of a bound; with one, it is differentiable.
             of: Some of the variables.
         """
+        if self.components == 1:
+            return self._log_prob(blocks, values, limits, samples, of)
+        log_weights, log_probs = self.components_of(blocks, values, limits=limits, of=of)
+        return (log_weights.log_softmax(-2) + log_probs).logsumexp(-2)
+
+    def components_of(
+        self, blocks: Tensor, values: Values, *, limits: Tensor | None = None, of: slice = ALL
+    ) -> tuple[Tensor, Tensor]:
+        """Return the log-weights of components, not normalised, and what each gives to values: ``(..., C, V)`` both."""
+        log_weights, parts = self.parts(blocks)
+        limits = None if limits is None else limits[..., None, :, :]
+        values = Values(values.codes[..., None, :], values.numbers[..., None, :])
+        return log_weights, self._log_prob(parts, values, limits, 1, of)
+
+    @abstractmethod
+    def _log_prob(self, blocks: Tensor, values: Values, limits: Tensor | None, samples: int, of: slice) -> Tensor:
+        """Return what :meth:`log_prob` does, of single components ``(..., V, width)``."""
 
     @abstractmethod
     def class_log_probs(self, blocks: Tensor, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:
@@ -144,6 +205,17 @@ class Kind(nn.Module, ABC):
         kept = torch.logaddexp(rest, reserve.clamp_min(1e-30).log().expand_as(rest))
         return torch.where(keeps & (reserve > 0), kept, rest)
 
+    def _mixed_log_softmax(self, blocks: Tensor, of: slice) -> Tensor:
+        """Return the log-probabilities of classes by blocks whose components begin with their logits, ``(..., V, K)``.
+
+        A mixture of distributions of classes is one again.
+        """
+        logits = self._mask.shape[-1]
+        if self.components == 1:
+            return self._log_softmax(blocks[..., :logits], of)
+        log_weights, parts = self.parts(blocks)
+        return mixed(log_weights, self._log_softmax(parts[..., :logits], of))
+
     def _allowed(self, codes: Sequence[int] | None, of: slice) -> Tensor:
         """Return which classes are allowed, boolean ``(V, K)``: by default all but what was not seen."""
         mask = self._mask[of].clone()
@@ -153,6 +225,11 @@ class Kind(nn.Module, ABC):
         chosen = torch.zeros_like(mask)
         chosen[:, list(codes)] = True
         return mask & chosen
+
+
+def mixed(log_weights: Tensor, log_values: Tensor) -> Tensor:
+    """Return the logarithm of a mean of components: ``(..., C, V)`` and ``(..., C, V, K)`` to ``(..., V, K)``."""
+    return (log_weights.log_softmax(-2)[..., None] + log_values).logsumexp(-3)
 
 
 def draw_class(log_probs: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ class Classes(Kind):
     Args:
         members: See :class:`~tessflow.models.kinds.base.Kind`.
         variables: What they are.
+        components: See there.
 
     Example:
         >>> kind = Classes((0, 2), (Variable(3), Variable(3)))
@@ -30,22 +31,20 @@ class Classes(Kind):
 
     _ordered: Tensor
 
-    def __init__(self, members: Sequence[int], variables: Sequence[Variable]) -> None:
-        super().__init__(members, variables)
-        self.size = variables[0].classes
+    def __init__(self, members: Sequence[int], variables: Sequence[Variable], components: int = 1) -> None:
+        super().__init__(members, variables, components)
+        self.width = variables[0].classes
         self._buffer("_ordered", torch.tensor([variable.ordered for variable in variables]))
 
-    def start(self) -> Tensor:
+    def _start(self) -> Tensor:
         """Return classes that are alike, but for what was not seen."""
         return self._first_logits()
 
     def class_log_probs(self, blocks: Tensor, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:
         """See the base class."""
-        return self._log_softmax(blocks, of)
+        return self._mixed_log_softmax(blocks, of)
 
-    def log_prob(
-        self, blocks: Tensor, values: Values, *, limits: Tensor | None = None, samples: int = 1, of: slice = ALL
-    ) -> Tensor:
+    def _log_prob(self, blocks: Tensor, values: Values, limits: Tensor | None, samples: int, of: slice) -> Tensor:
         """See the base class."""
         log_probs, codes = self._log_softmax(blocks, of), values.codes
         shape = torch.broadcast_shapes(log_probs.shape[:-1], codes.shape)
@@ -75,4 +74,4 @@ class Classes(Kind):
 
     def _among(self, blocks: Tensor, allowed: Restriction | None, of: slice) -> Tensor:
         among = self._allowed(None if allowed is None else allowed.codes, of)
-        return self._log_softmax(blocks, of).masked_fill(~among, -math.inf)
+        return self.class_log_probs(blocks, of=of).masked_fill(~among, -math.inf)

@@ -35,11 +35,11 @@ class NumberDistribution:
     def __init__(
         self, log_probs: Tensor, smooth: Smooth, atoms: Tensor, *, whole: bool, low: Tensor, high: Tensor, cut: bool
     ) -> None:
-        self.log_probs, self.smooth, self.atoms = log_probs.double(), smooth, atoms
+        shape = torch.broadcast_shapes(log_probs.shape[:-1], low.shape)
+        self.log_probs, self.smooth, self.atoms = log_probs.double().expand(*shape, -1), smooth, atoms
         self.whole, self.half = whole, 0.5 if whole else 0.0
         self.is_number = ~atoms.isnan()
         self.is_number[:, 0] = True
-        shape = self.log_probs.shape[:-1]
         self.low, self.high = low.expand(shape), high.expand(shape)
         self.factor: Tensor | None = None  # what divides by the mass within
         self.only: Tensor | None = None  # the one number that is left, NaN where there are more
@@ -71,6 +71,27 @@ class NumberDistribution:
             log_prob = torch.where(x.isfinite() & (codes > 0), torch.logaddexp(log_prob, smooth), log_prob)
         log_prob = torch.where(codes == 0, smooth, log_prob)
         return log_prob if self.factor is None else log_prob + torch.where(is_number, self.factor, 0)
+
+    def mixed(self, log_weights: Tensor) -> NumberDistribution:
+        """Return the mixture of components, one of the dimensions of this: ``(..., C, V)`` to ``(..., V)``.
+
+        Each component is cut off by itself. All have the scale and the background of their variable, so that a mixture
+        of smooth parts is one again, of a mixture of lines.
+
+        Args:
+            log_weights: The log-weights, normalised, ``(..., C, V)``.
+        """
+        log_probs = self.log_probs + log_weights[..., None]
+        if self.factor is not None:
+            log_probs = log_probs + torch.where(self.is_number, self.factor[..., None], 0)
+        of_all = log_probs.logsumexp(-3)
+        smooth = self.smooth.mixed(log_probs[..., 0] - of_all[..., None, :, 0])
+        low, high = self.low.amin(-2), self.high.amax(-2)
+        law = NumberDistribution(of_all, smooth, self.atoms, whole=self.whole, low=low, high=high, cut=False)
+        if self.factor is not None:
+            law.factor = torch.zeros_like(low)
+            law.only = None if self.only is None else self.only.amax(-2)
+        return law
 
     def log_at(self, x: Tensor) -> Tensor:
         """Return what the smooth part gives to finite numbers."""

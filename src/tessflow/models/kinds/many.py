@@ -41,7 +41,7 @@ class ManyClasses(Kind):
     def __init__(self, members: Sequence[int], variables: Sequence[Variable], dim: int) -> None:
         super().__init__(members, variables)
         (variable,) = variables
-        self.size = CONTEXT + (variable.reserve > 0)
+        self.width = CONTEXT + (variable.reserve > 0)
         self.classes = len(variable.seen)
         flow = coupling_flow(DIM, context=CONTEXT, layers=4, hidden_features=(64,))
         dequantizer = VoronoiDequantizer((variable.classes,), DIM, noise=StandardNoise(DIM))
@@ -53,9 +53,9 @@ class ManyClasses(Kind):
         """One: what is seen of it are anchors of its own."""
         return (1,)
 
-    def start(self) -> Tensor:
+    def _start(self) -> Tensor:
         """Return a block of zeros, but for what was not seen."""
-        block = torch.zeros(1, self.size)
+        block = torch.zeros(1, self.width)
         block[:, CONTEXT:] = self.variables[0].logits[-1] - math.log(max(self.classes, 1))
         return block
 
@@ -63,9 +63,7 @@ class ManyClasses(Kind):
         """Return a linear map of its own anchors."""
         return self.seen(self.flow.dequantizer.anchor(values.codes))
 
-    def log_prob(
-        self, blocks: Tensor, values: Values, *, limits: Tensor | None = None, samples: int = 1, of: slice = ALL
-    ) -> Tensor:
+    def _log_prob(self, blocks: Tensor, values: Values, limits: Tensor | None, samples: int, of: slice) -> Tensor:
         """See the base class."""
         shape = torch.broadcast_shapes(blocks.shape[:-1], values.codes.shape)
         context = blocks[..., 0, :CONTEXT].expand(*shape[:-1], -1).reshape(-1, CONTEXT)
@@ -77,7 +75,7 @@ class ManyClasses(Kind):
             return self.flow.flow(context.repeat(repeats, 1)).log_prob(x.flatten(-2)) - log_q
 
         log_prob = (elbo(codes) if samples == 1 else importance_bound(elbo, codes, samples)).reshape(shape)
-        if self.size == CONTEXT:
+        if self.width == CONTEXT:
             return log_prob
         # Points in the cell of what was not seen stand for nothing.
         is_unseen = values.codes.expand(shape) == self._unseen

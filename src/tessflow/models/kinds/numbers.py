@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from tessflow.flows import IntervalMixture, LogCauchy
 from tessflow.models.atoms import locate, stack_atoms
-from tessflow.models.kinds.base import ALL, Kind, Values
+from tessflow.models.kinds.base import ALL, APART, Kind, Values
 from tessflow.models.kinds.distribution import NumberDistribution
 from tessflow.models.kinds.smooth import Smooth
 from tessflow.models.variables import Restriction, Variable, centre_and_width, stack_scales
+from tessflow.randomness import normal
 from tessflow.transforms import PiecewiseLinear
 
 __all__ = ["Numbers", "RealNumbers", "WholeNumbers"]
@@ -38,6 +39,7 @@ class Numbers(Kind):
         variables: What they are.
         dim: The dimension in which numbers are seen.
         limited: Whether rows may have limits.
+        components: See there.
     """
 
     numeric = True
@@ -53,11 +55,19 @@ class Numbers(Kind):
     _bounds: Tensor
     _closed: Tensor
 
-    def __init__(self, members: Sequence[int], variables: Sequence[Variable], dim: int, *, limited: bool) -> None:
-        super().__init__(members, variables)
+    def __init__(
+        self,
+        members: Sequence[int],
+        variables: Sequence[Variable],
+        dim: int,
+        *,
+        limited: bool,
+        components: int = 1,
+    ) -> None:
+        super().__init__(members, variables, components)
         numbers = [variable.number for variable in variables if variable.number is not None]
         self.logits = self._mask.shape[-1]
-        self.size = self.logits + _LINE
+        self.width = self.logits + _LINE
         self.cut = limited or any(number.bounded for number in numbers)
         for name, values in zip(("_knots", "_scores"), stack_scales(numbers), strict=True):
             self._buffer(name, values)
@@ -76,12 +86,19 @@ class Numbers(Kind):
         waves = [score, *(math.sqrt(2) * (math.pi * n * level).cos() for n in range(1, dim))]
         self.embedding = nn.Parameter(torch.stack(waves, -1).repeat(len(numbers), 1, 1))
 
-    def start(self) -> Tensor:
+    def _start(self) -> Tensor:
         """Return classes that are alike, but for what was not seen, and scores of N(0, 1), cell by cell."""
         loc, log_scale = torch.linspace(-1, 1, LOGISTICS), torch.full((LOGISTICS,), -0.9)
         base = IntervalMixture(self._walls, torch.zeros(CELLS), torch.zeros(LOGISTICS), loc, log_scale)
         line = torch.cat([-base.log_weights - math.log(CELLS), torch.zeros(LOGISTICS), loc, log_scale])
         return torch.cat([self._first_logits(), line.expand(len(self.members), -1)], -1)
+
+    def _apart(self, variables: int, components: int) -> Tensor:
+        """Return logits of classes, and slopes of the tilt over the cells, at random."""
+        noise = APART * normal((variables, components, self.logits + 1), torch.zeros(()))
+        middles = torch.special.ndtri((torch.arange(CELLS) + 0.5) / CELLS)
+        rest = torch.zeros(variables, components, _LINE - CELLS)
+        return torch.cat([noise[..., :-1], noise[..., -1:] * middles, rest], -1)
 
     def see(self, anchors: Tensor, values: Values, of: slice = ALL) -> Tensor:
         """Return embeddings of numbers, looked up between the nearest two; with their anchors, if they are atoms."""
@@ -109,6 +126,14 @@ class Numbers(Kind):
             limits: Numbers between which those of each row are, ``(..., V, 2)``, beside the variables' bounds.
             of: Some of the variables.
         """
+        if self.components == 1:
+            return self._distribution(blocks, limits, of)
+        log_weights, parts = self.parts(blocks)
+        limits = None if limits is None else limits[..., None, :, :]
+        return self._distribution(parts, limits, of).mixed(log_weights.double().log_softmax(-2))
+
+    def _distribution(self, blocks: Tensor, limits: Tensor | None, of: slice) -> NumberDistribution:
+        """Return the distributions of single components, ``(..., V, width)``."""
         log_probs = self._log_softmax(blocks[..., : self.logits], of)
         tilt, logits, loc, log_scale = blocks[..., self.logits :].split([CELLS, LOGISTICS, LOGISTICS, LOGISTICS], -1)
         smooth = Smooth(
@@ -126,12 +151,10 @@ class Numbers(Kind):
             log_probs, smooth, self._atoms[of], whole=self.whole, low=low, high=high, cut=self.cut
         )
 
-    def log_prob(
-        self, blocks: Tensor, values: Values, *, limits: Tensor | None = None, samples: int = 1, of: slice = ALL
-    ) -> Tensor:
+    def _log_prob(self, blocks: Tensor, values: Values, limits: Tensor | None, samples: int, of: slice) -> Tensor:
         """See the base class."""
         # Of many whole numbers one is a narrow interval: float32 would not tell its ends apart.
-        law = self.distribution(blocks.double() if self.whole else blocks, limits=limits, of=of)
+        law = self._distribution(blocks.double() if self.whole else blocks, limits, of)
         return law.log_prob(values.codes, self.locate(values, of)).to(blocks.dtype)
 
     def class_log_probs(self, blocks: Tensor, *, limits: Tensor | None = None, of: slice = ALL) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tessflow.flows import IntervalMixture, LogCauchy
+from tessflow.models.kinds.line import Line, MixedLine
 from tessflow.randomness import uniform
 from tessflow.transforms import PiecewiseLinear
 
@@ -25,14 +26,19 @@ class Smooth:
     f is a disjoint mixture on the line of scores, s the scale, b the background. Ranges are ``low < x <= high``.
 
     Args:
-        line: The mixture, of batch shape ``(..., V)``.
+        line: The mixture, of batch shape ``(..., V)``; or a mixture of such.
         scale: The scales, whose knots have shape ``(V, Q)``.
         background: The backgrounds, of batch shape ``(V,)``.
         share: Their shares :math:`\epsilon`, ``(V,)``.
     """
 
-    def __init__(self, line: IntervalMixture, scale: PiecewiseLinear, background: LogCauchy, share: Tensor) -> None:
+    def __init__(self, line: Line, scale: PiecewiseLinear, background: LogCauchy, share: Tensor) -> None:
         self.line, self.scale, self.background, self.share = line, scale, background, share
+
+    def mixed(self, log_weights: Tensor) -> Smooth:
+        """Return the mixture of lines ``(..., C, V)``, whose log-weights have that shape, with the same background."""
+        assert isinstance(self.line, IntervalMixture)
+        return Smooth(MixedLine(self.line, log_weights), self.scale, self.background, self.share)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log-densities of numbers ``(..., V)``."""

@@ -71,6 +71,8 @@ def describe_model(model: TabularFlow) -> ModelFacts:
     kind = "coupling flow"
     if isinstance(model.model_, MatchedFlow):
         kind = f"autoregressive, columns in {'any order' if model.model_.any_order else 'the order of the table'}"
+        if model.model_.blocks < len(model.schema_.columns):
+            kind = f"{model.model_.blocks} blocks of columns, each a mixture of {model.model_.components} products"
     schema = model.schema_
     columns = f"{len(schema.columns)}, {sum(column.numeric for column in schema.columns)} of them numeric"
     scalings = sorted({column.scaling for column in schema.columns if isinstance(column, NumericColumn)})
