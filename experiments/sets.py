@@ -18,7 +18,7 @@ from experiments.results import mean_and_error
 from experiments.training import parameter_count, train, untrained
 from tessflow.datasets import ItemSets, load_sets
 from tessflow.dequantization import BinaryArgmaxDequantizer, SharedDequantizer, SimplexDequantizer, VoronoiDequantizer
-from tessflow.flows import equivariant_flow
+from tessflow.flows import ExclusiveField, equivariant_flow
 from tessflow.models import KDPP, IndependentItems, MatchedSets, SetFlow
 from tessflow.randomness import seeded
 from tessflow.training import evaluate
@@ -37,6 +37,7 @@ class Method(BaseModel):
             random orders; a determinantal process; or items that are independent but for being distinct.
         dequantizer: The dequantizer of a flow.
         field: The vector field of a flow: with a trace in closed form, or a transformer.
+        reads: Whether a field with a trace in closed form reads the cells of items.
         dim: The dimension of an item's space, where it can be chosen.
         rank: The rank of the kernel of a determinantal process.
         learning_rate: The highest learning rate.
@@ -57,6 +58,7 @@ class Method(BaseModel):
     rank: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    reads: bool = False
     base: Literal["mixture", "gaussian"] = "mixture"
     components: int = Field(default=128, ge=1)
     steps: int | None = Field(default=None, ge=1)
@@ -134,10 +136,13 @@ def build(method: Method, budget: Budget, items: int, size: int) -> Any:
         "binary-argmax": lambda **options: BinaryArgmaxDequantizer((items,), **options),
     }
     dequantizer = SharedDequantizer(kinds[method.dequantizer](noise="gaussian", hidden_features=(64,)), size)
+    field: Any = method.field
+    if method.reads:
+        field = ExclusiveField(dequantizer.dim, width=budget.width, cells=dequantizer.each)  # type: ignore[arg-type]
     flow = equivariant_flow(
         size,
         dequantizer.dim,
-        field=method.field,
+        field=field,
         width=budget.width,
         base=method.base,
         components=method.components,

@@ -7,9 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Normal
 
+from tessflow.dequantization import VoronoiDequantizer
 from tessflow.flows import AttentionField, ExclusiveField, equivariant_flow
 
-FIELDS = {"exclusive": ExclusiveField, "attention": AttentionField}
+
+def reading(dim, **options):
+    return ExclusiveField(dim, cells=VoronoiDequantizer((5,), dim, noise="standard").double(), **options)
+
+
+FIELDS = {"exclusive": ExclusiveField, "exclusive, reads cells": reading, "attention": AttentionField}
 every_field = pytest.mark.parametrize("name", FIELDS)
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 HALF = torch.tensor(0.5, dtype=torch.float64)
@@ -106,7 +112,7 @@ def test_no_order_changes_the_density(name, dtype):
 @every_field
 def test_starts_as_the_base(name):
     x = torch.randn(6, 8)
-    flow = equivariant_flow(4, 2, field=name, width=8, base="gaussian")
+    flow = equivariant_flow(4, 2, field=FIELDS[name](2, width=8), base="gaussian")
     torch.testing.assert_close(flow().log_prob(x), Normal(0.0, 1.0).log_prob(x).sum(-1))
     mixture = equivariant_flow(4, 2, field=name, width=8, components=3)()
     torch.testing.assert_close(mixture.log_prob(x), mixture.base.log_prob(x))
@@ -118,7 +124,8 @@ def test_inverse_undoes_the_transform(name):
     x = torch.randn(30, 6, dtype=torch.float64)
     with torch.no_grad():
         y, log_det = transform.call_and_ladj(x)
-        torch.testing.assert_close(transform(x), y, rtol=0, atol=1e-4)
+        # A field that reads cells turns quickly at their walls, so that a solver of the same tolerance errs more.
+    torch.testing.assert_close(transform(x), y, rtol=0, atol=5e-3 if "reads" in name else 1e-4)
         torch.testing.assert_close(transform.inv(y), x, rtol=0, atol=1e-3)
         assert (y - x).abs().amax(0).min() > 0.05
     exact = torch.autograd.functional.jacobian(transform, x[0]).slogdet().logabsdet

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import abc
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tessflow.flows.cell_flow import Cells
+
 __all__ = ["AttentionField", "ExclusiveField", "SetField"]
+
+# How sharply items are told by their cells, at first.
+_LOG_SHARPNESS = 2.0
 
 # Backward passes of an exact trace that are made together.
 _PASSES = 64
+
+
+class AnchoredCells(Cells, Protocol):
+    """Cells that have anchors, as those of a Voronoi dequantizer do."""
+
+    def anchor(self, y: Tensor) -> Tensor:
+        """Return the anchors of cells, ``(..., N)`` to ``(..., N, D)``."""
+        ...
 
 
 class SetField(nn.Module, abc.ABC):
@@ -69,10 +82,14 @@ class ExclusiveField(SetField):
     for arguments :math:`a_{i1}, a_{i2}` of the two activations, SiLU. (Networks of this kind: Chen & Duvenaud, 2019,
     "Neural networks with cheap differential operators".) The velocity is 0 at first.
 
+    With ``cells`` of items, what is pooled of an item also has an embedding of the cell that it is in, softly: that of
+    its nearest anchor, mixed with those of others about as near. Early on its way an item is in its own cell.
+
     Args:
         dim: The dimension ``D`` of an item.
         width: The width of all layers.
         heads: The number of learned queries.
+        cells: The dequantizer of an item, which has anchors, or ``None``. It is not part of the field.
 
     Raises:
         ValueError: If ``width`` is not a multiple of ``heads``.
@@ -86,10 +103,14 @@ class ExclusiveField(SetField):
 
     closed_form = True
 
-    def __init__(self, dim: int, *, width: int = 64, heads: int = 4) -> None:
+    def __init__(self, dim: int, *, width: int = 64, heads: int = 4, cells: AnchoredCells | None = None) -> None:
         super().__init__()
         _require_heads(width, heads)
         self.heads = heads
+        self._cells = (cells,)  # in a tuple: no part of this module
+        if cells is not None:
+            self.symbols = nn.Embedding(cells.cardinalities[0], width)
+            self.log_sharpness = nn.Parameter(torch.tensor(_LOG_SHARPNESS))
         self.embed = nn.Sequential(
             nn.Linear(dim + 1, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, heads + width)
         )
@@ -120,7 +141,10 @@ class ExclusiveField(SetField):
 
     def _context(self, t: Tensor, x: Tensor) -> Tensor:
         """Pool what the other items say of themselves: ``(..., N, D)`` to ``(..., N, width)``."""
-        logits, values = self.embed(_with_time(t, x)).tensor_split([self.heads], -1)
+        seen = self.embed[0](_with_time(t, x))
+        if self._cells[0] is not None:
+            seen = seen + self._read(self._cells[0], x)
+        logits, values = self.embed[1:](seen).tensor_split([self.heads], -1)
         n = x.shape[-2]
         itself = torch.eye(n, dtype=torch.bool, device=x.device)[..., None]
         logits = logits[..., None, :, :].expand(*x.shape[:-1], n, self.heads).masked_fill(itself, -torch.inf)
@@ -128,6 +152,13 @@ class ExclusiveField(SetField):
         weights = F.pad(logits, (0, 0, 0, 1)).softmax(-2)[..., :-1, :]
         pooled = torch.einsum("...ijh,...jhv->...ihv", weights, values.unflatten(-1, (self.heads, -1)))
         return cast(Tensor, self.summarize(_with_time(t, pooled.flatten(-2))))
+
+    def _read(self, cells: AnchoredCells, x: Tensor) -> Tensor:
+        """Return embeddings of the cells that items ``(..., N, D)`` are in, softly: ``(..., N, width)``."""
+        anchors = cells.anchor(torch.arange(cells.cardinalities[0], device=x.device)[:, None]).squeeze(-2)
+        anchors = anchors.to(x.dtype)
+        nearness = x @ anchors.mT - anchors.square().sum(-1) / 2
+        return (self.log_sharpness.exp() * nearness).softmax(-1) @ self.symbols.weight
 
 
 class AttentionField(SetField):
