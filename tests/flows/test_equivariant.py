@@ -114,7 +114,7 @@ def test_starts_as_the_base(name):
     x = torch.randn(6, 8)
     flow = equivariant_flow(4, 2, field=FIELDS[name](2, width=8), base="gaussian")
     torch.testing.assert_close(flow().log_prob(x), Normal(0.0, 1.0).log_prob(x).sum(-1))
-    mixture = equivariant_flow(4, 2, field=name, width=8, components=3)()
+    mixture = equivariant_flow(4, 2, field=FIELDS[name](2, width=8), components=3)()
     torch.testing.assert_close(mixture.log_prob(x), mixture.base.log_prob(x))
 
 
@@ -125,8 +125,8 @@ def test_inverse_undoes_the_transform(name):
     with torch.no_grad():
         y, log_det = transform.call_and_ladj(x)
         # A field that reads cells turns quickly at their walls, so that a solver of the same tolerance errs more.
-    torch.testing.assert_close(transform(x), y, rtol=0, atol=5e-3 if "reads" in name else 1e-4)
-        torch.testing.assert_close(transform.inv(y), x, rtol=0, atol=1e-3)
+        torch.testing.assert_close(transform(x), y, rtol=0, atol=5e-3 if "reads" in name else 1e-4)
+        torch.testing.assert_close(transform.inv(y), x, rtol=0, atol=1e-2 if "reads" in name else 1e-3)
         assert (y - x).abs().amax(0).min() > 0.05
     exact = torch.autograd.functional.jacobian(transform, x[0]).slogdet().logabsdet
     torch.testing.assert_close(log_det[0], exact, rtol=0, atol=1e-3)
