@@ -1,12 +1,16 @@
 """Coupling flows over cells: bijections whose first layer reads cells."""
 
+import math
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from tessflow.dequantization import BinaryArgmaxDequantizer, IntervalDequantizer, OrdinalDequantizer, VoronoiDequantizer
 from tessflow.flows import cell_flow
+from tessflow.flows.cell_flow import CellCoupling
 from tessflow.models import DequantizedFlow
+from tessflow.training import TrainingConfig, fit
 
 CARDINALITIES = (3, 2, 5)
 CELLS = {
@@ -42,22 +46,37 @@ def test_round_trip_and_log_determinant(cells, numbers, network):
     assert_close(jacobian.slogdet().logabsdet, log_det)
 
 
-def test_the_first_layer_reads_the_cells_of_what_it_keeps_and_of_nothing_else():
-    dequantizer, flow = made()
-    first, second = [layer for layer in flow.transform.transforms if hasattr(layer, "reads")][:2]
-    assert first.reads
-    assert not second.reads
-    x = torch.randn(6, dequantizer.features, dtype=torch.float64)
-    kept = x.index_select(-1, first.kept)
-    hot = first._one_hot(kept)
-    y = dequantizer.quantize(x.unflatten(-1, (3, 2)))[:, [0, 2]]
-    assert torch.equal(hot.argmax(-1), y)
+@pytest.mark.parametrize("cells", CELLS)
+def test_the_first_layer_reads_the_cells_of_what_it_keeps(cells, monkeypatch):
+    torch.manual_seed(0)
+    dequantizer = CELLS[cells](CARDINALITIES)
+    flow = cell_flow(dequantizer, layers=4, hidden_features=(16,), components=2).train()
+    y = torch.stack([(torch.rand(500) ** 2 * k).long() for k in CARDINALITIES], -1)
+    x = dequantizer(y).sample().flatten(-2)
+    flow().log_prob(x)  # sets the norms
+    read, one_hot = [], CellCoupling._one_hot
+    monkeypatch.setattr(CellCoupling, "_one_hot", lambda layer, kept: read.append(one_hot(layer, kept)) or read[-1])
+    flow().log_prob(x)
+    (hot,) = read  # one layer reads
+    assert torch.equal(hot.argmax(-1), y[:, [0, 2]])
     assert (hot.sum(-1) == 1).all()
+
+
+def test_what_it_reads_helps():
+    torch.manual_seed(0)
+    first = torch.randint(4, (2000, 6))
+    y = torch.stack([first, (first + first.roll(1, -1)) % 4], -1).flatten(-2)  # even variables say what odd ones are
+    dequantizer = VoronoiDequantizer((4,) * 12, 2, noise="gaussian", hidden_features=(32,))
+    flow = cell_flow(dequantizer, layers=2, hidden_features=(128,), components=8)
+    model = DequantizedFlow(flow, dequantizer)
+    fit(model, y, y[:500], TrainingConfig(max_steps=150, learning_rate=1e-2, batch_size=256, warmup_steps=20))
+    independent = 12 * math.log(4)
+    assert -model.log_prob(y[:200], samples=10).mean() < independent - 3
 
 
 def test_a_number_has_no_cell():
     _, flow = made(numbers=2)
-    first = flow.transform.transforms[1]
+    first = flow.transform.transforms[0]
     hot = first._one_hot(torch.randn(6, len(first.kept), dtype=torch.float64))
     assert hot.shape == (6, 3, 5)  # variables 0, 2 and 4; the last is a number
     assert (hot[:, 2] == 0).all()

@@ -90,7 +90,8 @@ def cell_flow(
     options: dict[str, Any] = {"network": network, "hidden_features": hidden_features, "dropout": dropout}
     transforms: list[nn.Module] = []
     for layer in range(layers):
-        transforms.append(ActNorm(features))
+        if layer:  # the first layer reads cells where they are
+            transforms.append(ActNorm(features))
         keep = coupling_mask(variables, layer)
         if keep.all() or not keep.any():  # a single variable: what is left are the base and the norms
             continue
