@@ -14,7 +14,12 @@ from experiments.results import is_done
 from experiments.runner import RUNS, Outcome, run_rows
 from tessflow.cli import OneSentenceErrors
 
-app = typer.Typer(cls=OneSentenceErrors, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+
+class _Errors(OneSentenceErrors):
+    places = (*OneSentenceErrors.places, str(Path(__file__).parent))
+
+
+app = typer.Typer(cls=_Errors, help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.command()

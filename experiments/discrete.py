@@ -240,17 +240,20 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
     cardinalities, (train_rows, validation, test) = encode(loaded)
     validation, test = validation[: budget.validation_rows], test[: budget.test_rows]
     best: tuple[float, Any, dict[str, Any]] | None = None
+    spent = 0.0  # on all orders
     for number, order in enumerate(_orders(len(cardinalities), method.orders, seed)):
         torch.manual_seed(seed)
         model = build(method, budget, cardinalities, order)
         place = directory if number == 0 else directory / f"order-{number}"
         trained = _train(model, method, budget, train_rows, validation, seed=seed, directory=place, device=device)
         trained |= {"order": order} if order else {}
+        spent += trained["seconds"]
         nats = min((row[2] for row in trained.get("history", [])), default=0.0)
         if best is None or nats < best[0]:
             best = nats, model, trained
     assert best is not None
     _, model, trained = best
+    trained["seconds"] = round(spent, 1)
     return {
         "source": loaded.source,
         "rows": [len(train_rows), len(validation), len(test)],

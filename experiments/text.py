@@ -205,6 +205,8 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
     validation, test = validation[: budget.validation_rows], test[: budget.test_rows]
     torch.manual_seed(seed)
     model = build(method, budget, text.classes, text.length)
+    if method.model == "blocks":
+        model.flow.initialize(rows)
     trained = train(
         model,
         rows,

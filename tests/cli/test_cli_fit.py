@@ -54,11 +54,20 @@ def test_every_argument_of_an_estimator_can_be_set(run):
         "weight-decay": 0.5, "validation-fraction": 0.3, "patience": 4, "max-levels": 5, "max-categories": 6,
         "unseen": "error", "seed": 9, "device": "cpu", "hidden-features": "8,4",
     }  # fmt: skip
+    further = {"condition_on": "cell", "warm_start": "true", "blocks": 2, "components": 3, "network": "mlp"}
     words = [word for name, value in flags.items() for word in (f"--{name}", value)]
-    run("fit", "table.csv", "--out", "model", "--quiet", *words, "-o", "condition_on=point", "-o", "warm_start=true")
+    run(
+        "fit",
+        "table.csv",
+        "--out",
+        "model",
+        "--quiet",
+        *words,
+        *(part for name, value in further.items() for part in ("-o", f"{name}={value}")),
+    )
     names = {"steps": "max_steps", "seed": "random_state", "device": "accelerator"}
     expected = {names.get(name, name.replace("-", "_")): value for name, value in flags.items()}
-    expected |= {"hidden_features": (8, 4), "condition_on": "point", "warm_start": True, "verbose": False}
+    expected |= further | {"hidden_features": (8, 4), "warm_start": True, "verbose": False}
     assert TabularFlow.load("model").get_params() == expected
 
 

@@ -49,7 +49,8 @@ def test_a_result(runs, name):
 
 
 def test_every_row_has_the_same_network():
-    models = [text.build(Method(**options), TINY, 27, 256) for options in METHODS.values()]
+    of_positions = [options for options in METHODS.values() if options["model"] != "blocks"]
+    models = [text.build(Method(**options), TINY, 27, 256) for options in of_positions]
     networks = [getattr(model, "flow", model) for model in models]
     sizes = {(parameter_count(network.lstm), parameter_count(network.logits)) for network in networks}
     assert len(sizes) == 1

@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tessflow.dequantization import ArgmaxDequantizer, ConditionalNoise, IntervalDequantizer, VoronoiDequantizer
+from tessflow.dequantization import (
+    ArgmaxDequantizer,
+    ConditionalNoise,
+    IntervalDequantizer,
+    OrdinalDequantizer,
+    VoronoiDequantizer,
+)
 from tessflow.flows import BlockFlow
 from tessflow.flows.bases import Gumbel
 from tessflow.models import DequantizedFlow
@@ -27,7 +33,6 @@ CELLS = {
     "intervals": IntervalDequantizer,
     "voronoi": lambda sizes: VoronoiDequantizer(sizes, 2, noise="gaussian"),
     "voronoi, 4": lambda sizes: VoronoiDequantizer(sizes, 4, noise="gaussian"),
-    "voronoi, box": lambda sizes: VoronoiDequantizer(sizes, 2, box=(-3.0, 3.0), noise="gaussian"),
     "argmax": _argmax,
 }
 every_kind = pytest.mark.parametrize("cells", CELLS)
@@ -162,9 +167,32 @@ def test_probabilities_of_a_trained_model_sum_to_one_and_samples_have_them(cells
     assert ((frequency - probability).abs() < 5 * (probability / 20_000).sqrt() + 0.01).all()
 
 
+def test_with_a_block_a_variable_nothing_is_left_to_couple_and_noise_cancels():
+    model = made(blocks=5)
+    assert len(model.flow.couplings) == 0
+    y = torch.randint(2, (50, 5))
+    assert_close(model.elbo(y), model.elbo(y), atol=1e-4, rtol=0)
+
+
+def test_a_block_of_which_nothing_is_kept_stays():
+    model = made(blocks=3)  # two of two variables, and one of one
+    for layer in model.flow.layers:
+        assert {model.flow._block[n].item() for n in layer.moved} <= {model.flow._block[n].item() for n in layer.kept}
+
+
 def test_what_cannot_be_is_refused():
     dequantizer = IntervalDequantizer((3, 2))
     with pytest.raises(ValueError, match="at most the 2 variables, got 3"):
         BlockFlow(dequantizer, blocks=3)
+    with pytest.raises(ValueError, match="cells of a OrdinalDequantizer cannot be moved: take an IntervalDequantizer"):
+        BlockFlow(OrdinalDequantizer((3, 2)), blocks=1)
+    with pytest.raises(ValueError, match="cells that move have no box"):
+        BlockFlow(VoronoiDequantizer((3, 2), 2, box=(-1.0, 1.0)), blocks=1)
+    with pytest.raises(ValueError, match="components at least 1, got 4 and 0"):
+        BlockFlow(dequantizer, blocks=1, components=0)
+    with pytest.raises(ValueError, match=r"variable 1 has values 0, \.\.\., 1, got others"):
+        BlockFlow(dequantizer, blocks=1).initialize(torch.tensor([[0, 2]]))
+    with pytest.raises(ValueError, match="cells of another dequantizer"):
+        DequantizedFlow(BlockFlow(dequantizer, blocks=1), IntervalDequantizer((3, 2)))
     with pytest.raises(ValueError, match=r"permutation of 0, \.\.\., 1"):
         BlockFlow(dequantizer, blocks=1, order=[0, 0])

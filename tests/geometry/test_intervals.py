@@ -48,6 +48,12 @@ def test_masses_of_1e_300_are_kept():
     assert_close(taken.log_above[:2], torch.tensor([0.0, math.log(1e-12)], dtype=torch.float64), atol=1e-9, rtol=0)
 
 
+def test_a_cell_whose_mass_no_number_holds_has_its_place():
+    cells = Intervals(torch.tensor([-750.0, 0.0, 0.0], dtype=torch.float64))
+    assert_close(cells.walls[0], torch.tensor(-750.0 - math.log(2), dtype=torch.float64))
+    assert cells.locate(torch.tensor([[-760.0], [-740.0]])).tolist() == [0, 1]
+
+
 def test_gradients_are_finite_where_there_is_nothing_below_or_above():
     logits = torch.tensor([[0.3, -0.1, -torch.inf], [0.0, 1.0, 2.0]], requires_grad=True)
     taken = Intervals(logits).take(torch.tensor([[0, 0], [1, 2]]))

@@ -19,23 +19,11 @@ def every_class():
     return torch.tensor(list(itertools.product(*map(range, CLASSES))))
 
 
-@every_shape
-def test_probabilities_of_numbers_in_an_order_sum_to_one(blocks, components):
-    early, late = (
-        Number(knots=(-0.5, 2.5, 9.5), scores=(-1.2, 0.2, 1.6), whole=True, low=low, high=12.5) for low in (-0.5, 2.5)
-    )
-    variables = (Variable(2, early), Variable(2), Variable(2, late))
-    model = perturbed(variables, blocks=blocks, components=components, ascents=(Ascent(0, 2),))
-    rows = [
-        torch.tensor([x is None, b, y is None, x or 0, y or 0])
-        for x, b, y in itertools.product([*range(13), None], (0, 1), [*range(3, 13), None])
-        if x is None or y is None or x <= y
-    ]
-    log_prob = model.log_prob(torch.stack(rows).double())
-    assert log_prob.exp().sum().item() == pytest.approx(1, abs=1e-9)
-    drawn = model.sample(500)
-    both = (drawn[:, 0] == 0) & (drawn[:, 2] == 0)
-    assert (drawn[both, 3] <= drawn[both, 4]).all()
+def test_numbers_in_an_order_are_refused():
+    number = Variable(classes=2, number=Number(knots=(0.0, 9.0), scores=(-1.0, 1.0), whole=True))
+    for shape in ({"blocks": 1}, {"components": 3}):
+        with pytest.raises(ValueError, match="cut off at another one of its block leaves no product: no ascents"):
+            MatchedFlow((number, number), ascents=(Ascent(0, 1),), **shape)
 
 
 def test_a_block_is_a_mixture_of_products():

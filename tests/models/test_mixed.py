@@ -8,7 +8,7 @@ from row_cases import KINDS, REAL, TWO_KNOTS, WHOLE, every_row, some_rows
 from torch.testing import assert_close
 
 from tessflow.dequantization import VoronoiDequantizer
-from tessflow.flows import coupling_flow
+from tessflow.flows import cell_flow, coupling_flow
 from tessflow.models import DequantizedFlow, Number, Variable
 from tessflow.models.mixed import MixedFlow
 from tessflow.training import TrainingConfig, fit
@@ -109,12 +109,16 @@ def test_log_densities_are_those_of_the_unit():
     assert_close(other.log_prob(rescaled), model.log_prob(rows) - math.log(1000))
 
 
-def test_without_numbers_it_is_the_flow_of_classes():
+@pytest.mark.parametrize("network", [None, "residual"])
+def test_without_numbers_it_is_the_flow_of_classes(network):
     torch.manual_seed(0)
-    model = MixedFlow((3, 2), dim=2, layers=4, hidden_features=(16,)).eval()
+    model = MixedFlow((3, 2), dim=2, layers=4, hidden_features=(16,), network=network).eval()
     torch.manual_seed(0)
     dequantizer = VoronoiDequantizer((3, 2), 2, noise="gaussian", hidden_features=(16,))
-    flow = coupling_flow(4, layers=4, hidden_features=(16,), sharpness=4.0, base="mixture")
+    options = {"layers": 4, "hidden_features": (16,)}
+    flow = cell_flow(dequantizer, **options)
+    if network is None:
+        flow = coupling_flow(4, **options, sharpness=4.0, base="mixture")
     classes = DequantizedFlow(flow, dequantizer).eval()
     assert set(model.state_dict()) == set(classes.state_dict())
     model.load_state_dict(classes.state_dict())

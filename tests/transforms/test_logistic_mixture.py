@@ -50,6 +50,13 @@ def test_far_points_make_no_nan(dtype):
         assert not found.isnan().any()
 
 
+def test_slopes_far_out_are_those_of_straight_lines():
+    x = torch.tensor([-1e8, 1e8])[:, None].expand(-1, 6)
+    slopes = wild(torch.float32).log_abs_det_jacobian(x, x)
+    exact = wild(torch.float32).log_abs_det_jacobian(x.double(), x.double())
+    assert_close(slopes.double(), exact, atol=1e-5, rtol=1e-5)
+
+
 def test_gradients_of_the_inverse():
     transform = wild()
     leaves = [transform.log_weights, transform.loc, transform.log_scale]

@@ -32,7 +32,12 @@ class OneSentenceErrors(TyperGroup):
 
     The exit code is 2 if something was refused or went wrong outside, 70 if the fault is in tessflow itself, 130 if it
     was interrupted.
+
+    Attributes:
+        places: Where code of ours is, whose errors are meant for the user.
     """
+
+    places: tuple[str, ...] = (PACKAGE,)
 
     def main(self, args: Any = None, prog_name: Any = None, *, standalone_mode: bool = True, **more: Any) -> Any:  # type: ignore[override]
         """Read the command line and run a command; see the class."""
@@ -65,7 +70,7 @@ class OneSentenceErrors(TyperGroup):
                 raise
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            refused = isinstance(error, OUTSIDE) or (isinstance(error, OURS) and _is_on_purpose(error))
+            refused = isinstance(error, OUTSIDE) or (isinstance(error, OURS) and _is_on_purpose(error, self.places))
             typer.echo(f"tessflow: {_sentence(error) if refused else _bug(error)}", err=True)
             raise typer.Exit(REFUSED if refused else BUG) from None
 
@@ -83,8 +88,8 @@ class _Said:
             typer.echo(f"tessflow: warning: {text}", err=True)
 
 
-def _is_on_purpose(error: Exception) -> bool:
-    """Return whether a ``raise`` of this package raised an error, or pydantic did for one of its models.
+def _is_on_purpose(error: Exception, places: tuple[str, ...]) -> bool:
+    """Return whether a ``raise`` of a package of ours raised an error, or pydantic did for one of its models.
 
     What a library refuses, such as shapes that do not fit, is no sentence for a user: it should not have been asked.
     """
@@ -98,7 +103,7 @@ def _is_on_purpose(error: Exception) -> bool:
     if trace is None:
         return False
     code = trace.tb_frame.f_code
-    return code.co_filename.startswith(PACKAGE) and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return code.co_filename.startswith(places) and code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _sentence(error: Exception) -> str:

@@ -20,8 +20,8 @@ class IntervalDequantizer(Dequantizer):
     """Push logistic noise into the value's interval of a line, which the intervals of all values fill.
 
     The cells have masses under the standard logistic distribution (:class:`~tessflow.geometry.Intervals`): equal ones
-    at first. At masses that are a column's frequencies, a flow that is still the standard logistic is the model of
-    independent columns, and the bound is exact.
+    at first. :class:`~tessflow.flows.BlockFlow` moves them to others: under a standard logistic their masses are the
+    probabilities of the values.
 
     Args:
         cardinalities: The number of values of each variable, ``(K_1, ..., K_N)``.
@@ -58,7 +58,7 @@ class IntervalDequantizer(Dequantizer):
         if learn:
             self.logits = nn.Parameter(logits)
         else:
-            self.register_buffer("logits", logits, persistent=False)
+            self.register_buffer("logits", logits)
 
     def tessellation(self) -> Intervals:
         """Return the cells."""

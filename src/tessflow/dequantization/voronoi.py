@@ -86,7 +86,13 @@ class VoronoiDequantizer(Dequantizer):
 
     @property
     def moves(self) -> int:
-        """The number of numbers that move the cells of a variable: a step of each anchor."""
+        """The number of numbers that move the cells of a variable: a step of each anchor.
+
+        Raises:
+            ValueError: If the cells are in a box, outside of which a flow over cells that move would have mass.
+        """
+        if self.tessellation.box is not None:
+            raise ValueError(f"cells that move have no box, got box={self.tessellation.box}: leave it out.")
         return max(self.cardinalities) * self.dim
 
     def move(self, moves: Tensor, index: Tensor | None = None) -> Transform:

@@ -120,7 +120,7 @@ class MixtureOptions(FitOptions):
 
     max_steps: int = Field(ge=1)
     n_cells: int | None = Field(ge=1)
-    n_estimators: int = Field(default=1, ge=1)  # models that were saved before there were several are one
+    n_estimators: int = Field(default=1, ge=1, le=1000)  # models that were saved before there were several are one
     learn_gaussians: bool = True
     before: int = Field(ge=0, le=1000)
     univariate: Literal["spline", "affine"]

@@ -72,7 +72,7 @@ class BlockFlow(LazyDistribution):
         dropout: The share of hidden units dropped in training.
 
     Raises:
-        ValueError: If there are fewer variables than blocks, or ``order`` is no permutation.
+        ValueError: If the cells cannot be moved, an option is out of its range, or ``order`` is no permutation.
 
     Example:
         >>> from tessflow.dequantization import IntervalDequantizer
@@ -103,6 +103,13 @@ class BlockFlow(LazyDistribution):
         super().__init__()
         n, dim = len(cells.cardinalities), cells.dim
         order = list(range(n)) if order is None else list(order)
+        if not hasattr(cells, "move"):
+            raise ValueError(
+                f"the cells of a {type(cells).__name__} cannot be moved: take an IntervalDequantizer, a "
+                "VoronoiDequantizer or an ArgmaxDequantizer."
+            )
+        if couplings < 0 or components < 1:
+            raise ValueError(f"couplings is at least 0 and components at least 1, got {couplings} and {components}.")
         if not 1 <= blocks <= n:
             raise ValueError(f"blocks must be at least 1 and at most the {n} variables, got {blocks}.")
         if sorted(order) != list(range(n)):
@@ -121,6 +128,8 @@ class BlockFlow(LazyDistribution):
         self.network = _masked(block.repeat_interleave(cells.moves)[:, None] > seen, hidden_features, dropout)
         half = -(-n // blocks) // 2
         halves = [within % 2 == 0, within % 2 == 1, within < max(half, 1), within >= max(half, 1)]
+        # A block of which nothing is kept stays: what its cells say is all that there is to say.
+        halves = [keep | ~torch.isin(block, block[keep]) for keep in halves]
         self.couplings = nn.ModuleList(
             _BlockCoupling(
                 block,
@@ -147,9 +156,17 @@ class BlockFlow(LazyDistribution):
 
     @torch.no_grad()
     def initialize(self, y: Tensor) -> None:
-        """Start from independent columns with the frequencies of rows, int64 ``(B, N)``, one added to each count."""
+        """Start from independent columns with the frequencies of rows, int64 ``(B, N)``, one added to each count.
+
+        The masses of Voronoi cells have no closed form: there it does nothing.
+
+        Raises:
+            ValueError: If a value is no class of its variable.
+        """
         counts = torch.full((len(self.cells.cardinalities), max(self.cells.cardinalities)), -math.inf)
         for n, k in enumerate(self.cells.cardinalities):
+            if len(y) and not 0 <= int(y[:, n].min()) <= int(y[:, n].max()) < k:
+                raise ValueError(f"variable {n} has values 0, ..., {k - 1}, got others.")
             counts[n, :k] = (1.0 + y[:, n].bincount(minlength=k)).log()
         moves = self.cells.moves_of(counts.log_softmax(-1).clamp_min(-50).to(self.bias.device))
         if moves is not None:

@@ -75,6 +75,9 @@ class RecurrentBlockFlow(nn.Module):
         self.embedding = nn.Embedding(cells.cardinalities[0], embedding)
         self.lstm = ShiftedLSTM(block * embedding, hidden_features, layers=layers)
         self.moves = MLP(hidden_features, block * cells.moves, (hidden_features,), activation=nn.SiLU)
+        nn.init.zeros_(self.moves[-1].weight)
+        nn.init.zeros_(self.moves[-1].bias)
+        self.bias = nn.Parameter(torch.zeros(cells.moves))
         self.layers = nn.ModuleList(
             _Coupling(block, layer % 2, cells.dim, hidden_features, components)
             for layer in range(couplings if block > 1 else 0)
@@ -94,6 +97,14 @@ class RecurrentBlockFlow(nn.Module):
         """Return the density over R^(T D)."""
         return _RecurrentBlocks(self)
 
+    @torch.no_grad()
+    def initialize(self, y: Tensor) -> None:
+        """Start from independent symbols with the frequencies in rows, int64 ``(B, T)``, one added to each count."""
+        counts = 1.0 + y.flatten().bincount(minlength=self.cells.cardinalities[0])
+        moves = self.cells.moves_of(counts.log().log_softmax(-1)[None].to(self.bias.device))
+        if moves is not None:
+            self.bias.copy_(moves[0])
+
     def read(self, y: Tensor) -> Tensor:
         """Return what the LSTM reads of blocks of symbols, ``(..., L)`` to ``(..., L embedding)``."""
         return self.embedding(y).flatten(-2)
@@ -101,7 +112,7 @@ class RecurrentBlockFlow(nn.Module):
     def move(self, h: Tensor, index: Tensor | None = None) -> Transform:
         """Return the map of the points of blocks, ``(..., L, 1, D)``, given what was read of those before."""
         moves = full_precision(self.moves(h)).unflatten(-1, (self.block, 1, -1))
-        return self.cells.move(moves, index)
+        return self.cells.move(self.bias + moves, index)
 
 
 class _Coupling(nn.Module):

@@ -12,6 +12,9 @@ from tessflow.geometry.tessellation import double
 
 __all__ = ["Interval", "Intervals"]
 
+# Stands for the logarithm of 0.
+_NOTHING = -1e30
+
 
 class Interval(NamedTuple):
     """Logarithms of an interval's mass, of all mass below it and of all above it; ``-inf`` where there is none."""
@@ -51,10 +54,9 @@ class Intervals:
         if logits.ndim == 0 or logits.shape[-1] == 0:
             raise ValueError(f"logits must have shape (*N, K) with K >= 1, got {tuple(logits.shape)}.")
         self.log_masses = double(logits).log_softmax(-1)
-        masses = self.log_masses.exp()
-        none = torch.zeros_like(masses[..., :1])
-        self._log_below = _log(torch.cat([none, masses[..., :-1].cumsum(-1)], -1))
-        self._log_above = _log(torch.cat([masses[..., 1:].flip(-1).cumsum(-1).flip(-1), none], -1))
+        none = torch.full_like(self.log_masses[..., :1], -math.inf)
+        self._log_below = torch.cat([none, _log_sums(self.log_masses[..., :-1])], -1)
+        self._log_above = torch.cat([_log_sums(self.log_masses[..., 1:].flip(-1)).flip(-1), none], -1)
 
     def __repr__(self) -> str:
         return f"Intervals(shape={tuple(self.shape)}, cells={self.num_cells})"
@@ -87,6 +89,9 @@ class Intervals:
         return Interval(*(part.expand(*shape, -1).gather(-1, place).squeeze(-1) for part in parts))
 
 
-def _log(masses: Tensor) -> Tensor:
-    """Return logarithms, ``-inf`` of 0, with a gradient of 0 there."""
-    return masses.clamp_min(torch.finfo(masses.dtype).tiny).log().masked_fill(masses == 0, -math.inf)
+def _log_sums(log_masses: Tensor) -> Tensor:
+    """Return the logarithms of sums from the first on, ``-inf`` where there is nothing yet, with a gradient of 0."""
+    none = log_masses == -math.inf
+    # Far below any mass that there is, but finite: gradients of infinities are no numbers.
+    sums = log_masses.masked_fill(none, _NOTHING).logcumsumexp(-1)
+    return sums.masked_fill(none.cummin(-1).values if none.shape[-1] else none, -math.inf)

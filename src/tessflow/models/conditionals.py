@@ -97,10 +97,11 @@ class Conditionals(nn.Module):
             output[self._index("slots", number).cpu()] = kind.start().flatten().to(output)
         return output
 
-    def shift_to(self, codes: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return what moves a first output, ``(sum(sizes),)``, to the frequencies of classes that have logits.
+    def shift_to(self, output: Tensor, codes: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return what moves an output, ``(sum(sizes),)``, to the frequencies of classes that have logits.
 
         Args:
+            output: The output.
             codes: Shape ``(B, N)``.
             weights: How many rows each counts as, ``(B,)``; 1 by default.
         """
@@ -111,8 +112,10 @@ class Conditionals(nn.Module):
             first = torch.tensor(variable.logits)
             counts = torch.bincount(codes[:, n], weights, minlength=variable.classes).cpu() + first.softmax(0)
             kind, block = self._where[n][0], shift[self.block(n)]
-            parts = block if kind.components == 1 else block[kind.components :]
-            parts.view(-1, kind.width)[:, : variable.classes] += counts.log() - counts.sum().log() - first
+            present = output[self.block(n)].detach().cpu()
+            parts, logits = (part[kind.components if kind.components > 1 else 0 :] for part in (block, present))
+            now = logits.view(-1, kind.width)[:, : variable.classes].mean(0).log_softmax(0)
+            parts.view(-1, kind.width)[:, : variable.classes] += counts.log() - counts.sum().log() - now
         return shift
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,9 @@ class DequantizedFlow(Configured):
     Attributes:
         lower_bound: Whether log-probabilities are lower bounds.
 
+    Raises:
+        ValueError: If the flow is one over the cells of another dequantizer.
+
     Example:
         >>> from tessflow.dequantization import VoronoiDequantizer
         >>> from tessflow.flows import coupling_flow
@@ -46,6 +49,9 @@ class DequantizedFlow(Configured):
 
     def __init__(self, flow: nn.Module, dequantizer: Dequantizer) -> None:
         super().__init__()
+        cells = getattr(flow, "cells", None)
+        if cells is not None and cells is not dequantizer and cells is not getattr(dequantizer, "each", None):
+            raise ValueError("the flow is one over the cells of another dequantizer: make it with this one.")
         self.flow = flow
         self.dequantizer = dequantizer
 

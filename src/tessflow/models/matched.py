@@ -120,6 +120,8 @@ class MatchedFlow(Configured):
                 f"blocks is between 1 and the number of variables, {n}, and components at least 1, got {blocks} and "
                 f"{components}."
             )
+        if ascents and (blocks not in (None, n) or components > 1):
+            raise ValueError("a number that is cut off at another one of its block leaves no product: no ascents.")
         self.any_order = order == "any"
         self.orders = orders
         self.blocks = n if blocks is None else blocks
@@ -172,7 +174,7 @@ class MatchedFlow(Configured):
         """
         codes, _ = self.conditionals.split(y)
         self.conditionals.check(codes)
-        self.bias.add_(self.conditionals.shift_to(codes, weights).to(self.bias))
+        self.bias.add_(self.conditionals.shift_to(self.bias, codes, weights).to(self.bias))
 
     def elbo(self, y: Tensor, *, shown: Tensor | None = None) -> Tensor:
         """Return the exact log-likelihood of rows, or one sample of its bound: ``(B,)``, nats, differentiable.

@@ -11,7 +11,8 @@ from tessflow.geometry import double
 
 __all__ = ["LogisticMixtureTransform"]
 
-_HALVINGS = 60
+# Steps of the inverse: Newton's, or half of the interval where that leaves it.
+_STEPS = 40
 _FAR = 1e30  # stands for infinity
 
 
@@ -22,7 +23,7 @@ class LogisticMixtureTransform(Transform):
 
     A bijection of the line for any parameters: its tails are straight lines, and both F and 1 - F are summed, in log
     space. An infinite point is mapped as one very far away, with a log-slope of ``-inf``. The inverse is found by
-    halving an interval, in float64, with the gradient of one step of Newton's.
+    Newton's steps that are kept in an interval, and has the gradient of one. The arithmetic inside is float64.
 
     Args:
         logits: Unnormalised log-weights, shape ``(..., M)``.
@@ -52,12 +53,14 @@ class LogisticMixtureTransform(Transform):
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the log-odds of points ``(...)``, and the logarithms of the slopes."""
-        u = (x.nan_to_num(torch.nan, _FAR, -_FAR)[..., None] - self.loc) * (-self.log_scale).exp()
+        point = double(x).nan_to_num(torch.nan, _FAR, -_FAR)
+        log_weights, loc, log_scale = double(self.log_weights), double(self.loc), double(self.log_scale)
+        u = (point[..., None] - loc) * (-log_scale).exp()
         low, high = logsigmoid(u), logsigmoid(-u)
-        below = (self.log_weights + low).logsumexp(-1)
-        above = (self.log_weights + high).logsumexp(-1)
-        log_density = (self.log_weights + low + high - self.log_scale).logsumexp(-1)
-        return below - above, (log_density - below - above).masked_fill(x.isinf(), -torch.inf)
+        below, above = (log_weights + low).logsumexp(-1), (log_weights + high).logsumexp(-1)
+        log_density = (log_weights + low + high - log_scale).logsumexp(-1)
+        log_slope = (log_density - below - above).masked_fill(x.isinf(), -torch.inf)
+        return (below - above).to(x.dtype), log_slope.to(x.dtype)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the logarithms of the slopes at ``x``."""
@@ -67,17 +70,18 @@ class LogisticMixtureTransform(Transform):
         return self.call_and_ladj(x)[0]
 
     def _inverse(self, y: Tensor) -> Tensor:
-        y = y.nan_to_num(torch.nan, _FAR, -_FAR)
+        goal = double(y).nan_to_num(torch.nan, _FAR, -_FAR)
         with torch.no_grad():
-            exact = LogisticMixtureTransform(double(self.log_weights), double(self.loc), double(self.log_scale))
-            goal = double(y)
             # At its own quantile each logistic is below by these odds: between the least and the greatest all are.
-            quantiles = exact.loc + exact.log_scale.exp() * goal[..., None]
+            quantiles = double(self.loc) + double(self.log_scale).exp() * goal[..., None]
             left, right = quantiles.amin(-1), quantiles.amax(-1)
-            for _ in range(_HALVINGS):
-                middle = (left + right) / 2
-                less = exact(middle) < goal
-                left, right = middle.where(less, left), right.where(less, middle)
-            x = ((left + right) / 2).to(y.dtype)
-        z, log_slope = self.call_and_ladj(x)
-        return x + ((y - z) * (-log_slope).exp()).nan_to_num() if torch.is_grad_enabled() else x
+            x = (left + right) / 2
+            for _ in range(_STEPS):
+                z, log_slope = self.call_and_ladj(x)
+                left, right = torch.where(z < goal, x, left), torch.where(z < goal, right, x)
+                newton = x + (goal - z) * (-log_slope).exp()
+                x = newton.where((newton > left) & (newton < right), (left + right) / 2)
+        if torch.is_grad_enabled():
+            z, log_slope = self.call_and_ladj(x)
+            x = x + ((goal - z) * (-log_slope).exp()).nan_to_num()
+        return x.to(y.dtype)
