@@ -110,6 +110,7 @@ class Budget(BaseModel):
         steps: Training steps of flows with a dequantizer and of Discrete Flow.
         block_steps: Training steps of flows in blocks; by default as many.
         exact_steps: Training steps of autoregressive models, several of which take the time of one of the others.
+        learning_rate: The highest learning rate of coupling flows that read cells, if it is not the method's.
         batch_size: Rows in a step.
         layers: Coupling layers of a flow.
         components: Gaussians of the mixture that is its base.
@@ -129,6 +130,7 @@ class Budget(BaseModel):
     steps: int = Field(ge=1)
     block_steps: int | None = Field(default=None, ge=1)
     exact_steps: int = Field(ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=256, ge=1)
     layers: int = Field(default=8, ge=1)
     components: int = Field(default=32, ge=1)
@@ -301,7 +303,7 @@ def _train(
         device=device,
         max_steps=steps,
         batch_size=budget.batch_size,
-        learning_rate=method.learning_rate,
+        learning_rate=(budget.learning_rate if method.model == "cells" else None) or method.learning_rate,
         ema_decay=method.ema_decay,
         evaluate_every=budget.evaluate_every,
         seed=seed,

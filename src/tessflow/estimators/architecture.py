@@ -46,9 +46,8 @@ _DEFAULTS = {
     "fixed": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=2e-3),
     "blocks": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=8e-3),
     "classes": _Defaults(dimension=4, hidden_features=(512, 512, 512), learning_rate=3e-2),
-    "coupling": _Defaults(dimension=4, hidden_features=(256, 256), learning_rate=5e-3),
+    "coupling": _Defaults(dimension=4, hidden_features=(256, 256), learning_rate=8e-3),
 }
-_RATE_OF_THE_PAPERS_LAYERS = 8e-3
 
 # Up to so many columns, the order is "any" by default: its cost grows faster than their number.
 _ANY_ORDER_UP_TO = 64
@@ -72,10 +71,15 @@ def kind_of(options: TabularOptions, schema: TableSchema) -> str:
         return "coupling"
     if options.blocks == 1:
         return "classes"
-    if options.blocks is not None or options.components is not None:
+    # As many blocks as columns, of one product each, are a model of one order.
+    if (options.blocks is not None or options.components is not None) and shape_of(options, schema) != (
+        len(schema.columns),
+        1,
+    ):
         return "blocks"
     if options.order is None:
-        return "any" if len(schema.columns) <= _ANY_ORDER_UP_TO else "fixed"
+        one = options.blocks is not None or options.components is not None or len(schema.columns) > _ANY_ORDER_UP_TO
+        return "fixed" if one else "any"
     return "any" if options.order == "any" else "fixed"
 
 
@@ -91,8 +95,6 @@ def dimension_of(options: TabularOptions, schema: TableSchema) -> int:
 def learning_rate_of(options: TabularOptions, schema: TableSchema) -> float:
     """Return the peak learning rate."""
     default = _DEFAULTS[kind_of(options, schema)].learning_rate
-    if kind_of(options, schema) == "coupling" and options.network is None:
-        default = _RATE_OF_THE_PAPERS_LAYERS
     return default if options.learning_rate is None else options.learning_rate
 
 

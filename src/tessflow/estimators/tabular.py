@@ -85,8 +85,8 @@ class TabularFlow(TableQueries):
         max_steps: Most optimizer steps, over which the learning rate comes down; ``None`` for 128 passes over the rows,
             but at least 1,000 and at most 5,000 steps, and 5,000 of the coupling backbone.
         batch_size: Rows a step.
-        learning_rate: Peak learning rate; ``None`` for 4e-3, 2e-3 in a fixed order, 8e-3 in blocks of it, 3e-2 of
-            latent classes, and 5e-3 in the coupling backbone (8e-3 without ``network``).
+        learning_rate: Peak learning rate; ``None`` for 4e-3, 2e-3 in a fixed order, 8e-3 in blocks of it and in the
+            coupling backbone, and 3e-2 of latent classes.
         weight_decay: Decoupled weight decay.
         validation_fraction: Share of rows set aside to choose the best weights, unless ``fit`` is given some.
         patience: Evaluations without improvement after which training stops; ``None`` for never.

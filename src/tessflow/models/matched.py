@@ -120,7 +120,7 @@ class MatchedFlow(Configured):
                 f"blocks is between 1 and the number of variables, {n}, and components at least 1, got {blocks} and "
                 f"{components}."
             )
-        if ascents and (blocks not in (None, n) or components > 1):
+        if ascents and blocks not in (None, n):
             raise ValueError("a number that is cut off at another one of its block leaves no product: no ascents.")
         self.any_order = order == "any"
         self.orders = orders
