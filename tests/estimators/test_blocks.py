@@ -94,14 +94,11 @@ def test_the_check_sums_the_probabilities_of_latent_classes(classes):
         assert sums[name].mean == pytest.approx(1, abs=2e-3), name
 
 
-@pytest.mark.parametrize("shape", [{"blocks": 1}, {"blocks": 2}, {"components": 3}])
-def test_columns_in_an_order_are_refused(shape):
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_columns_in_an_order_are_refused(blocks):
     ordered = TableSchema(columns=SCHEMA.columns, order=(("planted", "felled"),))
-    (name, value), *_ = shape.items()
-    with pytest.raises(
-        ValueError, match=f"^{name}={value} has no exact conditionals of columns in an order, such as 'pl"
-    ):
-        TabularFlow(max_steps=1, **shape).fit(table(), schema=ordered)
+    with pytest.raises(ValueError, match=f"^blocks={blocks} has no exact conditionals of columns in an order, such as"):
+        TabularFlow(max_steps=1, blocks=blocks).fit(table(), schema=ordered)
 
 
 def test_as_many_blocks_as_columns_are_the_fixed_order():

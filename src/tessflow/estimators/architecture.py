@@ -158,10 +158,9 @@ def require_fitting(options: TabularOptions, schema: TableSchema) -> None:
         )
     if schema.ascents and blocks < len(schema.columns):
         first, second = (schema.names[n] for n in (schema.ascents[0].first, schema.ascents[0].second))
-        name = "components" if options.blocks is None else "blocks"
         raise ValueError(
-            f"{name}={getattr(options, name)} has no exact conditionals of columns in an order, such as {first!r} and "
-            f"{second!r} of the schema: leave {name} out, or the order."
+            f"blocks={blocks} has no exact conditionals of columns in an order, such as {first!r} and {second!r} of the "
+            "schema: leave blocks out, or the order."
         )
     for column in schema.columns if components > 1 else ():
         if not column.numeric and len(column.variable.seen) > options.max_categories:
