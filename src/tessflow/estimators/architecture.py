@@ -159,8 +159,8 @@ def require_fitting(options: TabularOptions, schema: TableSchema) -> None:
     if schema.ascents and blocks < len(schema.columns):
         first, second = (schema.names[n] for n in (schema.ascents[0].first, schema.ascents[0].second))
         raise ValueError(
-            f"blocks={blocks} has no exact conditionals of columns in an order, such as {first!r} and {second!r} of the "
-            "schema: leave blocks out, or the order."
+            f"blocks={blocks} has no exact conditionals of columns in an order, such as {first!r} and {second!r} of "
+            "the schema: leave blocks out, or the order."
         )
     for column in schema.columns if components > 1 else ():
         if not column.numeric and len(column.variable.seen) > options.max_categories:
