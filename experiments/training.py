@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,13 @@ def train(
         options: Of `TrainingConfig`.
 
     Returns:
-        Steps, seconds, and the history: step, nats of the training rows since the last, nats of the validation rows.
+        Steps, seconds of the clock and, since the last start, of the processor, and the history: step, nats of the training rows since the last, nats of the validation rows.
     """
     accelerator: Any = "cuda" if device == "cuda" else "cpu"
     config = TrainingConfig(
         patience=None, checkpoint_every=options["evaluate_every"], accelerator=accelerator, **options
     )
+    started = time.process_time()
     result = fit(model, rows, validation, config, objective=objective, directory=directory)
     save_weights(model, directory / "weights.safetensors")
     return {
@@ -47,6 +49,7 @@ def train(
         "best_step": result.best_step,
         "skipped_steps": result.skipped_steps,
         "seconds": round(result.seconds, 1),
+        "processor_seconds": round(time.process_time() - started, 1),
         "milliseconds_per_step": round(1e3 * result.seconds / result.steps, 2),
         "history": [[row["step"], round(-row["training"], 4), round(-row["validation"], 4)] for row in result.history],
     }
