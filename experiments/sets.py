@@ -291,7 +291,9 @@ def table(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -
 
 def _likelihoods(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     rows = [
-        [method, *(_likelihood(results.get((data, method), [])) for data in config.data)] for method in config.methods
+        [method, *(_likelihood(results.get((data, method), [])) for data in config.data)]
+        for method in config.methods
+        if any((data, method) in results for data in config.data)
     ]
     found = {data: runs[0] for (data, _), runs in results.items()}
     rows.append(["*floor of the entropy*", *(_floor(found.get(data, {})) for data in config.data)])

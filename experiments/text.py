@@ -273,6 +273,8 @@ def table(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -
 def _characters(config: Table, results: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     rows = []
     for method in config.methods:
+        if not any((data, method) in results for data in config.data):
+            continue
         values = [_value(results.get((data, method), [])) for data in config.data]
         published = dict(zip(_PAPER_SETS, _PAPER.get(method, ()), strict=False))
         rows.append([method, *values, *(_or_dash(published.get(name), 2) for name in _PAPER_SETS)])

@@ -35,7 +35,8 @@ def train(
         options: Of `TrainingConfig`.
 
     Returns:
-        Steps, seconds of the clock and, since the last start, of the processor, and the history: step, nats of the training rows since the last, nats of the validation rows.
+        Steps, seconds of the clock and, since the last start, of the processor, and the history: step, nats of the
+        training rows since the last, nats of the validation rows.
     """
     accelerator: Any = "cuda" if device == "cuda" else "cpu"
     config = TrainingConfig(
