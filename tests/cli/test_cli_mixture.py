@@ -184,3 +184,11 @@ def test_a_file_is_scored_batch_by_batch(run, monkeypatch, kind):
     write_table(table.astype({"height": object}).replace({"height": {np.inf: "inf"}}), "odd.csv")
     if kind == "mixture":
         assert "in the rows from number 60 on" in refusal(run, "score", "model", "odd.csv")
+
+
+@pytest.mark.parametrize("options", [(), ("--cells", "2"), ("--estimators", "2")])
+def test_a_table_of_one_row_is_refused(run, tmp_path, options):
+    (tmp_path / "one.csv").write_text("a,b\n1,2\n")
+    said = refusal(run, "fit", "one.csv", "--out", "new", "--model", "mixture", *options)
+    assert "the table has one row: a density needs two at least" in said
+    assert not Path("new").exists()

@@ -230,8 +230,10 @@ class MixtureFlow(FlowEstimator):
         """
         options = self._options(directory)
         X = require_numbers(X)
+        # A DataFrame is refused in our words, which name its columns; an array in scikit-learn's.
+        schema = NumericSchema.infer(X) if isinstance(X, pd.DataFrame) else None
         array = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        schema = NumericSchema.infer(X if isinstance(X, pd.DataFrame) else array)
+        schema = NumericSchema.infer(array) if schema is None else schema
         encoded = schema.encode(array)
         rows = (
             split_rows(encoded, options.validation_fraction, options.random_state)
