@@ -70,7 +70,7 @@ class MixtureFlow(FlowEstimator):
         bins: Bins of a spline.
         learn_anchors: Whether training moves the anchors that k-means placed, without seeing rows change cells.
         learn_gaussians: Whether training moves the Gaussians.
-        max_steps: Most optimizer steps, of all estimators together.
+        max_steps: Most optimizer steps, of all estimators together, and at least one for each.
         batch_size: Rows a step.
         learning_rate: Peak learning rate.
         weight_decay: Decoupled weight decay.
