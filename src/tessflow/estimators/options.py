@@ -145,10 +145,10 @@ class MixtureOptions(FitOptions):
             ValueError: before: it is for a mixture with cells, and this one has no cells, got 2
         """
         options = super().of(parameters)
-        if options.max_steps < (count := options.n_estimators):
+        steps, count = parameters["max_steps"], parameters["n_estimators"]
+        if steps < count:
             raise ValueError(
-                f"max_steps: it is for all {count} estimators together, so that it should be at least {count}, "
-                f"got {options.max_steps}"
+                f"max_steps: it is for all {count} estimators together, so that it should be at least {count}, got {steps}"
             )
         others = _WITHOUT_CELLS if parameters["n_cells"] is None else {"learn_gaussians": True}
         for name, value in others.items():
