@@ -148,7 +148,7 @@ class MixtureOptions(FitOptions):
         steps, count = parameters["max_steps"], parameters["n_estimators"]
         if steps < count:
             raise ValueError(
-                f"max_steps: it is for all {count} estimators together, so that it should be at least {count}, got {steps}"
+                f"max_steps: it is for all {count} estimators together, and should be at least {count}, got {steps}"
             )
         others = _WITHOUT_CELLS if parameters["n_cells"] is None else {"learn_gaussians": True}
         for name, value in others.items():
