@@ -1,10 +1,11 @@
-"""Held-out likelihood of four density estimators after the same time of search: one run, one file.
+"""Held-out likelihood of four density estimators, none given more time of search than another: one run, one file.
 
 python benchmarks/density_estimators.py                              # all sets, seeds 0 1 2, a minute a method
 python benchmarks/density_estimators.py --data wine digits --seeds 0 --seconds 5
 
 Rows are split 70/15/15 by the seed and standardised by the training rows. Each method looks for its options and weights
-with the validation rows alone, for as long as it is given; the best on them scores the test rows once.
+with the validation rows alone, until its time is up or all of its options are tried; the best on them scores the test
+rows once.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 __all__ = [
-    "LOCK", "STANDARD", "only_writer", "open_regular", "read_small", "replacing", "sha256", "sweep", "write_atomically",
+    "LOCK", "STANDARD", "is_standard_output", "only_writer", "open_regular", "read_small", "replacing", "sha256",
+    "sweep", "write_atomically",
 ]  # fmt: skip
 
 LOCK = ".tessflow-lock"
@@ -24,6 +25,21 @@ STANDARD = "-"
 """What standard input and standard output are called on a command line."""
 
 _held = threading.local()
+
+
+def is_standard_output(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is standard output: ``"-"``, or any name of the file that it goes to, as ``/dev/stdout``.
+
+    Example:
+        >>> is_standard_output("-"), is_standard_output("/dev/fd/1"), is_standard_output(".")
+        (True, True, False)
+    """
+    if os.fspath(path) == STANDARD:
+        return True
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(1))
+    except OSError:  # one of them is not there
+        return False
 
 
 @contextmanager
@@ -35,7 +51,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     keeps its permissions. What is no regular file, such as a pipe or a device, is written into.
 
     Args:
-        path: The file; ``"-"`` for standard output.
+        path: The file; ``"-"``, or another name of it, for standard output.
 
     Raises:
         OSError: If it cannot be written, with ``path`` as its file name.
@@ -48,7 +64,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         >>> file.read_text(), [other.name for other in file.parent.iterdir()]
         ('six', ['eggs.txt'])
     """
-    if os.fspath(path) == STANDARD:
+    if is_standard_output(path):
         yield sys.stdout.buffer
         sys.stdout.flush()
         return

@@ -84,10 +84,37 @@ def test_several(run):
     assert "training: 8 steps" in said
     for n, estimator in enumerate(model.estimators_):
         assert f"estimator {n}, cells: {estimator.cells_with_mass_} of 4 hold" in said
-    run(*FIT, "--force")
-    assert MixtureFlow.load("model").n_estimators == 1
     said = refusal(run, "score", "model", "table.csv", "--out", "model/estimator-0/history.csv")
     assert "is a file of DIR model, which is read" in said
+    run(*FIT, "--force")
+    assert MixtureFlow.load("model").n_estimators == 1
+
+
+def test_checkpoints_of_another_number_of_estimators_are_removed_once_the_model_is_saved(run):
+    for estimators in (4, 2, 1, 3):
+        run(*FIT, "--estimators", estimators, "--force")
+        runs = [Path("model")] if estimators == 1 else [Path("model", f"estimator-{n}") for n in range(estimators)]
+        assert set(Path("model").rglob("checkpoint.safetensors")) == {at / "checkpoint.safetensors" for at in runs}
+        assert sorted(Path("model").glob("estimator-*")) == sorted(set(runs) - {Path("model")})
+    Path("model/estimator-2/notes.txt").write_text("mine")
+    run("fit", "table.csv", "--out", "model", "--steps", 1, "--hidden-features", 8, "--force")
+    assert [path.name for path in Path("model").rglob("estimator-*/*")] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("file", ["notes.txt", "config.json", None])
+def test_a_folder_with_the_name_of_an_estimator_makes_no_directory_ours(run, file):
+    inside = Path("theirs/estimator-0")
+    inside.mkdir(parents=True)
+    Path("theirs/thesis.txt").write_text("theirs")
+    if file is not None:
+        (inside / file).write_text("theirs")
+    assert "theirs is not empty and holds no tessflow model" in refusal(run, *FIT[:3], "theirs", *FIT[4:])
+
+
+def test_a_fit_that_was_killed_before_its_first_checkpoint_begins_anew(run):
+    Path("model/estimator-0").mkdir(parents=True)
+    Path("model/estimator-0/.tessflow-lock").touch()
+    run(*FIT, "--estimators", 2)
 
 
 def test_several_that_were_begun_go_on(run):
@@ -184,3 +211,11 @@ def test_a_file_is_scored_batch_by_batch(run, monkeypatch, kind):
     write_table(table.astype({"height": object}).replace({"height": {np.inf: "inf"}}), "odd.csv")
     if kind == "mixture":
         assert "in the rows from number 60 on" in refusal(run, "score", "model", "odd.csv")
+
+
+@pytest.mark.parametrize("options", [(), ("--cells", "2"), ("--estimators", "2")])
+def test_a_table_of_one_row_is_refused(run, tmp_path, options):
+    (tmp_path / "one.csv").write_text("a,b\n1,2\n")
+    said = refusal(run, "fit", "one.csv", "--out", "new", "--model", "mixture", *options)
+    assert "the table has one row: a density needs two at least" in said
+    assert not Path("new").exists()

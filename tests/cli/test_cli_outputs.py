@@ -1,6 +1,7 @@
 """Where commands write: never onto what they read, found out before any work; into pipes and through links."""
 
 import os
+import re
 import stat
 import threading
 from pathlib import Path
@@ -39,6 +40,62 @@ def test_no_command_writes_onto_what_it_reads(run):
     tried = {call.arguments[0] for call in calls}
     assert tried == {name.split()[0] for name in writing - {"fit", "gallery"}}  # which write directories
     assert [fault for call in calls for fault in malformed.faults(call)] == []
+
+
+@pytest.fixture
+def redirected():
+    """Open a file as standard input or output, as a shell does."""
+    kept = {descriptor: os.dup(descriptor) for descriptor in (0, 1)}
+
+    def redirect(descriptor, path, mode):
+        with open(path, mode) as file:
+            os.dup2(file.fileno(), descriptor)
+
+    yield redirect
+    for descriptor, copy in kept.items():
+        os.dup2(copy, descriptor)
+        os.close(copy)
+
+
+READING = [
+    (name, call)
+    for name, calls in malformed.GOOD.items()
+    for call in calls
+    if "--out" in call and any(word in ("table.csv", "numbers.csv") for word in call) and name != "fit"
+]
+
+
+@pytest.mark.parametrize(("name", "call"), READING, ids=lambda part: part if isinstance(part, str) else part[0])
+def test_no_command_writes_onto_what_is_its_standard_input(run, redirected, name, call):
+    table = next(word for word in call if word in ("table.csv", "numbers.csv"))
+    before = Path(table).read_bytes()
+    redirected(0, table, "rb")
+    words = [table if word.startswith("new") else "-" if word == table else word for word in call]
+    assert re.match(rf"tessflow: --out {table} is (TABLE|--table) -, which is read", run.refused(name, *words))
+    assert Path(table).read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_no_command_appends_to_what_it_reads(run, redirected, out):
+    redirected(1, "numbers.csv", "ab")
+    assert f"--out {out} is TABLE numbers.csv" in run.refused("score", "mixture", "numbers.csv", "--out", out)
+
+
+def test_a_fit_does_not_overwrite_its_standard_input(run, redirected):
+    redirected(0, "model/history.csv", "rb")
+    assert "TABLE - is a file that --out model would" in run.refused("fit", "-", "--out", "model", "--force", "--quiet")
+
+
+@pytest.mark.parametrize("command", ["schema", "score", "sample", "impute", "check", "report", "data show"])
+@pytest.mark.parametrize("out", ["/dev/stdout", "/dev/fd/1", "rows.csv"])
+def test_no_sentence_lands_in_what_is_written_to_any_name_of_standard_output(run, redirected, tmp_path, command, out):
+    Path(tmp_path / "rows.csv").touch()
+    expected = run(*WRITING[command], "--out", "-")
+    out = tmp_path / out if out == "rows.csv" else out
+    redirected(1, tmp_path / "rows.csv", "ab")
+    said = run(*WRITING[command], "--out", out)
+    assert said.stdout == expected.stdout
+    assert said.stderr.replace(str(out), "-") == expected.stderr
 
 
 def test_a_fit_does_not_overwrite_its_table_in_the_directory_of_a_model(run):

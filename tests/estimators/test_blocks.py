@@ -124,6 +124,7 @@ def test_the_order_is_found_among_dealt_ones(monkeypatch):
         ({"blocks": 2, "backbone": "coupling"}, "blocks=2 is for an autoregressive model, and a coupling flow"),
         ({"blocks": 0}, "blocks: input should be greater than or equal to 1, got 0"),
         ({"components": 0}, "components: input should be greater than or equal to 1, got 0"),
+        ({"components": 1001}, "components: input should be less than or equal to 1000, got 1001"),
         ({"blocks": 2, "orders": 2}, "orders=2 is for an autoregressive model with order='any'"),
         ({"blocks": 2, "max_categories": 2}, "column 'kind' has 3 categories, more than max_categories=2"),
     ],

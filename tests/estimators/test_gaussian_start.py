@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -31,6 +33,56 @@ def test_it_is_ahead_of_single_mixtures_on_rows_that_neither_saw():
         assert found > GaussianMixture(size, random_state=0).fit(train).score(test)
 
 
+@pytest.mark.parametrize("distance", [10, 1e2, 1e3, 1e4])
+def test_clusters_far_apart_are_as_narrow_as_they_are(distance):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(1400, 2)) + distance * rng.integers(0, 2, (1400, 1))
+    spread, train, test = rows[:400].std(0), rows[:400], rows[400:]
+    standard = (rows - train.mean(0)) / spread
+    found = score(fit_gaussians(standard[:320], standard[320:400], seed=0), standard[400:]) - np.log(spread).sum()
+    assert found > GaussianMixture(2, random_state=0).fit(train).score(test) - 0.2
+
+
+def floors(rows, monkeypatch):
+    """The floors that are tried for a table."""
+    tried = set()
+    fitted = gaussian_start._fitted
+
+    def seen(rows, kind, seed):
+        tried.add(kind.floor)
+        return fitted(rows, kind, seed)
+
+    monkeypatch.setattr(gaussian_start, "_fitted", seen)
+    rows = (rows - rows.mean(0)) / rows.std(0)
+    fit_gaussians(rows[:300], rows[300:], seed=0)
+    return tried
+
+
+def test_a_lower_floor_is_tried_only_where_it_holds_up_more_than_rounding(monkeypatch):
+    rng = np.random.default_rng(0)
+    noise, side = rng.normal(size=(400, 2)), rng.integers(0, 2, (400, 1))
+    assert floors(noise + 1e4 * side, monkeypatch) == {gaussian_start.FLOOR, gaussian_start.LOW_FLOOR}
+    for rows in (noise, noise + 5 * side, (noise + 5 * side).round(), np.where(noise > 0, 0, noise + 1e4 * side)):
+        assert floors(rows, monkeypatch) == {gaussian_start.FLOOR}
+
+
+def test_a_kind_has_no_more_numbers_than_half_of_those_in_the_rows():
+    for count, features in [(10, 1), (10, 3), (40, 20), (300, 5)]:
+        for covariances in get_args(gaussian_start.Covariances):
+            for size in gaussian_start._sizes(np.zeros((count, features)), covariances):
+                mixture = GaussianMixture(size, covariance_type=covariances)
+                mixture.fit(np.random.default_rng(0).normal(size=(max(count, size), features)))
+                assert 2 * (mixture.means_.size + free(mixture.covariances_, covariances)) <= count * features
+
+
+def free(covariances, kind):
+    """How many numbers of covariances are free, as they are symmetric."""
+    if kind in ("diag", "spherical"):
+        return covariances.size
+    features = covariances.shape[-1]
+    return covariances.size // features**2 * features * (features + 1) // 2
+
+
 def test_seeds():
     rows = rings(200, 0)
     one, again, other = (fit_gaussians(rows[:150], rows[150:], seed=seed) for seed in (0, 0, 1))
@@ -58,9 +110,9 @@ def test_the_time_of_em_is_bounded(monkeypatch):
     sizes = []
     fitted = gaussian_start._fitted
 
-    def seen(rows, size, covariances, seed):
-        sizes.append((len(rows), size, covariances))
-        return fitted(rows, size, covariances, seed)
+    def seen(rows, kind, seed):
+        sizes.append((len(rows), kind.size, kind.covariances))
+        return fitted(rows, kind, seed)
 
     monkeypatch.setattr(gaussian_start, "_fitted", seen)
     fit_gaussians(rings(500, 0), rings(100, 1), seed=0)

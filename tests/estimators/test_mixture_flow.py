@@ -362,3 +362,10 @@ def test_schema_of_numbered_columns():
     assert schema.names == (0, 1)
     pd.testing.assert_frame_equal(schema.decode(schema.encode(frame.to_numpy(float))), frame.astype(float))
     assert NumericSchema.model_validate_json(schema.model_dump_json()) == schema
+
+
+def test_clusters_far_apart_are_not_behind_two_gaussians():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(1400, 2)) + 1e4 * rng.integers(0, 2, (1400, 1))
+    flow = MixtureFlow(layers=2, max_steps=100, random_state=0).fit(rows[:400])
+    assert flow.score(rows[400:]) > GaussianMixture(2, random_state=0).fit(rows[:400]).score(rows[400:]) - 0.2

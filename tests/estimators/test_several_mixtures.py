@@ -106,6 +106,14 @@ def test_members_that_are_others_than_the_options_are_damage(flow, tmp_path):
     assert len(config["members"]) == flow.n_estimators
 
 
+@pytest.mark.parametrize("cells", [None, 3])
+def test_each_has_at_least_one_step(cells):
+    with pytest.raises(ValueError, match=r"^max_steps: it is for all 3 estimators together, .* at least 3, got 2$"):
+        MixtureFlow(cells, **FAST | {"n_estimators": 3, "max_steps": 2}).fit(ROWS)
+    flow = MixtureFlow(cells, **FAST | {"n_estimators": 3, "max_steps": 3}).fit(ROWS)
+    assert [one.max_steps for one in flow.estimators_] == [1, 1, 1]
+
+
 def test_one_process_fits_in_a_directory(tmp_path):
     def fit():
         return MixtureFlow(**KINDS["cells"]).fit(ROWS, directory=tmp_path)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tessflow.cli.arguments import MOST_SEED, Delimiter, MissingWords, TableFile, one_of, table_source
-from tessflow.cli.models import declared_schema, kept_directory, require_own, require_same
+from tessflow.cli.models import declared_schema, kept_directory, remove_other_runs, require_own, require_same
 from tessflow.cli.options import checked_options, estimator_of, widths
 from tessflow.cli.phrases import echo_training
 
@@ -139,6 +139,7 @@ def fit(
             same = "the same command without --force" if force else "the same command"
             raise KeyboardInterrupt(f"{interrupt}, and {same} goes on from there") from None
         estimator.save(out)
+        remove_other_runs(out, getattr(options, "n_estimators", 1))
     if not quiet:
         echo_training(estimator)
         typer.echo(f"the model is in {out}")

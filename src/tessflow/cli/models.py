@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tessflow.tables import TableSchema
 
 __all__ = [
-    "declared_schema", "is_mixture", "kept_directory", "load_model", "require_own", "require_same", "table_model",
-    "training_schema", "word_schema",
+    "declared_schema", "is_mixture", "kept_directory", "load_model", "remove_other_runs", "require_own", "require_same",
+    "table_model", "training_schema", "word_schema",
 ]  # fmt: skip
 
 
@@ -101,13 +101,36 @@ def require_own(out: Path) -> None:
 
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: choose another directory for the model")
-    entries = {_written(entry.name) for entry in out.iterdir()} if out.exists() else set()
+    entries = _entries(out) if out.exists() else set()
     ours = any(
-        name == CHECKPOINT or is_run_directory(out / name) or (is_model_file(name) and name != CONFIG)
+        name == CHECKPOINT
+        or (is_run_directory(out / name) and not _entries(out / name).isdisjoint({CHECKPOINT, HISTORY}))
+        or (is_model_file(name) and name != CONFIG)
         for name in entries
     )
-    if not ours and not entries <= {HISTORY, LOCK}:
+    begun = {name for name in entries if is_run_directory(out / name) and _entries(out / name) <= {LOCK}}
+    if not ours and not entries - begun <= {HISTORY, LOCK}:
         raise ValueError(f"{out} is not empty and holds no tessflow model: choose another directory")
+
+
+def remove_other_runs(out: Path, estimators: int) -> None:
+    """Remove the checkpoints that another fit left in the directory of a model, and the directories they were in.
+
+    Files of others are left, with the directories that hold them.
+    """
+    from tessflow.estimators.storage import is_run_directory, run_directories
+    from tessflow.training.checkpoint import CHECKPOINT, HISTORY
+
+    own = run_directories(out, estimators)
+    if out not in own:
+        (out / CHECKPOINT).unlink(missing_ok=True)
+    for directory in out.iterdir():
+        if is_run_directory(directory) and directory not in own:
+            for file in list(directory.iterdir()):
+                if _written(file.name) in (CHECKPOINT, HISTORY, LOCK):
+                    file.unlink()
+            with suppress(OSError):  # it is not empty
+                directory.rmdir()
 
 
 @contextmanager
@@ -161,6 +184,10 @@ def require_same(out: Path, model: Any, options: FitOptions, source: Any, declar
     if differences or len(written) < len(checkpoints):
         other = f"of another {', '.join(differences)}" if differences else "without a checkpoint"
         raise ValueError(f"{out} holds a finished model {other}: choose another directory, or replace it with --force")
+
+
+def _entries(directory: Path) -> set[str]:
+    return {_written(entry.name) for entry in directory.iterdir()}
 
 
 def _written(name: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from tessflow.files import STANDARD
+from tessflow.files import STANDARD, is_standard_output
 
 __all__ = ["MODEL_FILES", "PATHS", "look_at_paths", "path_parameters", "shown"]
 
@@ -44,9 +44,9 @@ def look_at_paths(parameters: Mapping[Any, Any]) -> None:
     for parameter, out in outputs.items():
         if parameter.metavar == "TABLE":
             require_suffix(out)
-        if parameter.metavar != "DIR" and os.fspath(out) == STANDARD:
-            continue
-        _require_writable(out, shown(parameter), is_directory=parameter.metavar == "DIR")
+        is_directory = parameter.metavar == "DIR"
+        if is_directory or not is_standard_output(out):
+            _require_writable(out, shown(parameter), is_directory=is_directory)
         for other, path in inputs.items():
             _require_other(out, shown(parameter), path, shown(other))
     for parameter, path in inputs.items():
@@ -88,12 +88,18 @@ def _require_writable(out: Path, name: str, *, is_directory: bool) -> None:
 
 def _require_other(out: Path, name: str, path: Path, other: str) -> None:
     """Refuse an output that is an input, or a file in a directory that is read."""
+    written, read = _place(out, "/dev/stdout"), _place(path, "/dev/stdin")
     if out.is_dir():
-        if any(_are_same(file, path) for file in _of_a_model(out)):
+        if any(_are_same(file, read) for file in _of_a_model(out)):
             raise ValueError(f"{other} {path} is a file that {name} {out} would overwrite: choose another directory")
-    elif out.exists() and any(_are_same(out, file) for file in _files(path)):
+    elif written.is_file() and any(_are_same(written, file) for file in _files(read)):
         where = "a file of " if path.is_dir() else ""
         raise ValueError(f"{name} {out} is {where}{other} {path}, which is read: write to another file")
+
+
+def _place(path: Path, standard: str) -> Path:
+    """Return where a file lies, which is not the working directory if it is standard input or output."""
+    return Path(standard) if os.fspath(path) == STANDARD else path
 
 
 def _files(path: Path) -> Iterator[Path]:

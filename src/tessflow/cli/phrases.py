@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tessflow.cli.arguments import STANDARD_OUTPUT
+from tessflow.files import is_standard_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,7 @@ SHOWN = 5
 
 def say(text: str, out: Path | None) -> None:
     """Print a sentence: on standard output, unless that is where a command writes."""
-    typer.echo(text, err=out == STANDARD_OUTPUT)
+    typer.echo(text, err=out is not None and is_standard_output(out))
 
 
 def nats(value: float) -> str:

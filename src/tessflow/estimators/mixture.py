@@ -70,7 +70,7 @@ class MixtureFlow(FlowEstimator):
         bins: Bins of a spline.
         learn_anchors: Whether training moves the anchors that k-means placed, without seeing rows change cells.
         learn_gaussians: Whether training moves the Gaussians.
-        max_steps: Most optimizer steps, of all estimators together.
+        max_steps: Most optimizer steps, of all estimators together, and at least one for each.
         batch_size: Rows a step.
         learning_rate: Peak learning rate.
         weight_decay: Decoupled weight decay.
@@ -230,8 +230,10 @@ class MixtureFlow(FlowEstimator):
         """
         options = self._options(directory)
         X = require_numbers(X)
+        # A DataFrame is refused in our words, which name its columns; an array in scikit-learn's.
+        schema = NumericSchema.infer(X) if isinstance(X, pd.DataFrame) else None
         array = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
-        schema = NumericSchema.infer(X if isinstance(X, pd.DataFrame) else array)
+        schema = NumericSchema.infer(array) if schema is None else schema
         encoded = schema.encode(array)
         rows = (
             split_rows(encoded, options.validation_fraction, options.random_state)

@@ -62,5 +62,5 @@ def single(options: MixtureOptions, n: int) -> dict[str, Any]:
         (500, True)
     """
     seed = np.random.SeedSequence(options.random_state).spawn(n + 1)[n].generate_state(1, np.uint64)[0] >> 1
-    steps = max(1, options.max_steps // options.n_estimators)
+    steps = max(1, options.max_steps // options.n_estimators)  # models that were saved may have had fewer than one
     return options.model_dump() | {"n_estimators": 1, "random_state": int(seed), "max_steps": steps}

@@ -28,7 +28,7 @@ def _positive(widths: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Depth = Annotated[int, Field(ge=1, le=1000)]
-"""How many parts a network is built of, one after the other: more would not be stopped by too little memory."""
+"""How many parts a network or a mixture is built of: more would not be stopped by too little memory."""
 
 # Options of cells, at which they stay in a mixture that has none.
 _WITHOUT_CELLS = {
@@ -97,7 +97,7 @@ class TabularOptions(FitOptions):
     orders: int | None = Field(default=1, ge=1)  # models that were saved before there were several have one
     warm_start: bool = False
     blocks: int | None = Field(default=None, ge=1)
-    components: int | None = Field(default=None, ge=1)
+    components: Depth | None = None
 
     def require_same_model(self, fitted: TabularOptions, architecture: Iterable[str]) -> None:
         """Raise a ValueError if an option of the model or its schema differs from that of a fitted model.
@@ -136,7 +136,7 @@ class MixtureOptions(FitOptions):
 
     @classmethod
     def of(cls: type[Self], parameters: dict[str, Any]) -> Self:
-        """Check parameters, also that none is for cells if there are none, or the other way round.
+        """Check parameters, also that each estimator has a step, and none is for cells without them or the reverse.
 
         Example:
             >>> from tessflow import MixtureFlow
@@ -145,6 +145,11 @@ class MixtureOptions(FitOptions):
             ValueError: before: it is for a mixture with cells, and this one has no cells, got 2
         """
         options = super().of(parameters)
+        steps, count = parameters["max_steps"], parameters["n_estimators"]
+        if steps < count:
+            raise ValueError(
+                f"max_steps: it is for all {count} estimators together, and should be at least {count}, got {steps}"
+            )
         others = _WITHOUT_CELLS if parameters["n_cells"] is None else {"learn_gaussians": True}
         for name, value in others.items():
             if (given := getattr(options, name)) != value:

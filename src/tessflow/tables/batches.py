@@ -14,7 +14,7 @@ import pyarrow.parquet
 from tessflow.tables.files import MOST_BLOCK, csv_options, read_names, readable
 from tessflow.tables.frames import note_na_values
 from tessflow.tables.parquet import parquet_batches
-from tessflow.tables.quotes import holds_line_breaks, require_closed_quotes
+from tessflow.tables.quotes import ends_in_quotes, holds_line_breaks, require_closed_quotes
 from tessflow.tables.readings import Reading, named_words, readings
 from tessflow.tables.table_file import TableFile
 from tessflow.tables.words import WordType, convert, scan
@@ -141,3 +141,5 @@ def _words(
                 frame = frame.set_axis(pd.RangeIndex(first, first + len(frame)), axis=0)
                 first += len(frame)
                 yield frame.apply(lambda column: read[column.name].plain(column))
+    if looks_at_quotes and ends_in_quotes(path, separator, MOST_BLOCK):
+        require_closed_quotes(path, separator, MOST_BLOCK)

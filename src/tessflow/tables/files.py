@@ -21,7 +21,7 @@ import pyarrow.parquet
 from tessflow.files import replacing
 from tessflow.tables.frames import note_na_values
 from tessflow.tables.parquet import read_parquet, write_parquet
-from tessflow.tables.quotes import holds_line_breaks, require_closed_quotes
+from tessflow.tables.quotes import ends_in_quotes, holds_line_breaks, require_closed_quotes
 from tessflow.tables.readings import column_named, named_words, readings
 from tessflow.tables.table_file import DELIMITERS, PARQUET, TableFile, require_suffix
 from tessflow.tables.words import convert, scan
@@ -105,10 +105,11 @@ def read_table(
         names = read_names(path, delimiter)
         given = named_words(na_values)
         read = readings(schema, names, given)
-        with path.stream() as file, readable(path, path.delimiter(delimiter)):
-            table = pyarrow.csv.read_csv(file, **csv_options(names, path.delimiter(delimiter)))
-        if holds_line_breaks(table):
-            require_closed_quotes(path, path.delimiter(delimiter), MOST_BLOCK)
+        separator = path.delimiter(delimiter)
+        with path.stream() as file, readable(path, separator):
+            table = pyarrow.csv.read_csv(file, **csv_options(names, separator))
+        if holds_line_breaks(table) or ends_in_quotes(path, separator, MOST_BLOCK):
+            require_closed_quotes(path, separator, MOST_BLOCK)
         words = table.to_pandas().apply(lambda column: read[column.name].plain(column))
         types = {name: scan(words[name], read[name]) for name in names}
         for name, type_ in types.items():
@@ -233,7 +234,7 @@ def read_names(path: TableFile, delimiter: str | None) -> list[str]:
             raise ValueError(f"{path} has no line break in its first {MOST_HEADER:,} bytes: is it a CSV file?")
         text = TextIOWrapper(BytesIO(head), encoding="utf-8-sig", newline="")
         names = next((row for row in csv.reader(text, delimiter=separator) if row), [])
-    if any("\n" in name for name in names):
+    if any({"\n", "\r"}.intersection(name) for name in names):
         require_closed_quotes(path, separator, MOST_BLOCK)
     others = [repr(mark) for mark in ",;\t|" if len(names) == 1 and mark in names[0]]
     if others and delimiter is None:

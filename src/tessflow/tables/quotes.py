@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import re
 from collections.abc import Iterator
 from io import TextIOWrapper
 
@@ -11,7 +13,7 @@ import pyarrow.compute as pc
 
 from tessflow.tables.table_file import TableFile
 
-__all__ = ["holds_line_breaks", "require_closed_quotes"]
+__all__ = ["ends_in_quotes", "holds_line_breaks", "require_closed_quotes"]
 
 
 def holds_line_breaks(table: pa.Table | pa.RecordBatch) -> bool:
@@ -21,7 +23,28 @@ def holds_line_breaks(table: pa.Table | pa.RecordBatch) -> bool:
         >>> holds_line_breaks(pa.table({"note": ["wet", "cold and" + chr(10) + "dry"]}))
         True
     """
-    return any(pc.any(pc.match_substring(column, "\n")).as_py() for column in table.columns)
+    return any(pc.any(pc.match_substring_regex(column, "[\r\n]")).as_py() for column in table.columns)
+
+
+def ends_in_quotes(path: TableFile, separator: str, most: int) -> bool:
+    """Return whether a CSV file ends inside a quoted value, if none has a line break, as one that was cut off may.
+
+    Args:
+        path: The file.
+        separator: What separates its fields.
+        most: Most bytes of a row.
+    """
+    with path.open() as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+        last = re.split(rb"[\r\n]", file.read())[-1].decode(errors="replace")
+    limit = csv.field_size_limit(most)
+    try:
+        list(csv.reader([last], delimiter=separator, strict=True))
+    except csv.Error as error:
+        return "end of data" in str(error)
+    finally:
+        csv.field_size_limit(limit)
+    return False
 
 
 def require_closed_quotes(path: TableFile, separator: str, most: int) -> None:
