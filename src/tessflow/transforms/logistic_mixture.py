@@ -12,7 +12,8 @@ from tessflow.geometry import double
 __all__ = ["LogisticMixtureTransform"]
 
 # Steps of the inverse: Newton's, or half of the interval where that leaves it.
-_STEPS = 40
+# It ends when all points are this close, relatively.
+_STEPS, _CLOSE = 40, 1e-13
 _FAR = 1e30  # stands for infinity
 
 
@@ -78,6 +79,8 @@ class LogisticMixtureTransform(Transform):
             x = (left + right) / 2
             for _ in range(_STEPS):
                 z, log_slope = self.call_and_ladj(x)
+                if ((z - goal).abs() <= _CLOSE * (1 + goal.abs())).all():
+                    break
                 left, right = torch.where(z < goal, x, left), torch.where(z < goal, right, x)
                 newton = x + (goal - z) * (-log_slope).exp()
                 x = newton.where((newton > left) & (newton < right), (left + right) / 2)
