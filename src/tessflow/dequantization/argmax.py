@@ -48,11 +48,11 @@ class ArgmaxDequantizer(Dequantizer):
 
     def cells(self, y: Tensor) -> Transform:
         """Return the bijection from R^(N x D) onto the cells of ``y``."""
-        return _Threshold(y, self._exists())
+        return _Threshold(y, self.exists)
 
     def quantize(self, x: Tensor) -> Tensor:
         """Return the index of the largest coordinate among those of existing classes."""
-        return x.masked_fill(~self._exists(), -torch.inf).argmax(-1)
+        return x.masked_fill(~self.exists, -torch.inf).argmax(-1)
 
     @property
     def moves(self) -> int:
@@ -71,9 +71,6 @@ class ArgmaxDequantizer(Dequantizer):
         """Return the Gumbel distribution over R^(N K): coordinate k, moved by log p(k), is the largest with p(k)."""
         zero = torch.zeros(self.features, device=self.num_classes.device)
         return Gumbel(zero, torch.ones_like(zero))
-
-    def _exists(self) -> Tensor:
-        return torch.arange(self.dim, device=self.num_classes.device) < self.num_classes[:, None]
 
 
 class _Threshold(Transform):

@@ -88,6 +88,11 @@ class Dequantizer(Configured, abc.ABC):
         """The number ``N D`` of continuous features of a row."""
         return len(self.cardinalities) * self.dim
 
+    @property
+    def exists(self) -> Tensor:
+        """Which classes exist, of as many as the widest variable has: boolean ``(N, K)``."""
+        return torch.arange(max(self.cardinalities), device=self.num_classes.device) < self.num_classes[:, None]
+
     @abc.abstractmethod
     def cells(self, y: Tensor) -> Transform:
         """Return the bijection from R^(N x D) onto the cells of ``y``, shape ``(..., N)``."""

@@ -90,5 +90,4 @@ class IntervalDequantizer(Dequantizer):
         return Logistic(self.logits.new_zeros(self.features), self.logits.new_ones(self.features))
 
     def _existing(self, logits: Tensor) -> Tensor:
-        exists = torch.arange(logits.shape[-1], device=logits.device) < self.num_classes[:, None]
-        return logits.masked_fill(~exists, -torch.inf)
+        return logits.masked_fill(~self.exists, -torch.inf)

@@ -71,15 +71,12 @@ def kind_of(options: TabularOptions, schema: TableSchema) -> str:
         return "coupling"
     if options.blocks == 1:
         return "classes"
+    columns, in_blocks = len(schema.columns), options.blocks is not None or options.components is not None
     # As many blocks as columns, of one product each, are a model of one order.
-    if (options.blocks is not None or options.components is not None) and shape_of(options, schema) != (
-        len(schema.columns),
-        1,
-    ):
+    if in_blocks and shape_of(options, schema) != (columns, 1):
         return "blocks"
     if options.order is None:
-        one = options.blocks is not None or options.components is not None or len(schema.columns) > _ANY_ORDER_UP_TO
-        return "fixed" if one else "any"
+        return "fixed" if in_blocks or columns > _ANY_ORDER_UP_TO else "any"
     return "any" if options.order == "any" else "fixed"
 
 

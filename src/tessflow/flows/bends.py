@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.distributions import Transform
-from zuko.transforms import MonotonicAffineTransform
+from zuko.transforms import ComposedTransform, MonotonicAffineTransform
 
 from tessflow.flows.precision import full_precision
 from tessflow.transforms import LogisticMixtureTransform
 
-__all__ = ["Bends", "seen_of", "with_log_det"]
+__all__ = ["Bends", "seen_of"]
 
 # Networks see points no farther from 0 than this, over the second, and beside them tanh(x).
 _FARTHEST, _SCALE = 15.0, 3.0
@@ -24,14 +21,6 @@ def seen_of(z: Tensor) -> Tensor:
     """Return what a network sees of points ``(..., V, D)``: ``(..., 2 V D)``."""
     near = z.clamp(-_FARTHEST, _FARTHEST)
     return torch.cat([near / _SCALE, near.tanh()], -1).flatten(-2)
-
-
-def with_log_det(transform: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Map points; torch's own transforms lack `call_and_ladj`."""
-    if hasattr(transform, "call_and_ladj"):
-        return transform.call_and_ladj(x)
-    z = transform(x)
-    return z, transform.log_abs_det_jacobian(x, z)
 
 
 class Bends(nn.Module):
@@ -50,8 +39,7 @@ class Bends(nn.Module):
 
     Example:
         >>> bends = Bends(3, 1, components=4)
-        >>> mixture, affine = bends(torch.zeros(5, 3 * bends.size))
-        >>> affine(mixture(torch.zeros(5, 3, 1))).abs().max() < 1e-6
+        >>> bends(torch.zeros(5, 3 * bends.size))(torch.zeros(5, 3, 1)).abs().max() < 1e-6
         tensor(True)
     """
 
@@ -64,8 +52,8 @@ class Bends(nn.Module):
             bias[..., 2 + components : 2 + 2 * components] = torch.linspace(-_APART, _APART, components)
         self.bias = nn.Parameter(bias)
 
-    def forward(self, output: Tensor, of: Tensor | None = None) -> list[Transform]:
-        """Return maps of points ``(..., V, D)``, one after another.
+    def forward(self, output: Tensor, of: Tensor | None = None) -> ComposedTransform:
+        """Return the map of points ``(..., V, D)``.
 
         Args:
             output: Of a network, shape ``(..., V D size)``; under autocast, half precision ends here.
@@ -76,6 +64,6 @@ class Bends(nn.Module):
             parts = parts.index_select(-3, of)
         affine = MonotonicAffineTransform(parts[..., 0], parts[..., 1])
         if not self.components:
-            return [affine]
+            return ComposedTransform(affine)
         logits, loc, log_scale = parts[..., 2:].unflatten(-1, (3, -1)).unbind(-2)
-        return [LogisticMixtureTransform(logits, loc, 3 * (log_scale / 3).tanh()), affine]
+        return ComposedTransform(LogisticMixtureTransform(logits, loc, 3 * (log_scale / 3).tanh()), affine)

@@ -11,8 +11,9 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 from zuko.lazy import LazyDistribution
 from zuko.nn import MaskedMLP
+from zuko.transforms import ComposedTransform
 
-from tessflow.flows.bends import Bends, seen_of, with_log_det
+from tessflow.flows.bends import Bends, seen_of
 from tessflow.flows.cell_flow import Cells
 from tessflow.flows.precision import full_precision
 from tessflow.randomness import Dropout, draw
@@ -180,7 +181,7 @@ class BlockFlow(LazyDistribution):
         """Return what networks see of cells ``(..., N)``: ``(..., N embedding)``."""
         return nn.functional.embedding(y + self._offset, self.embedding).flatten(-2)
 
-    def move(self, seen: Tensor, index: Tensor | None = None) -> Transform:
+    def move(self, seen: Tensor, index: Tensor | None = None) -> Any:  # zuko gives every transform `call_and_ladj`
         """Return the map that moves cells, given what is seen of those of earlier blocks."""
         output = full_precision(self.network(seen)).unflatten(-1, (-1, self.cells.moves))
         return self.cells.move(self.bias + output, index)
@@ -207,7 +208,7 @@ class BlockDistribution(Distribution):
         with torch.no_grad():
             y = cells.quantize(x)
         seen = self.flow.embed(y)
-        z, log_det = with_log_det(self.flow.move(seen, y), x)
+        z, log_det = self.flow.move(seen, y).call_and_ladj(x)
         total = log_det.sum(-1)
         for layer in self.flow.layers:
             z, log_det = layer.call_and_ladj(z, seen)
@@ -261,24 +262,17 @@ class _BlockCoupling(nn.Module):
 
     def call_and_ladj(self, z: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Map points ``(..., N, D)`` and return the log-determinants ``(...)``."""
-        x = z.index_select(-2, self.moved)
-        total: Any = 0
-        for step in self._steps(z, seen):
-            x, log_det = with_log_det(step, x)
-            total = total + log_det.sum((-2, -1))
-        return z.index_copy(-2, self.moved, x), total
+        x, log_det = self._bend(z, seen).call_and_ladj(z.index_select(-2, self.moved))
+        return z.index_copy(-2, self.moved, x), log_det.sum((-2, -1))
 
     def inverse(self, z: Tensor, seen: Tensor, block: int) -> Tensor:
         """Map the points of a block back; all others stay where they are."""
         own = torch.tensor([i for i, of in enumerate(self.block) if of == block], dtype=torch.int64, device=z.device)
         place = self.moved[own]
-        x = z.index_select(-2, place)
-        for step in reversed(self._steps(z, seen, own)):
-            x = step.inv(x)
-        return z.index_copy(-2, place, x)
+        return z.index_copy(-2, place, self._bend(z, seen, own).inv(z.index_select(-2, place)))
 
-    def _steps(self, z: Tensor, seen: Tensor, of: Tensor | None = None) -> list[Transform]:
-        """Return the maps of the moved variables, or of some of them, ``(..., moved, D)``, one after another."""
+    def _bend(self, z: Tensor, seen: Tensor, of: Tensor | None = None) -> ComposedTransform:
+        """Return the map of the moved variables, or of some of them, ``(..., moved, D)``."""
         points = seen_of(z.index_select(-2, self.kept))
         return self.bends(self.network(torch.cat([seen, points.to(seen.dtype)], -1)), of)
 

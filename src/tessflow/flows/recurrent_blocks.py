@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Distribution, Transform, constraints
+from torch.distributions import Distribution, constraints
 from zuko.nn import MLP
+from zuko.transforms import ComposedTransform
 
-from tessflow.flows.bends import Bends, seen_of, with_log_det
+from tessflow.flows.bends import Bends, seen_of
 from tessflow.flows.block_flow import MovableCells
 from tessflow.flows.precision import full_precision
 from tessflow.flows.sequence import ShiftedLSTM
@@ -109,7 +110,7 @@ class RecurrentBlockFlow(nn.Module):
         """Return what the LSTM reads of blocks of symbols, ``(..., L)`` to ``(..., L embedding)``."""
         return self.embedding(y).flatten(-2)
 
-    def move(self, h: Tensor, index: Tensor | None = None) -> Transform:
+    def move(self, h: Tensor, index: Tensor | None = None) -> Any:  # zuko gives every transform `call_and_ladj`
         """Return the map of the points of blocks, ``(..., L, 1, D)``, given what was read of those before."""
         moves = full_precision(self.moves(h)).unflatten(-1, (self.block, 1, -1))
         return self.cells.move(self.bias + moves, index)
@@ -129,21 +130,14 @@ class _Coupling(nn.Module):
 
     def call_and_ladj(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Map points ``(..., L, D)`` and return the log-determinants ``(...)``."""
-        x = z[..., self.moved, :]
-        total = z.new_zeros(())
-        for step in self._steps(z, h):
-            x, log_det = with_log_det(step, x)
-            total = total + log_det.sum((-2, -1))
-        return self._put(z, x), total
+        x, log_det = self._bend(z, h).call_and_ladj(z[..., self.moved, :])
+        return self._put(z, x), log_det.sum((-2, -1))
 
     def inverse(self, z: Tensor, h: Tensor) -> Tensor:
         """Map points back."""
-        x = z[..., self.moved, :]
-        for step in reversed(self._steps(z, h)):
-            x = step.inv(x)
-        return self._put(z, x)
+        return self._put(z, self._bend(z, h).inv(z[..., self.moved, :]))
 
-    def _steps(self, z: Tensor, h: Tensor) -> list[Transform]:
+    def _bend(self, z: Tensor, h: Tensor) -> ComposedTransform:
         points = seen_of(z[..., self.kept, :])
         return self.bends(self.network(torch.cat([h, points.to(h.dtype)], -1)))
 
@@ -173,7 +167,7 @@ class _RecurrentBlocks(Distribution):
         with torch.no_grad():
             y = flow.cells.quantize(x)
         h = flow.lstm(flow.read(y.squeeze(-1)))
-        z, log_det = with_log_det(flow.move(h, y), x)
+        z, log_det = flow.move(h, y).call_and_ladj(x)
         z, total = z.squeeze(-2), log_det.sum((-2, -1))
         for layer in flow.couplings:
             z, log_det = layer.call_and_ladj(z, h)

@@ -17,7 +17,36 @@ from tessflow.transforms.profiles import Profile, TruncatedGaussian
 __all__ = ["CellTransform"]
 
 
-class IntoCell(Transform):
+class BothWays(Transform):
+    """A bijection that has values and log-determinants from one call, in either direction; a subclass has the calls."""
+
+    bijective = True
+
+    @property
+    def inv(self) -> Transform:
+        """The map back."""
+        return InverseWithLadj(self)
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map points, with the log-determinants."""
+        raise NotImplementedError
+
+    def inverse_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map points back, with the log-determinants."""
+        raise NotImplementedError
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``log|det dy/dx|`` at ``x``, shape ``(..., *N)``."""
+        return self.call_and_ladj(x)[1]
+
+    def _call(self, x: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[0]
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return self.inverse_and_ladj(y)[0]
+
+
+class IntoCell(BothWays):
     """What maps onto cells of a tessellation have in common; a subclass has the map and its inverse.
 
     Args:
@@ -25,8 +54,6 @@ class IntoCell(Transform):
         index: Which cell each point is mapped into, shape ``(..., *N)``.
         cache_size: As in every :class:`~torch.distributions.transforms.Transform`.
     """
-
-    bijective = True
 
     def __init__(self, tessellation: Tessellation, index: Tensor | int, *, cache_size: int = 0) -> None:
         super().__init__(cache_size=cache_size)
@@ -39,34 +66,11 @@ class IntoCell(Transform):
 
     __hash__ = Transform.__hash__
 
-    @property
-    def inv(self) -> Transform:
-        """The map from the cell onto the domain."""
-        return InverseWithLadj(self)
-
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map points into the cell, with the log-determinant."""
-        raise NotImplementedError
-
-    def inverse_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Map points of the cell back, with the log-determinant."""
-        raise NotImplementedError
-
     def forward_shape(self, shape: torch.Size) -> torch.Size:
         """Return the shape of the results for points of a shape: index and tessellations broadcast with them."""
         return torch.broadcast_shapes(shape[:-1], self.index.shape, self.tessellation.shape) + shape[-1:]
 
     inverse_shape = forward_shape
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return ``log|det dy/dx|`` at ``x``, shape ``(..., *N)``."""
-        return self.call_and_ladj(x)[1]
-
-    def _call(self, x: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[0]
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return self.inverse_and_ladj(y)[0]
 
     def _rays(self, point: Tensor, *, from_anchor: bool = False) -> Rays:
         """Rays to points, or to displacements; one with an infinite coordinate is taken as very far away."""

@@ -56,10 +56,8 @@ class IntervalTransform(Transform):
         cell, point = self.intervals.take(self.index), on_the_line(x)
         log_part, log_rest = logsigmoid(point), logsigmoid(-point)
         z, log_slope = from_parts(cell, log_part, log_rest)
-        log_slope = log_slope + log_part + log_rest
-        return keep_inside(z[..., None], self.intervals, self.index, x.dtype), none_at_infinity(
-            log_slope.to(x.dtype), x
-        )
+        log_slope = (log_slope + log_part + log_rest).to(x.dtype)
+        return keep_inside(z[..., None], self.intervals, self.index, x.dtype), none_at_infinity(log_slope, x)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the logarithms of the slopes at ``x``, ``(..., *N)``."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.distributions import Transform, constraints
+from torch.distributions import constraints
 from torch.nn.functional import logsigmoid
 
 from tessflow.geometry import Intervals, Tessellation
-from tessflow.transforms.cell import IntoCell, InverseWithLadj, none_at_infinity
+from tessflow.transforms.cell import BothWays, IntoCell, none_at_infinity
 from tessflow.transforms.interval import from_parts, keep_inside, on_the_line, to_parts
 
 __all__ = ["Retessellation"]
@@ -16,7 +16,7 @@ __all__ = ["Retessellation"]
 _NEAREST = 1e-12
 
 
-class Retessellation(Transform):
+class Retessellation(BothWays):
     r"""Map each cell of a tessellation onto the cell of the same name of another: a bijection of R^D, up to walls.
 
     *In R^D*, out of one cell and into the other by the paper's map (Chen, Amos & Nickel, 2022, Eq. 8), whose scale
@@ -59,7 +59,6 @@ class Retessellation(Transform):
 
     domain = constraints.real_vector
     codomain = constraints.real_vector
-    bijective = True
 
     def __init__(
         self, source: Tessellation | Intervals, target: Tessellation | Intervals, *, index: Tensor | None = None
@@ -74,11 +73,6 @@ class Retessellation(Transform):
     def __repr__(self) -> str:
         return f"Retessellation({self.source}, {self.target})"
 
-    @property
-    def inv(self) -> Transform:
-        """The map from the target to the source."""
-        return InverseWithLadj(self)
-
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map points ``(..., *N, D)``; also return the log-determinants, ``(..., *N)``."""
         return _between(self.source, self.target, self.index, x)
@@ -86,16 +80,6 @@ class Retessellation(Transform):
     def inverse_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map points of the target back, with the log-determinants of the inverse."""
         return _between(self.target, self.source, self.index, z)
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the log-determinants at ``x``."""
-        return self.call_and_ladj(x)[1]
-
-    def _call(self, x: Tensor) -> Tensor:
-        return self.call_and_ladj(x)[0]
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return self.inverse_and_ladj(y)[0]
 
 
 def _between(
