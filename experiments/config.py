@@ -16,7 +16,7 @@ __all__ = ["PRESETS", "TABLES", "Check", "Data", "Preset", "Row", "Table", "read
 
 TABLES = Path(__file__).parent / "tables"
 
-Preset = Literal["small", "quarter", "hour", "paper"]
+Preset = Literal["small", "quarter", "half", "hour", "paper"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
 
@@ -31,6 +31,7 @@ class Data(_Record):
         seeds: The number of seeds.
         small: The budget that two cores have time for, as the task's `Budget` takes it.
         quarter: About a quarter of an hour of one core, where a table has it;
+        half: about half an hour;
         hour: and about an hour.
         paper: The budget of the paper.
     """
@@ -38,6 +39,7 @@ class Data(_Record):
     seeds: int = Field(default=1, ge=1)
     small: Any
     quarter: Any = None
+    half: Any = None
     hour: Any = None
     paper: Any
 

@@ -27,7 +27,7 @@ from tessflow.dequantization import (
     SharedDequantizer,
     VoronoiDequantizer,
 )
-from tessflow.flows import RecurrentBlockFlow, RecurrentMixture
+from tessflow.flows import RecurrentBlockFlow, RecurrentFlow, RecurrentMixture, logistic_flow
 from tessflow.models import CharacterModel, DequantizedFlow
 from tessflow.randomness import seeded
 from tessflow.training import evaluate
@@ -36,6 +36,8 @@ __all__ = ["Budget", "Method", "build", "markov_text", "run", "table"]
 
 # Rows scored at a time.
 _ROWS = 32
+# Of the paper's mixtures of a coordinate.
+_LOGISTICS = 27
 # At first noise is as narrow as this, so that points tell at once which symbol they came from.
 _LOG_NOISE = -3.0
 
@@ -55,9 +57,10 @@ class Method(BaseModel):
 
     Args:
         model: A recurrent mixture over the points of a dequantizer (a bound); a flow whose cells move with those of
-            earlier blocks of positions (a bound); the same network as the mixture's over cells, exact ("matched"); or
-            over plain embeddings ("categorical").
-        dequantizer: The dequantizer of a mixture or of a flow in blocks.
+            earlier blocks of positions (a bound); the paper's autoregressive flow, a mixture of logistics a coordinate
+            (a bound); the same network as the mixture's over cells, exact ("matched"); or over plain embeddings
+            ("categorical").
+        dequantizer: The dequantizer of a mixture or a flow.
         block: The positions of a block.
         couplings: The coupling layers inside blocks.
         dim: The dimension of a symbol's space, where it can be chosen.
@@ -66,7 +69,7 @@ class Method(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["mixture", "blocks", "matched", "categorical"]
+    model: Literal["mixture", "blocks", "logistics", "matched", "categorical"]
     dequantizer: Literal["voronoi", "interval", "binary-argmax", "ordinal"] | None = None
     block: int = Field(default=4, ge=1)
     couplings: int = Field(default=2, ge=0)
@@ -75,8 +78,8 @@ class Method(BaseModel):
 
     @model_validator(mode="after")
     def _check_dequantizer(self) -> Method:
-        if (self.model in ("mixture", "blocks")) != (self.dequantizer is not None):
-            raise ValueError("a mixture or a flow in blocks, and no other model, needs a dequantizer")
+        if (self.model in ("matched", "categorical")) != (self.dequantizer is None):
+            raise ValueError("a mixture or a flow, and no other model, needs a dequantizer")
         return self
 
 
@@ -85,6 +88,8 @@ class Budget(BaseModel):
 
     Args:
         steps: Training steps.
+        block_steps: Training steps of flows in blocks, by default as many;
+        exact_steps: and of exact models. Steps of both are shorter.
         batch_size: Rows in a step.
         hidden_features: The width of the LSTM.
         layers: The number of its layers.
@@ -102,6 +107,8 @@ class Budget(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(ge=1)
+    block_steps: int | None = Field(default=None, ge=1)
+    exact_steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=8, ge=1)
     hidden_features: int = Field(default=256, ge=1)
     layers: int = Field(default=1, ge=1)
@@ -127,9 +134,13 @@ def build(method: Method, budget: Budget, classes: int, length: int) -> Any:
         letters: Any = _dequantizer(method, classes)
         blocks = RecurrentBlockFlow(letters, length, block=method.block, couplings=method.couplings, **network)
         return DequantizedFlow(blocks, SharedDequantizer(letters, length))
-    if method.model != "mixture":
+    if method.model in ("matched", "categorical"):
         return CharacterModel(classes, length, dim=method.dim if method.model == "matched" else None, **network)
     each = _dequantizer(method, classes)
+    if method.model == "logistics":
+        width = budget.hidden_features
+        point = logistic_flow(each.dim, context=width, components=_LOGISTICS, hidden_features=(width,))
+        return DequantizedFlow(RecurrentFlow(point, each.dim, length, **network), SharedDequantizer(each, length))
     flow = RecurrentMixture(each.dim, length, components=classes, reads=method.reads, **network)
     flow.place(each(torch.arange(classes)[:, None]).sample((100,)).squeeze(-2))
     return DequantizedFlow(flow, SharedDequantizer(each, length))
@@ -207,13 +218,16 @@ def run(data: str, method: Method, budget: Budget, *, seed: int, directory: Path
     model = build(method, budget, text.classes, text.length)
     if method.model == "blocks":
         model.flow.initialize(rows)
+    steps = {"blocks": budget.block_steps, "matched": budget.exact_steps, "categorical": budget.exact_steps}.get(
+        method.model
+    )
     trained = train(
         model,
         rows,
         validation,
         directory=directory,
         device=device,
-        max_steps=budget.steps,
+        max_steps=steps or budget.steps,
         batch_size=budget.batch_size,
         learning_rate=budget.learning_rate,
         ema_decay=budget.ema_decay,

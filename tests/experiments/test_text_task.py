@@ -52,8 +52,8 @@ def test_every_row_has_the_same_network():
     of_positions = [options for options in METHODS.values() if options["model"] != "blocks"]
     models = [text.build(Method(**options), TINY, 27, 256) for options in of_positions]
     networks = [getattr(model, "flow", model) for model in models]
-    sizes = {(parameter_count(network.lstm), parameter_count(network.logits)) for network in networks}
-    assert len(sizes) == 1
+    assert len({parameter_count(network.lstm) for network in networks}) == 1
+    assert len({parameter_count(network.logits) for network in networks if hasattr(network, "logits")}) == 1
 
 
 def test_training_comes_near_the_entropy(tmp_path):

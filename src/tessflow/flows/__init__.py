@@ -13,6 +13,7 @@ from tessflow.flows.item_mixture import ItemMixture
 from tessflow.flows.log_cauchy import LogCauchy
 from tessflow.flows.networks import NetworkName, TokenNetwork
 from tessflow.flows.recurrent_blocks import RecurrentBlockFlow
+from tessflow.flows.recurrent_flow import RecurrentFlow, logistic_flow
 from tessflow.flows.sequence import RecurrentMixture
 from tessflow.flows.set_fields import AttentionField, ExclusiveField, SetField
 
@@ -33,6 +34,7 @@ __all__ = [
     "MultivariateCauchy",
     "NetworkName",
     "RecurrentBlockFlow",
+    "RecurrentFlow",
     "RecurrentMixture",
     "SetField",
     "TokenNetwork",
@@ -41,4 +43,5 @@ __all__ = [
     "coupling_layers",
     "coupling_mask",
     "equivariant_flow",
+    "logistic_flow",
 ]
