@@ -50,16 +50,22 @@ class ArgmaxDequantizer(Dequantizer):
         """Return the bijection from R^(N x D) onto the cells of ``y``."""
         return _Threshold(y, self.exists)
 
-    def quantize(self, x: Tensor) -> Tensor:
-        """Return the index of the largest coordinate among those of existing classes."""
-        return x.masked_fill(~self.exists, -torch.inf).argmax(-1)
+    def quantize(self, x: Tensor, *, of: Tensor | None = None) -> Tensor:
+        """Return the index of the largest coordinate among those of existing classes.
+
+        Args:
+            x: Points, shape ``(..., N, D)``.
+            of: The variables that they are of, by number, if these are not all.
+        """
+        exists = self.exists if of is None else self.exists[of]
+        return x.masked_fill(~exists, -torch.inf).argmax(-1)
 
     @property
     def moves(self) -> int:
         """The number of numbers that move the cells of a variable: a step of each threshold."""
         return self.dim
 
-    def move(self, moves: Tensor, index: Tensor | None = None) -> Transform:
+    def move(self, moves: Tensor, index: Tensor | None = None, *, of: Tensor | None = None) -> Transform:
         """Return a translation, to cells of other corners; see :class:`~tessflow.flows.MovableCells`."""
         return AffineTransform(-moves, 1.0, event_dim=1)
 

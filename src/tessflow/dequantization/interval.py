@@ -60,26 +60,27 @@ class IntervalDequantizer(Dequantizer):
         else:
             self.register_buffer("logits", logits)
 
-    def tessellation(self) -> Intervals:
-        """Return the cells."""
-        return Intervals(self._existing(self.logits))
+    def tessellation(self, moves: Tensor | None = None, *, of: Tensor | None = None) -> Intervals:
+        """Return the cells; of some variables, by number, and with factors of their masses, if these are given."""
+        logits, exists = (self.logits, self.exists) if of is None else (self.logits[of], self.exists[of])
+        return Intervals((logits if moves is None else logits + moves).masked_fill(~exists, -torch.inf))
 
     def cells(self, y: Tensor) -> Transform:
         """Return the bijection from R^(N x 1) onto the intervals of ``y``."""
         return IntervalTransform(self.tessellation(), y)
 
-    def quantize(self, x: Tensor) -> Tensor:
-        """Return the values whose intervals hold points."""
-        return self.tessellation().locate(x)
+    def quantize(self, x: Tensor, *, of: Tensor | None = None) -> Tensor:
+        """Return the values whose intervals hold points; of some variables, by number, if these are given."""
+        return self.tessellation(of=of).locate(x)
 
     @property
     def moves(self) -> int:
         """The number of numbers that move the cells of a variable: a log-factor of each mass."""
         return max(self.cardinalities)
 
-    def move(self, moves: Tensor, index: Tensor | None = None) -> Transform:
+    def move(self, moves: Tensor, index: Tensor | None = None, *, of: Tensor | None = None) -> Transform:
         """Return the map to cells whose masses have other factors; see :class:`~tessflow.flows.MovableCells`."""
-        return Retessellation(self.tessellation(), Intervals(self._existing(self.logits + moves)), index=index)
+        return Retessellation(self.tessellation(of=of), self.tessellation(moves, of=of), index=index)
 
     def moves_of(self, log_masses: Tensor) -> Tensor:
         """Return the moves to cells of these masses, ``(N, K)``."""
@@ -88,6 +89,3 @@ class IntervalDequantizer(Dequantizer):
     def reference(self) -> Logistic:
         """Return the distribution under which cells have their masses, over R^N."""
         return Logistic(self.logits.new_zeros(self.features), self.logits.new_ones(self.features))
-
-    def _existing(self, logits: Tensor) -> Tensor:
-        return logits.masked_fill(~self.exists, -torch.inf)

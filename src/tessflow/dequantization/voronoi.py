@@ -80,9 +80,9 @@ class VoronoiDequantizer(Dequantizer):
         """Return the anchors of the cells of ``y``: ``(..., N)`` to ``(..., N, D)``."""
         return take_cells(self.tessellation().anchors, y)
 
-    def quantize(self, x: Tensor) -> Tensor:
-        """Return the nearest anchors' indices."""
-        return self.tessellation().locate(x)
+    def quantize(self, x: Tensor, *, of: Tensor | None = None) -> Tensor:
+        """Return the nearest anchors' indices; of some variables, by number, if these are given."""
+        return self.tessellation(of=of).locate(x)
 
     @property
     def moves(self) -> int:
@@ -95,10 +95,10 @@ class VoronoiDequantizer(Dequantizer):
             raise ValueError(f"cells that move have no box, got box={self.tessellation.box}: leave it out.")
         return max(self.cardinalities) * self.dim
 
-    def move(self, moves: Tensor, index: Tensor | None = None) -> Transform:
+    def move(self, moves: Tensor, index: Tensor | None = None, *, of: Tensor | None = None) -> Transform:
         """Return the map to cells whose anchors took a step; see :class:`~tessflow.flows.MovableCells`."""
-        target = self.tessellation(moves.unflatten(-1, (-1, self.dim)))
-        return Retessellation(self.tessellation(), target, index=index)
+        target = self.tessellation(moves.unflatten(-1, (-1, self.dim)), of=of)
+        return Retessellation(self.tessellation(of=of), target, index=index)
 
     def moves_of(self, log_masses: Tensor) -> None:
         """Return ``None``: the masses of cells have no closed form."""

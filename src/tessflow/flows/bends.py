@@ -57,11 +57,10 @@ class Bends(nn.Module):
 
         Args:
             output: Of a network, shape ``(..., V D size)``; under autocast, half precision ends here.
-            of: Some of the points, by number; all by default.
+            of: The points that it is for, by number; all by default.
         """
-        parts = full_precision(output).unflatten(-1, self.bias.shape) + self.bias
-        if of is not None:
-            parts = parts.index_select(-3, of)
+        bias = self.bias if of is None else self.bias[of]
+        parts = full_precision(output).unflatten(-1, bias.shape) + bias
         affine = MonotonicAffineTransform(parts[..., 0], parts[..., 1])
         if not self.components:
             return ComposedTransform(affine)

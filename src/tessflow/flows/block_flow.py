@@ -10,13 +10,13 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 from zuko.lazy import LazyDistribution
-from zuko.nn import MaskedMLP
 from zuko.transforms import ComposedTransform
 
 from tessflow.flows.bends import Bends, seen_of
 from tessflow.flows.cell_flow import Cells
 from tessflow.flows.precision import full_precision
-from tessflow.randomness import Dropout, draw
+from tessflow.flows.staged import StagedNetwork, StagedPass
+from tessflow.randomness import draw
 
 __all__ = ["BlockFlow", "MovableCells"]
 
@@ -29,10 +29,15 @@ class MovableCells(Cells, Protocol):
         """The number of numbers that move the cells of a variable; at 0 they stay."""
         ...
 
-    def move(self, moves: Tensor, index: Tensor | None = None) -> Transform:
+    def quantize(self, x: Tensor, *, of: Tensor | None = None) -> Tensor:
+        """Return the cells that points are in, ``(..., N, D)`` to ``(..., N)``; of V variables, if these are given."""
+        ...
+
+    def move(self, moves: Tensor, index: Tensor | None = None, *, of: Tensor | None = None) -> Transform:
         """Return the map of points ``(..., N, D)`` from cells to where ``moves``, ``(..., N, moves)``, take them.
 
-        ``index`` are the cells of the points, ``(..., N)``, if they are known.
+        ``index`` are the cells of the points, ``(..., N)``, if they are known; ``of`` the V variables, by number, that
+        points and moves are of, if these are not all.
         """
         ...
 
@@ -126,7 +131,10 @@ class BlockFlow(LazyDistribution):
         self.embedding = nn.Parameter(torch.randn(int(sizes.sum()), embedding))
         self.bias = nn.Parameter(torch.zeros(n, cells.moves))
         seen = block.repeat_interleave(embedding)
-        self.network = _masked(block.repeat_interleave(cells.moves)[:, None] > seen, hidden_features, dropout)
+        self.network: StagedNetwork | None = None
+        if blocks > 1:
+            adjacency = block.repeat_interleave(cells.moves)[:, None] > seen
+            self.network = StagedNetwork(adjacency, hidden_features=hidden_features, dropout=dropout)
         half = -(-n // blocks) // 2
         halves = [within % 2 == 0, within % 2 == 1, within < max(half, 1), within >= max(half, 1)]
         # A block of which nothing is kept stays: what its cells say is all that there is to say.
@@ -183,6 +191,8 @@ class BlockFlow(LazyDistribution):
 
     def move(self, seen: Tensor, index: Tensor | None = None) -> Any:  # zuko gives every transform `call_and_ladj`
         """Return the map that moves cells, given what is seen of those of earlier blocks."""
+        if self.network is None:
+            return self.cells.move(self.bias, index)
         output = full_precision(self.network(seen)).unflatten(-1, (-1, self.cells.moves))
         return self.cells.move(self.bias + output, index)
 
@@ -220,17 +230,48 @@ class BlockDistribution(Distribution):
         """Draw samples ``(*sample_shape, N D)``, block after block."""
         flow, cells = self.flow, self.flow.cells
         z = draw(cells.reference(), Size(sample_shape)).unflatten(-1, (-1, cells.dim))
+        walk = BlockWalk(flow)
         x, y = torch.zeros_like(z), z.new_zeros(z.shape[:-1], dtype=torch.int64)
         for block in range(flow.blocks):
             own = (flow._block == block).nonzero().flatten()
-            seen = flow.embed(y)
-            point = z
-            for layer in reversed(flow.layers):
-                point = layer.inverse(point, seen, block)
-            found = flow.move(seen).inv(point)
-            x[..., own, :] = found[..., own, :]
-            y[..., own] = cells.quantize(found)[..., own]
+            x[..., own, :] = walk.back(block, own, z, flow.embed(y))
+            y[..., own] = cells.quantize(x[..., own, :], of=own)
         return x.flatten(-2)
+
+
+class BlockWalk:
+    """The way back from the reference, block after block; of each network only what a block needs is computed.
+
+    Args:
+        flow: The flow.
+    """
+
+    def __init__(self, flow: BlockFlow) -> None:
+        self.flow, dim = flow, flow.cells.dim
+        seen = flow._block.repeat_interleave(flow.embedding.shape[-1]) + 1  # the stage from which on it is known
+        self.moves = None if flow.network is None else StagedPass(flow.network, seen)
+        self.couplings = [
+            # Points of a block are known before it is moved.
+            (layer, StagedPass(layer.network, torch.cat([seen, flow._block[layer.kept].repeat_interleave(2 * dim)])))
+            for layer in reversed(flow.layers)
+        ]
+
+    def back(self, block: int, own: Tensor, z: Tensor, seen: Tensor) -> Tensor:
+        """Return the points of a block, ``(..., V, D)``.
+
+        Args:
+            block: The block,
+            own: and its variables.
+            z: Points of the reference, ``(..., N, D)``.
+            seen: What is seen of the cells of earlier blocks.
+        """
+        for layer, stages in self.couplings:
+            z = layer.inverse(z, seen, block, stages)
+        moves = self.flow.bias[own]
+        if self.moves is not None:
+            output = full_precision(self.moves.output(block, seen))
+            moves = moves + output.unflatten(-1, moves.shape)
+        return self.flow.cells.move(moves, of=own).inv(z.index_select(-2, own))
 
 
 class _BlockCoupling(nn.Module):
@@ -256,8 +297,12 @@ class _BlockCoupling(nn.Module):
         self.register_buffer("moved", moved, persistent=False)
         self.bends = Bends(len(moved), dim, components=components)
         rows = block[moved].repeat_interleave(dim * self.bends.size)[:, None]
-        adjacency = torch.cat([rows > seen, rows == block[kept].repeat_interleave(2 * dim)], 1)
-        self.network = _masked(adjacency, hidden_features, dropout)
+        points = block[kept].repeat_interleave(2 * dim)
+        self.network = StagedNetwork(
+            torch.cat([rows > seen, rows == points], 1),
+            hidden_features=hidden_features,
+            dropout=dropout,
+        )
         self.block = tuple(block[moved].tolist())
 
     def call_and_ladj(self, z: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
@@ -265,36 +310,17 @@ class _BlockCoupling(nn.Module):
         x, log_det = self._bend(z, seen).call_and_ladj(z.index_select(-2, self.moved))
         return z.index_copy(-2, self.moved, x), log_det.sum((-2, -1))
 
-    def inverse(self, z: Tensor, seen: Tensor, block: int) -> Tensor:
-        """Map the points of a block back; all others stay where they are."""
+    def inverse(self, z: Tensor, seen: Tensor, block: int, stages: StagedPass) -> Tensor:
+        """Map the points of a block back, by a pass of the network; all others stay where they are."""
         own = torch.tensor([i for i, of in enumerate(self.block) if of == block], dtype=torch.int64, device=z.device)
         place = self.moved[own]
-        return z.index_copy(-2, place, self._bend(z, seen, own).inv(z.index_select(-2, place)))
+        bend = self.bends(stages.output(block, self._input(z, seen)), own)
+        return z.index_copy(-2, place, bend.inv(z.index_select(-2, place)))
 
-    def _bend(self, z: Tensor, seen: Tensor, of: Tensor | None = None) -> ComposedTransform:
-        """Return the map of the moved variables, or of some of them, ``(..., moved, D)``."""
+    def _bend(self, z: Tensor, seen: Tensor) -> ComposedTransform:
+        """Return the map of the moved variables, ``(..., moved, D)``."""
+        return self.bends(self.network(self._input(z, seen)))
+
+    def _input(self, z: Tensor, seen: Tensor) -> Tensor:
         points = seen_of(z.index_select(-2, self.kept))
-        return self.bends(self.network(torch.cat([seen, points.to(seen.dtype)], -1)), of)
-
-
-def _masked(adjacency: Tensor, hidden_features: Sequence[int], dropout: float) -> nn.Module:
-    """Return a masked network whose outputs are zero at first; a hidden unit serves the inputs of one block."""
-    if not adjacency.any():
-        return _Nothing(len(adjacency))
-    kinds = len(adjacency.unique(dim=0))
-    widths = [max(width, kinds) for width in hidden_features]
-    network = MaskedMLP(adjacency, widths, activation=lambda: nn.Sequential(nn.SiLU(), Dropout(dropout)))
-    nn.init.zeros_(network[-1].weight)
-    nn.init.zeros_(network[-1].bias)
-    return network
-
-
-class _Nothing(nn.Module):
-    """The network of outputs that see nothing: zeros."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.features = features
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.new_zeros(*x.shape[:-1], self.features)
+        return torch.cat([seen, points.to(seen.dtype)], -1)

@@ -146,14 +146,17 @@ class VoronoiTessellation(Configured):
             raise ValueError(f"anchors must have shape {tuple(self.anchors.shape)}, got {tuple(anchors.shape)}.")
         self.anchors.copy_(anchors if self.box is None else _squash(anchors, self.mask, self.box))
 
-    def forward(self, steps: Tensor | None = None) -> Tessellation:
+    def forward(self, steps: Tensor | None = None, *, of: Tensor | None = None) -> Tessellation:
         """Return the tessellation of the present parameters.
 
         Args:
             steps: How far from there its anchors are, ``(..., *N, K, D)``, such as what a network says of a context: a
                 tessellation for each batch entry. In a box, steps are taken before the squashing: anchors stay inside.
+            of: Some of N tessellations, by number ``(V,)``; all by default. Steps are then ``(..., V, K, D)``.
         """
         stored, mask = self.anchors, self.mask
+        if of is not None:
+            stored, mask = stored[of], None if mask is None else mask[of]
         if steps is not None:
             stored = stored + steps
             mask = None if mask is None else mask.expand(stored.shape[:-1])
@@ -167,6 +170,8 @@ class VoronoiTessellation(Configured):
             middle, half = (lower + upper) / 2, (upper - lower) / 2
             room = half * F.softplus(self.room)
             walls = middle - room[0], middle + room[1]
+        if of is not None:
+            walls = walls[0][of], walls[1][of]
         # Anchors keep their share of the way between the walls.
         share = _MARGIN + (1 - 2 * _MARGIN) * stored.sigmoid()
         anchors = walls[0][..., None, :] + share * (walls[1] - walls[0])[..., None, :]

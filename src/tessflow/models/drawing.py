@@ -82,7 +82,7 @@ def _walk(
         codes[:, list(known)] = code[list(known)]
         places = [m for m, v in enumerate(parts.numeric) if v in known]
         numbers[:, places] = number[places]
-    walk = None if model.network is None else model.network.walk(parts.represent(codes, numbers))
+    walk = None if model.network is None else model.network.walk(parts.represent(codes, numbers), model.stage)
 
     def output(v: int) -> Tensor:
         block = model.bias[parts.block(v)].expand(n, -1)

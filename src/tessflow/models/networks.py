@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from zuko.nn import MaskedMLP
 
+from tessflow.flows.staged import StagedNetwork, StagedPass
 from tessflow.randomness import Dropout
 
 __all__ = ["AnyOrderNetwork", "MaskedNetwork", "Walk"]
@@ -26,10 +26,10 @@ class Walk(Protocol):
         """Go on with what is seen of variable ``n``, ``(B, D)``."""
 
 
-class MaskedNetwork(MaskedMLP):
-    """Outputs for all variables, each a function of the variables of earlier stages (zuko's masked MLP).
+class MaskedNetwork(StagedNetwork):
+    """Outputs for all variables, each a function of the variables of earlier stages.
 
-    The model that it is part of starts as independent variables: the last layer is zero at first.
+    The model that it is part of starts as independent variables.
 
     Args:
         stage: The stage of each variable, ``(N,)``: its place in an order, or that of the block that it is in.
@@ -43,45 +43,33 @@ class MaskedNetwork(MaskedMLP):
         self, stage: Tensor, dim: int, sizes: Sequence[int], *, hidden_features: Sequence[int], dropout: float
     ) -> None:
         sees = stage[:, None] > stage
-        adjacency = sees.repeat_interleave(torch.tensor(sizes), 0).repeat_interleave(dim, 1)
-        # A hidden unit serves one stage: with fewer units than stages, some columns would go unseen.
-        widths = [max(width, len(stage.unique()) - 1) for width in hidden_features]
-        super().__init__(adjacency, widths, activation=lambda: nn.Sequential(nn.SiLU(), Dropout(dropout)))
-        nn.init.zeros_(self[-1].weight)
-        nn.init.zeros_(self[-1].bias)
-        self.ends = list(itertools.accumulate(sizes))
+        super().__init__(
+            sees.repeat_interleave(torch.tensor(sizes), 0).repeat_interleave(dim, 1),
+            hidden_features=hidden_features,
+            dropout=dropout,
+        )
         self.sizes = tuple(sizes)
-        self._stages = stage.tolist()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map what is seen of rows, ``(B, N, D)``, to outputs ``(B, sum(sizes))``."""
         return super().forward(x.flatten(-2))
 
-    def at(self, stage: int, x: Tensor) -> dict[int, Tensor]:
-        """Return the outputs for the variables of one stage, ``(B, sizes[n])`` each: of others nothing is computed."""
-        members = [n for n, other in enumerate(self._stages) if other == stage]
-        rows = torch.cat([torch.arange(self.ends[n] - self.sizes[n], self.ends[n]) for n in members]).to(x.device)
-        *hidden, last = self
-        h = x.flatten(-2)
-        for layer in hidden:
-            h = layer(h)
-        output = F.linear(h, last.mask[rows] * last.weight[rows], last.bias[rows])
-        parts = output.split([self.sizes[n] for n in members], -1)
-        return dict(zip(members, parts, strict=True))
-
-    def walk(self, x: Tensor) -> Walk:
-        """Begin a pass over rows; ``x``, shape ``(B, N, D)``, is overwritten."""
-        return _MaskedWalk(self, x)
+    def walk(self, x: Tensor, stage: Tensor) -> Walk:
+        """Begin a pass over rows, ``(B, N, D)``, which are overwritten; ``stage`` are the stages of variables."""
+        return _MaskedWalk(self, x, stage)
 
 
 class _MaskedWalk:
-    def __init__(self, network: MaskedNetwork, x: Tensor) -> None:
-        self.network, self.x = network, x
+    def __init__(self, network: MaskedNetwork, x: Tensor, stage: Tensor) -> None:
+        self.sizes, self.x, self.stage = network.sizes, x, stage.tolist()
+        self.stages = StagedPass(network, (stage + 1).repeat_interleave(x.shape[-1]))
         self.outputs: dict[int, Tensor] = {}
 
     def output(self, n: int) -> Tensor:
         if n not in self.outputs:  # the first of its stage
-            self.outputs = self.network.at(self.network._stages[n], self.x)
+            members = [m for m, stage in enumerate(self.stage) if stage == self.stage[n]]
+            output = self.stages.output(self.stage[n], self.x.flatten(-2))
+            self.outputs = dict(zip(members, output.split([self.sizes[m] for m in members], -1), strict=True))
         return self.outputs[n]
 
     def step(self, n: int, x: Tensor) -> None:
@@ -159,8 +147,8 @@ class AnyOrderNetwork(nn.Module):
         size, group = next((size, group) for size, group in self._groups.items() if n in group)
         return h @ self.heads[str(size)][group.index(n)]
 
-    def walk(self, x: Tensor) -> Walk:
-        """Begin a pass over rows; ``x``, shape ``(B, N, D)``, is overwritten."""
+    def walk(self, x: Tensor, stage: Tensor) -> Walk:
+        """Begin a pass over rows, ``(B, N, D)``, which are overwritten; ``stage`` has no effect."""
         return _AnyOrderWalk(self, x)
 
     def _layer(self, h: Tensor, new: Tensor) -> Tensor:
