@@ -30,8 +30,8 @@ from torch import Tensor
 from experiments.discrete import encode
 from tessflow import datasets
 from tessflow.estimators.hiding import Hiding
+from tessflow.flows.blocks import dealt
 from tessflow.models import MatchedFlow, Variable
-from tessflow.models.orders import dealt
 from tessflow.models.variables import Ascent
 from tessflow.randomness import seeded
 from tessflow.tables import TableSchema

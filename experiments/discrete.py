@@ -30,14 +30,13 @@ from tessflow.dequantization import (
 )
 from tessflow.flows import BlockFlow, NetworkName, cell_flow, coupling_flow
 from tessflow.flows.bases import Gumbel
+from tessflow.flows.blocks import dealt
 from tessflow.models import DequantizedFlow, DiscreteFlow, IndependentColumns, MatchedFlow
+from tessflow.models.orders import average_over
 from tessflow.randomness import seeded
 from tessflow.training import evaluate
 
 __all__ = ["Budget", "Method", "build", "encode", "run", "table"]
-
-# So many blocks are as many as there are columns.
-_ALL = 100
 
 # Table 1 of the paper.
 _PAPER_SETS = ("connect4", "forests", "mushroom", "nursery", "pokerhands", "uscensus90")
@@ -55,14 +54,17 @@ class Method(BaseModel):
     Args:
         model: What it is: a coupling flow over the cells of a dequantizer that reads them, or the paper's, which
             does not; a flow over cells in blocks; the autoregressive flow that shares its cells with the dequantizer,
-            seeing earlier variables' cells (exact) or points (a bound); Discrete Flow; or one of two references, an
-            autoregressive network over one-hot values and independent columns.
+            seeing earlier variables' cells (exact) or points (a bound), or any others' cells, averaged over orders;
+            Discrete Flow; or one of two references, an autoregressive network over one-hot values and independent
+            columns.
         dequantizer: The dequantizer of a flow over cells.
-        blocks: The number of blocks of a flow in blocks; 100 for as many as there are columns.
+        blocks: The number of blocks of a flow in blocks, or of the matched model, whose blocks are mixtures of
+            products; as many as there are columns by default.
+        products: The number of products of such a block.
         couplings: Its coupling layers inside blocks.
         orders: Among how many orders of the columns validation rows choose: the natural one, and random ones.
         network: The networks of a coupling flow that reads cells.
-        hidden_features: Their widths, if not the budget's.
+        hidden_features: Their widths, or those of the networks of an any-order model, if not the budget's.
         dim: The dimension of a variable's space, where it can be chosen.
         profile: How noise fills a Voronoi cell.
         box: Walls around all Voronoi cells.
@@ -77,12 +79,21 @@ class Method(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Literal[
-        "cells", "coupling", "block", "matched", "matched-points", "discrete-flow", "autoregressive", "independent"
+        "cells",
+        "coupling",
+        "block",
+        "matched",
+        "matched-points",
+        "any-order",
+        "discrete-flow",
+        "autoregressive",
+        "independent",
     ]
     dequantizer: (
         Literal["voronoi", "interval", "simplex", "argmax", "binary-argmax", "ordinal", "ordinal-uniform"] | None
     ) = None
-    blocks: int = Field(default=1, ge=1)
+    blocks: int | None = Field(default=None, ge=1)
+    products: int = Field(default=1, ge=1)
     couplings: int = Field(default=4, ge=0)
     orders: int = Field(default=1, ge=1)
     dim: int = Field(default=4, ge=1)
@@ -147,18 +158,20 @@ class Budget(BaseModel):
 
 def build(method: Method, budget: Budget, cardinalities: tuple[int, ...], order: list[int] | None = None) -> Any:
     """Build a model of rows whose columns have these numbers of classes, which may come in another order."""
+    natural = order or list(range(len(cardinalities)))
+    blocks = min(method.blocks or len(natural), len(natural))
     if method.model == "block":
         dequantizer = _dequantizer(method, budget, cardinalities)
-        blocks: Any = BlockFlow(
+        in_blocks: Any = BlockFlow(
             dequantizer,  # type: ignore[arg-type]
-            blocks=min(method.blocks, len(cardinalities)),
+            blocks=blocks,
             couplings=method.couplings,
-            order=order,
+            order=dealt(natural, blocks),
             hidden_features=budget.exact_hidden_features,
             coupling_features=budget.hidden_features,
             dropout=budget.dropout,
         )
-        return DequantizedFlow(blocks, dequantizer)
+        return DequantizedFlow(in_blocks, dequantizer)
     if method.model == "cells":
         dequantizer = _dequantizer(method, budget, cardinalities)
         widths = method.hidden_features or budget.hidden_features
@@ -183,12 +196,23 @@ def build(method: Method, budget: Budget, cardinalities: tuple[int, ...], order:
         return AutoregressiveReference(cardinalities, budget.exact_hidden_features, budget.dropout)
     if method.model == "independent":
         return IndependentColumns(cardinalities)
+    if method.model == "any-order":
+        return MatchedFlow(
+            cardinalities,
+            dim=method.dim,
+            hidden_features=method.hidden_features or budget.hidden_features,
+            dropout=budget.dropout,
+            order="any",
+            orders=average_over(len(cardinalities)),
+        )
     return MatchedFlow(
         cardinalities,
         dim=method.dim,
         hidden_features=budget.exact_hidden_features,
         dropout=budget.dropout,
-        order=order or "natural",
+        order=dealt(natural, blocks),
+        blocks=blocks,
+        components=method.products,
         condition_on="point" if method.model == "matched-points" else "cell",
         profile=method.profile,
     )
@@ -287,8 +311,8 @@ def _train(
     if isinstance(model, IndependentColumns):
         model.fit(train_rows)
         return untrained()
-    start = model.flow if isinstance(model, DequantizedFlow) else model
-    if isinstance(start, (DiscreteFlow, BlockFlow)):
+    start: Any = model.flow if isinstance(model, DequantizedFlow) else model
+    if isinstance(start, (DiscreteFlow, BlockFlow)) or method.products > 1:
         start.initialize(train_rows)
     exact = method.model in ("autoregressive", "matched", "matched-points")
     steps = budget.exact_steps if exact else budget.steps
@@ -375,9 +399,9 @@ def _likelihoods(config: Table, results: dict[tuple[str, str], list[dict[str, An
 
 def _passes(method: Method) -> str:
     """Return how many passes of its network a sample of a row of N columns takes."""
-    if method.model == "block":
-        return "N" if method.blocks >= _ALL else str(method.blocks)
-    return "N" if method.model in ("matched", "matched-points", "autoregressive") else "1"
+    if method.model in ("block", "matched") and method.blocks:
+        return str(method.blocks)
+    return "N" if method.model in ("block", "matched", "matched-points", "any-order", "autoregressive") else "1"
 
 
 def _or_dash(value: float | None, digits: int) -> str:

@@ -7,9 +7,9 @@ import torch
 from row_cases import FEW, KINDS, every_row, perturbed, some_rows
 from torch.testing import assert_close
 
+from tessflow.flows.blocks import dealt
 from tessflow.flows.staged import StagedPass
 from tessflow.models import Ascent, MatchedFlow, Number, Variable
-from tessflow.models.orders import dealt
 
 CLASSES = (3, 2, 4, 2)
 SHAPES = [(1, 1), (1, 3), (2, 1), (2, 3), (3, 3)]

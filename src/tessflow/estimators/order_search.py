@@ -10,8 +10,9 @@ from torch import Tensor
 from tessflow.estimators.architecture import kind_of, shape_of, steps_of
 from tessflow.estimators.hiding import Hiding
 from tessflow.estimators.options import TabularOptions
+from tessflow.flows.blocks import dealt
 from tessflow.models import MatchedFlow, Variable
-from tessflow.models.orders import dealt, orders_of
+from tessflow.models.orders import orders_of
 from tessflow.models.variables import Ascent
 from tessflow.randomness import seeded
 from tessflow.tables import TableSchema

@@ -9,7 +9,7 @@ from zuko.transforms import ComposedTransform, MonotonicAffineTransform
 from tessflow.flows.precision import full_precision
 from tessflow.transforms import LogisticMixtureTransform
 
-__all__ = ["Bends", "seen_of"]
+__all__ = ["BendCoupling", "Bends", "seen_of"]
 
 # Networks see points no farther from 0 than this, over the second, and beside them tanh(x).
 _FARTHEST, _SCALE = 15.0, 3.0
@@ -66,3 +66,44 @@ class Bends(nn.Module):
             return ComposedTransform(affine)
         logits, loc, log_scale = parts[..., 2:].unflatten(-1, (3, -1)).unbind(-2)
         return ComposedTransform(LogisticMixtureTransform(logits, loc, 3 * (log_scale / 3).tanh()), affine)
+
+
+class BendCoupling(nn.Module):
+    """A coupling layer: move some of N points, given the others and a context.
+
+    Whoever makes one gives it its ``network``, from a context and what is seen of the points that are kept
+    (:meth:`input`) to ``bends.size`` numbers a coordinate that is moved.
+
+    Args:
+        keep: Which points are kept, boolean ``(N,)``.
+        dim: The dimension D of a point.
+        components: As :class:`Bends` takes it.
+    """
+
+    network: nn.Module
+    kept: Tensor
+    moved: Tensor
+
+    def __init__(self, keep: Tensor, dim: int, *, components: int) -> None:
+        super().__init__()
+        self.register_buffer("kept", keep.nonzero().flatten(), persistent=False)
+        self.register_buffer("moved", (~keep).nonzero().flatten(), persistent=False)
+        self.bends = Bends(len(self.moved), dim, components=components)
+
+    def input(self, z: Tensor, context: Tensor) -> Tensor:
+        """Return what the network reads, of points ``(..., N, D)`` and a context ``(..., C)``."""
+        points = seen_of(z.index_select(-2, self.kept))
+        return torch.cat([context, points.to(context.dtype)], -1)
+
+    def call_and_ladj(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Map points ``(..., N, D)`` and return the log-determinants ``(...)``."""
+        x, log_det = self._bend(z, context).call_and_ladj(z.index_select(-2, self.moved))
+        return z.index_copy(-2, self.moved, x), log_det.sum((-2, -1))
+
+    def inverse(self, z: Tensor, context: Tensor) -> Tensor:
+        """Map points back."""
+        return z.index_copy(-2, self.moved, self._bend(z, context).inv(z.index_select(-2, self.moved)))
+
+    def _bend(self, z: Tensor, context: Tensor) -> ComposedTransform:
+        """Return the map of the points that are moved."""
+        return self.bends(self.network(self.input(z, context)))

@@ -10,9 +10,9 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Transform, constraints
 from zuko.lazy import LazyDistribution
-from zuko.transforms import ComposedTransform
 
-from tessflow.flows.bends import Bends, seen_of
+from tessflow.flows.bends import BendCoupling
+from tessflow.flows.blocks import dealt, stages
 from tessflow.flows.cell_flow import Cells
 from tessflow.flows.precision import full_precision
 from tessflow.flows.staged import StagedNetwork, StagedPass
@@ -70,7 +70,8 @@ class BlockFlow(LazyDistribution):
         cells: The dequantizer: its cells can be moved. It is not part of the flow.
         blocks: The number M of blocks, at most N.
         couplings: The number of coupling layers inside blocks.
-        order: The variables from first to last, a permutation of ``0, ..., N-1``; they are dealt to blocks in turn.
+        order: The variables from first to last, a permutation of ``0, ..., N-1``, which is cut into blocks of about one
+            size. By default ``0, ..., N-1`` are dealt to the blocks in turn (:func:`~tessflow.flows.blocks.dealt`).
         hidden_features: The widths of the network that moves cells.
         coupling_features: The widths of the networks of coupling layers.
         components: The logistics of which a coupling on the line is made; of more dimensions, couplings are affine.
@@ -108,7 +109,6 @@ class BlockFlow(LazyDistribution):
     ) -> None:
         super().__init__()
         n, dim = len(cells.cardinalities), cells.dim
-        order = list(range(n)) if order is None else list(order)
         if not hasattr(cells, "move"):
             raise ValueError(
                 f"the cells of a {type(cells).__name__} cannot be moved: take an IntervalDequantizer, a "
@@ -118,13 +118,15 @@ class BlockFlow(LazyDistribution):
             raise ValueError(f"couplings is at least 0 and components at least 1, got {couplings} and {components}.")
         if not 1 <= blocks <= n:
             raise ValueError(f"blocks must be at least 1 and at most the {n} variables, got {blocks}.")
+        order = dealt(range(n), blocks) if order is None else list(order)
         if sorted(order) != list(range(n)):
             raise ValueError(f"order must be a permutation of 0, ..., {n - 1}, got {order}.")
         self._cells = (cells,)  # in a tuple: no part of this module
         self.blocks = blocks
         self.order = tuple(order)
         place = torch.tensor(order).argsort()
-        block, within = place % blocks, place // blocks
+        block = stages(place, blocks)
+        within = place - (block[:, None] > block).sum(-1)
         self.register_buffer("_block", block, persistent=False)
         sizes = torch.tensor(cells.cardinalities)
         self.register_buffer("_offset", sizes.cumsum(0) - sizes, persistent=False)
@@ -265,8 +267,8 @@ class BlockWalk:
             z: Points of the reference, ``(..., N, D)``.
             seen: What is seen of the cells of earlier blocks.
         """
-        for layer, stages in self.couplings:
-            z = layer.inverse(z, seen, block, stages)
+        for layer, network in self.couplings:
+            z = layer.back(z, seen, block, network)
         moves = self.flow.bias[own]
         if self.moves is not None:
             output = full_precision(self.moves.output(block, seen))
@@ -274,11 +276,10 @@ class BlockWalk:
         return self.flow.cells.move(moves, of=own).inv(z.index_select(-2, own))
 
 
-class _BlockCoupling(nn.Module):
-    """Move some variables of each block, given its others and the cells of earlier blocks; the identity at first."""
+class _BlockCoupling(BendCoupling):
+    """Move some variables of each block, given its others and the cells of earlier blocks."""
 
-    kept: Tensor
-    moved: Tensor
+    network: StagedNetwork
 
     def __init__(
         self,
@@ -291,36 +292,16 @@ class _BlockCoupling(nn.Module):
         dropout: float,
         components: int,
     ) -> None:
-        super().__init__()
-        kept, moved = keep.nonzero().flatten(), (~keep).nonzero().flatten()
-        self.register_buffer("kept", kept, persistent=False)
-        self.register_buffer("moved", moved, persistent=False)
-        self.bends = Bends(len(moved), dim, components=components)
-        rows = block[moved].repeat_interleave(dim * self.bends.size)[:, None]
-        points = block[kept].repeat_interleave(2 * dim)
-        self.network = StagedNetwork(
-            torch.cat([rows > seen, rows == points], 1),
-            hidden_features=hidden_features,
-            dropout=dropout,
-        )
-        self.block = tuple(block[moved].tolist())
+        super().__init__(keep, dim, components=components)
+        rows = block[self.moved].repeat_interleave(dim * self.bends.size)[:, None]
+        points = block[self.kept].repeat_interleave(2 * dim)
+        adjacency = torch.cat([rows > seen, rows == points], 1)
+        self.network = StagedNetwork(adjacency, hidden_features=hidden_features, dropout=dropout)
+        self.block = tuple(block[self.moved].tolist())
 
-    def call_and_ladj(self, z: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Map points ``(..., N, D)`` and return the log-determinants ``(...)``."""
-        x, log_det = self._bend(z, seen).call_and_ladj(z.index_select(-2, self.moved))
-        return z.index_copy(-2, self.moved, x), log_det.sum((-2, -1))
-
-    def inverse(self, z: Tensor, seen: Tensor, block: int, stages: StagedPass) -> Tensor:
+    def back(self, z: Tensor, seen: Tensor, block: int, network: StagedPass) -> Tensor:
         """Map the points of a block back, by a pass of the network; all others stay where they are."""
         own = torch.tensor([i for i, of in enumerate(self.block) if of == block], dtype=torch.int64, device=z.device)
         place = self.moved[own]
-        bend = self.bends(stages.output(block, self._input(z, seen)), own)
+        bend = self.bends(network.output(block, self.input(z, seen)), own)
         return z.index_copy(-2, place, bend.inv(z.index_select(-2, place)))
-
-    def _bend(self, z: Tensor, seen: Tensor) -> ComposedTransform:
-        """Return the map of the moved variables, ``(..., moved, D)``."""
-        return self.bends(self.network(self._input(z, seen)))
-
-    def _input(self, z: Tensor, seen: Tensor) -> Tensor:
-        points = seen_of(z.index_select(-2, self.kept))
-        return torch.cat([seen, points.to(seen.dtype)], -1)

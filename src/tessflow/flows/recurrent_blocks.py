@@ -9,9 +9,8 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, constraints
 from zuko.nn import MLP
-from zuko.transforms import ComposedTransform
 
-from tessflow.flows.bends import Bends, seen_of
+from tessflow.flows.bends import BendCoupling
 from tessflow.flows.block_flow import MovableCells
 from tessflow.flows.precision import full_precision
 from tessflow.flows.sequence import ShiftedLSTM
@@ -116,35 +115,15 @@ class RecurrentBlockFlow(nn.Module):
         return self.cells.move(self.bias + moves, index)
 
 
-class _Coupling(nn.Module):
+class _Coupling(BendCoupling):
     """Move the points at every other position of a block, given the others and what was read before it."""
 
     def __init__(self, block: int, first: int, dim: int, context: int, components: int) -> None:
-        super().__init__()
-        self.kept, self.moved = slice(first, None, 2), slice(1 - first, None, 2)
-        kept, moved = (len(range(block)[part]) for part in (self.kept, self.moved))
-        self.bends = Bends(moved, dim, components=components)
-        self.network = MLP(context + 2 * kept * dim, moved * dim * self.bends.size, (context,), activation=nn.SiLU)
-        nn.init.zeros_(self.network[-1].weight)
-        nn.init.zeros_(self.network[-1].bias)
-
-    def call_and_ladj(self, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Map points ``(..., L, D)`` and return the log-determinants ``(...)``."""
-        x, log_det = self._bend(z, h).call_and_ladj(z[..., self.moved, :])
-        return self._put(z, x), log_det.sum((-2, -1))
-
-    def inverse(self, z: Tensor, h: Tensor) -> Tensor:
-        """Map points back."""
-        return self._put(z, self._bend(z, h).inv(z[..., self.moved, :]))
-
-    def _bend(self, z: Tensor, h: Tensor) -> ComposedTransform:
-        points = seen_of(z[..., self.kept, :])
-        return self.bends(self.network(torch.cat([h, points.to(h.dtype)], -1)))
-
-    def _put(self, z: Tensor, x: Tensor) -> Tensor:
-        """Put moved points among the kept ones."""
-        place = torch.arange(z.shape[-2], device=z.device)[self.moved]
-        return z.index_copy(-2, place, x)
+        super().__init__(torch.arange(block) % 2 == first, dim, components=components)
+        sizes = context + 2 * len(self.kept) * dim, len(self.moved) * dim * self.bends.size
+        self.network = network = MLP(*sizes, (context,), activation=nn.SiLU)
+        nn.init.zeros_(network[-1].weight)
+        nn.init.zeros_(network[-1].bias)
 
 
 class _RecurrentBlocks(Distribution):

@@ -15,20 +15,10 @@ from tessflow.randomness import categorical
 if TYPE_CHECKING:
     from tessflow.models.matched import MatchedFlow
 
-__all__ = ["BlockWalk", "informed_weights", "stages"]
+__all__ = ["BlockWalk", "informed_weights"]
 
 # Stands for the logarithm of 0, whose product with 0 must be a number.
 _LEAST = -1e30
-
-
-def stages(rank: Tensor, blocks: int) -> Tensor:
-    """Return the block of each variable, from its place in the order, ``(N,)``: sizes differ by one at most.
-
-    Example:
-        >>> stages(torch.tensor([4, 0, 1, 2, 3]), 2)
-        tensor([1, 0, 0, 0, 1])
-    """
-    return (torch.arange(len(rank), device=rank.device) % blocks).sort().values[rank]
 
 
 def informed_weights(stage: Tensor, log_weights: Tensor, log_probs: Tensor, sees: Tensor, of: slice = ALL) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from tessflow.configuration import Configured
 from tessflow.dequantization.voronoi import ProfileName
-from tessflow.models.blocks import informed_weights, stages
+from tessflow.flows.blocks import stages
+from tessflow.models.blocks import informed_weights
 from tessflow.models.conditionals import Conditionals
 from tessflow.models.dequantized import importance_bound
 from tessflow.models.distribution import VariableDistribution
@@ -69,7 +70,7 @@ class MatchedFlow(Configured):
             ``condition_on="point"`` it is 1.
         blocks: How many blocks of about one size the order is cut into; by default every variable is one. Not for
             ``order="any"``. Neighbours in the order that say much of each other are better in different blocks
-            (:func:`~tessflow.models.orders.dealt`).
+            (:func:`~tessflow.flows.blocks.dealt`).
         components: C, the products of a block. With several, no variable may have more classes than logits.
 
     Attributes:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["average_over", "dealt", "orders_of"]
+__all__ = ["average_over", "orders_of"]
 
 # NumPy promises that its old generator draws the same for ever: the likelihoods of a saved model stay what they are.
 SEED = 0
@@ -21,22 +20,6 @@ def average_over(variables: int) -> int:
         [8, 8, 4, 2, 1]
     """
     return max(1, min(8, 128 // variables))
-
-
-def dealt(order: Sequence[int], blocks: int) -> list[int]:
-    """Return an order whose blocks hold variables of another dealt like cards: neighbours are in different blocks.
-
-    Args:
-        order: The variables from first to last.
-        blocks: How many blocks of about one size the order returned will be cut into.
-
-    Example:
-        >>> dealt([0, 1, 2, 3, 4, 5], 3)  # the blocks 0 3, 1 4, 2 5
-        [0, 3, 1, 4, 2, 5]
-        >>> dealt([0, 1, 2, 3, 4], 2)  # the blocks 0 2 4, 1 3
-        [0, 2, 4, 1, 3]
-    """
-    return [n for block in range(blocks) for n in order[block::blocks]]
 
 
 def orders_of(variables: int, count: int) -> list[list[int]]:

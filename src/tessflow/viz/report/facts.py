@@ -72,7 +72,8 @@ def describe_model(model: TabularFlow) -> ModelFacts:
     if isinstance(model.model_, MatchedFlow):
         kind = f"autoregressive, columns in {'any order' if model.model_.any_order else 'the order of the table'}"
         if model.model_.blocks < len(model.schema_.columns):
-            kind = f"{model.model_.blocks} blocks of columns, each a mixture of {model.model_.components} products"
+            blocks, products = model.model_.blocks, f"a mixture of {model.model_.components} products"
+            kind = f"latent classes, {products}" if blocks == 1 else f"{blocks} blocks of columns, each {products}"
     schema = model.schema_
     columns = f"{len(schema.columns)}, {sum(column.numeric for column in schema.columns)} of them numeric"
     scalings = sorted({column.scaling for column in schema.columns if isinstance(column, NumericColumn)})
