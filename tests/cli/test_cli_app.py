@@ -2,6 +2,7 @@
 
 import errno
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def test_debug_shows_the_traceback(run):
 
 
 def test_version(run):
-    assert run("--version").stdout.startswith("tessflow 0.")
+    assert re.match(r"tessflow 0\.\S+ \(cells: (C\+\+|torch), .+\)$", run("--version").stdout)
 
 
 def test_a_warning_is_one_line_and_said_once():

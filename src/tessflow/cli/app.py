@@ -36,8 +36,9 @@ app.add_typer(data, name="data")
 def _version(value: bool) -> None:  # noqa: FBT001
     if value:
         from tessflow import __version__
+        from tessflow.kernels import status
 
-        typer.echo(f"tessflow {__version__}")
+        typer.echo(f"tessflow {__version__} ({status()})")
         raise typer.Exit
 
 

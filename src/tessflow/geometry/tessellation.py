@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from tessflow.kernels import native, ops
+
 __all__ = ["Rays", "Tessellation", "double", "take_cells"]
 
 # Up to so many cells, distances between anchors come from their differences; beyond, from matrix products.
@@ -119,6 +121,9 @@ class Tessellation:
         """
         with torch.no_grad():
             batch = torch.broadcast_shapes(x.shape[:-1], self.shape)
+            if native.usable(x, self.anchors):
+                points = self._side_by_side(x.expand(*batch, self.dim)).transpose(0, 1)
+                return ops.locate(*self._compiled(), points).reshape(batch)
             anchors, exists, centre = self._search_table(double(self.anchors))
             rows = self._side_by_side(double(x).expand(*batch, self.dim)) - centre
             # |x - a|^2 = |x|^2 - 2 (<x, a> - |a|^2 / 2), and the first term is the same for every anchor.
@@ -188,6 +193,9 @@ class Tessellation:
             anchor: The anchors of those cells.
             anchors: All anchors.
         """
+        if native.usable(self.anchors):
+            rows, cells = self._side_by_side(v).transpose(0, 1), index.reshape(-1, self.shape.numel())
+            return ops.facing(*self._compiled(), cells, rows).reshape(index.shape)
         ends, exists, centre = self._search_table(anchors)
         rows, start = self._side_by_side(v), self._side_by_side(anchor) - centre
         n, b, k = *rows.shape[:2], self.num_cells
@@ -207,6 +215,11 @@ class Tessellation:
             steepness, where = _best(torch.baddbmm(shift[:, part], rows[:, part], ends.mT, beta=-1).div_(square))
             facing.append(torch.where(steepness > 0, where, own[:, part]))
         return torch.cat(facing, 1).t().reshape(index.shape)
+
+    def _compiled(self) -> tuple[Tensor, Tensor | None]:
+        """Anchors ``(n, K, D)``, and which exist, ``(n, K)``, as the compiled search takes them."""
+        mask = None if self.mask is None else self.mask.reshape(-1, self.num_cells)
+        return self.anchors.detach().reshape(-1, self.num_cells, self.dim), mask
 
     def _search_table(self, anchors: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Anchors about a centre ``(n, K, D)``, which exist ``(n, K, 1)``, the centre ``(n, 1, D)``.

@@ -12,6 +12,7 @@ from torch.distributions import Transform, constraints
 from torch.distributions.transforms import _InverseTransform
 
 from tessflow.geometry import Rays, Tessellation, double
+from tessflow.transforms import fused
 from tessflow.transforms.profiles import Profile, TruncatedGaussian
 
 __all__ = ["CellTransform"]
@@ -159,9 +160,9 @@ class CellTransform(IntoCell):
         Returns:
             Points of the cell ``(..., *N, D)``, and ``log|det dz/dx|`` of shape ``(..., *N)``.
         """
-        rays = self._rays(x)
-        ratio, log_det = self.profile.forward(rays.gauge(), rays.square, self.tessellation.dim)
-        return self._keep_inside(rays, ratio, x.dtype), none_at_infinity(log_det.to(x.dtype), x)
+        if fused.takes(self.tessellation, self.profile, x):
+            return fused.map_points(self.tessellation, self.index, self.profile, x, inverse=False, plain=into_cell)
+        return into_cell(self.tessellation, self.index, self.profile, x)
 
     def inverse_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map points of the cell back to R^D.
@@ -172,10 +173,25 @@ class CellTransform(IntoCell):
         Returns:
             Points of R^D ``(..., *N, D)``, and ``log|det dx/dz|`` of shape ``(..., *N)``.
         """
-        rays = self._rays(z)
-        ratio, log_det = self.profile.inverse(rays.gauge(), rays.clearance(), rays.square, self.tessellation.dim)
-        x = rays.anchor + ratio[..., None] * rays.displacement
-        return x.to(z.dtype), none_at_infinity(log_det.to(z.dtype), z)
+        if fused.takes(self.tessellation, self.profile, z):
+            return fused.map_points(self.tessellation, self.index, self.profile, z, inverse=True, plain=out_of_cell)
+        return out_of_cell(self.tessellation, self.index, self.profile, z)
+
+
+def into_cell(tessellation: Tessellation, index: Tensor, profile: Profile, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Map points of R^D into cells, by torch's own operations; see :meth:`CellTransform.call_and_ladj`."""
+    cell = IntoCell(tessellation, index)
+    rays = cell._rays(x)
+    ratio, log_det = profile.forward(rays.gauge(), rays.square, tessellation.dim)
+    return cell._keep_inside(rays, ratio, x.dtype), none_at_infinity(log_det.to(x.dtype), x)
+
+
+def out_of_cell(tessellation: Tessellation, index: Tensor, profile: Profile, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Map points of cells back to R^D, by torch's own operations; see :meth:`CellTransform.inverse_and_ladj`."""
+    rays = IntoCell(tessellation, index)._rays(z)
+    ratio, log_det = profile.inverse(rays.gauge(), rays.clearance(), rays.square, tessellation.dim)
+    x = rays.anchor + ratio[..., None] * rays.displacement
+    return x.to(z.dtype), none_at_infinity(log_det.to(z.dtype), z)
 
 
 def none_at_infinity(log_det: Tensor, point: Tensor) -> Tensor:

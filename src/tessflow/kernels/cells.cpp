@@ -1,0 +1,234 @@
+// The cell map on processors, in C++17 with the vector types of GCC and Clang; no header of torch. See cells.h.
+// Called through ctypes (native.py). All pointers are to contiguous arrays; indices are not checked.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <new>
+#include <thread>
+#include <vector>
+
+#ifndef MARGIN
+#define MARGIN 1  // a test builds the search without its margin, and has to see it fail
+#endif
+
+extern "C" {
+
+// N tessellations of K cells in D dimensions.
+struct Cells {
+  const float* anchors;  // (N, K, D)
+  const float* centres;  // (N, K, D), or null: rays begin at the anchors
+  const float* weights;  // (N, K) of power cells, or null
+  const bool* mask;      // (N, K), or null
+  const float* lower;    // (N, D), or null
+  const float* upper;    // (N, D), or null
+  int64_t n, k, d;
+};
+
+// B points of each tessellation, and where to put what becomes of them.
+struct Map {
+  const float* x;        // (B, N, D)
+  const int64_t* index;  // (B, N)
+  const float* scale;    // (B, N), or null for 1
+  float* z;              // (B, N, D)
+  float* log_det;        // (B, N)
+  int64_t* wall;         // (B, N): see cells.h
+  int64_t rows;
+  int64_t profile;  // 0: softsign, 1: truncated Gaussian
+  int64_t inverse;  // 0: into the cell, 1: out of it
+};
+
+// Gradients: of z and log_det, given; of x, of the scale (both (B, N, ...)), and of the cells, to be filled.
+struct Gradient {
+  const float* z;
+  const float* log_det;
+  float* x;
+  float* scale;
+  double* anchors;  // (N, K, D), zeros
+  double* centres;  // (N, K, D), zeros, or null
+  double* weights;  // (N, K), zeros, or null
+  double* box;      // (2, N, D), zeros, or null: lower, upper
+};
+}
+
+// Some of the work: pieces of STEP rows, tessellation by tessellation.
+constexpr int64_t STEP = 128;
+
+struct Pieces {
+  int64_t rows, begin, last;
+  // Calls work(n, begin, end) for rows of one tessellation, as many at a time as there are.
+  template <class Work>
+  void each(const Work& work) const {
+    const int64_t of_each = (rows + STEP - 1) / STEP;
+    for (int64_t piece = begin; piece < last;) {
+      const int64_t n = piece / of_each, first = piece % of_each, end = std::min(of_each, first + last - piece);
+      work(n, first * STEP, std::min(rows, end * STEP));
+      piece += end - first;
+    }
+  }
+};
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define SEVERAL 1
+#define LANES 2
+namespace plain {
+#include "lanes.h"
+#include "cells.h"
+}
+#undef LANES
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#define LANES 4
+namespace avx2 {
+#include "lanes.h"
+#include "cells.h"
+}
+#undef LANES
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,fma"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,fma,prefer-vector-width=512")
+#endif
+#define LANES 8
+namespace avx512 {
+#include "lanes.h"
+#include "cells.h"
+}
+#undef LANES
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#else
+#define LANES 2  // such as the 128 bits of NEON
+namespace plain {
+#include "lanes.h"
+#include "cells.h"
+}
+#undef LANES
+#endif
+
+namespace {
+
+enum Level { PLAIN, AVX2, AVX512 };
+
+Level best_level() {
+#ifdef SEVERAL
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw"))
+    return AVX512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
+#endif
+  return PLAIN;
+}
+
+Level level = best_level();
+
+#ifdef SEVERAL
+#define CALL(function, ...)                                         \
+  (level == AVX512 ? avx512::function(__VA_ARGS__)                  \
+                   : level == AVX2 ? avx2::function(__VA_ARGS__) : plain::function(__VA_ARGS__))
+#else
+#define CALL(function, ...) plain::function(__VA_ARGS__)
+#endif
+
+// Does work(part, pieces) in parts that are worth a thread each; returns whether memory ran out.
+template <class Work>
+int share(const Cells& cells, int64_t rows, int threads, const Work& work) {
+  const double cost = (double)rows * cells.n * cells.d * (cells.k + 20);
+  const int64_t pieces = (rows + STEP - 1) / STEP * cells.n;
+  const int parts = (int)std::max<int64_t>(1, std::min<int64_t>({(int64_t)threads, pieces, (int64_t)(cost / 1e6)}));
+  std::vector<char> failed(parts, 0);
+  auto run = [&](int part) {
+    try {
+      work(part, Pieces{rows, pieces * part / parts, pieces * (part + 1) / parts});
+    } catch (...) {
+      failed[part] = 1;
+    }
+  };
+  std::vector<std::thread> others;
+  try {
+    for (int part = 1; part < parts; part++) others.emplace_back(run, part);
+  } catch (...) {  // no more threads are to be had: the rest is done here
+  }
+  for (int part = (int)others.size() + 1; part < parts; part++) run(part);
+  run(0);
+  for (auto& other : others) other.join();
+  return *std::max_element(failed.begin(), failed.end());
+}
+
+}  // namespace
+
+extern "C" {
+
+int tessflow_level() { return level; }
+
+// Chooses the instructions; for tests. Returns whether the processor has them.
+int tessflow_use(int which) {
+  if (which > best_level()) return 0;
+  level = (Level)which;
+  return 1;
+}
+
+int tessflow_locate(const Cells* cells, const float* x, int64_t* index, int64_t rows, int threads) {
+  return share(*cells, rows, threads, [&](int, Pieces pieces) {
+    CALL(locate_all, *cells, x, index, pieces);
+  });
+}
+
+int tessflow_facing(const Cells* cells, const int64_t* index, const double* v, int64_t* wall, int64_t rows, int threads) {
+  return share(*cells, rows, threads, [&](int, Pieces pieces) {
+    CALL(facing_all, *cells, index, v, wall, pieces);
+  });
+}
+
+int tessflow_map(const Cells* cells, const Map* map, int threads) {
+  return share(*cells, map->rows, threads, [&](int, Pieces pieces) {
+    CALL(map_all, *cells, *map, pieces);
+  });
+}
+
+int tessflow_map_backward(const Cells* cells, const Map* map, const Gradient* of, int threads) {
+  const size_t anchors = (size_t)cells->n * cells->k * cells->d, weights = (size_t)cells->n * cells->k,
+               box = 2 * (size_t)cells->n * cells->d;
+  // Each part but the first has sums of its own.
+  struct Sums {
+    std::vector<double> anchors, centres, weights, box;
+  };
+  std::vector<Sums> sums(threads > 1 ? threads : 1);
+  const int failed = share(*cells, map->rows, threads, [&](int part, Pieces pieces) {
+    Sums& own = sums[part];
+    if (part && own.anchors.empty()) {
+      own.anchors.resize(anchors);
+      if (of->centres) own.centres.resize(anchors);
+      if (of->weights) own.weights.resize(weights);
+      if (of->box) own.box.resize(box);
+    }
+    auto place = [&](double* whole, std::vector<double>& some) { return part && whole ? some.data() : whole; };
+    Gradient to = *of;
+    to.anchors = place(of->anchors, own.anchors), to.centres = place(of->centres, own.centres);
+    to.weights = place(of->weights, own.weights), to.box = place(of->box, own.box);
+    CALL(map_backward_all, *cells, *map, to, pieces);
+  });
+  if (failed) return failed;
+  for (Sums& own : sums) {
+    for (size_t i = 0; i < own.anchors.size(); i++) of->anchors[i] += own.anchors[i];
+    for (size_t i = 0; i < own.centres.size(); i++) of->centres[i] += own.centres[i];
+    for (size_t i = 0; i < own.weights.size(); i++) of->weights[i] += own.weights[i];
+    for (size_t i = 0; i < own.box.size(); i++) of->box[i] += own.box[i];
+  }
+  return 0;
+}
+}

@@ -1,0 +1,250 @@
+"""The compiled cell map, if there is one: a library beside this file, called through ctypes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["OFF", "cell_map", "cell_map_backward", "disabled", "facing", "locate", "status", "usable"]
+
+OFF = "TESSFLOW_KERNELS"
+"""The environment variable that turns kernels off, at ``0``."""
+
+_LEVELS = ("128-bit vectors", "AVX2", "AVX-512")
+_POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+
+
+class _Cells(ctypes.Structure):
+    _fields_ = [(name, _POINTER) for name in ("anchors", "centres", "weights", "mask", "lower", "upper")]
+    _fields_ += [(name, _LONG) for name in ("n", "k", "d")]
+
+
+class _Map(ctypes.Structure):
+    _fields_ = [(name, _POINTER) for name in ("x", "index", "scale", "z", "log_det", "wall")]
+    _fields_ += [(name, _LONG) for name in ("rows", "profile", "inverse")]
+
+
+class _Gradient(ctypes.Structure):
+    """Where gradients are read from and written to."""
+
+    _fields_ = [(name, _POINTER) for name in ("z", "log_det", "x", "scale", "anchors", "centres", "weights", "box")]
+
+
+def _load() -> tuple[Any, str]:
+    """Return the library, and what is to be said of it."""
+    if os.environ.get(OFF) == "0":
+        return None, f"turned off by {OFF}=0"
+    found = sorted(Path(__file__).parent.glob("_cells*.so"))
+    if not found:
+        return None, "not compiled: no C++ compiler was found when tessflow was installed"
+    try:
+        library = _typed(ctypes.CDLL(str(found[0])))
+        return library, _LEVELS[library.tessflow_level()]
+    except (OSError, AttributeError) as error:
+        return None, f"not loaded: {error}"
+
+
+def _typed(library: Any) -> Any:
+    """Tell ctypes what the functions of a library take."""
+    library.tessflow_locate.argtypes = [_POINTER, _POINTER, _POINTER, _LONG, _INT]
+    library.tessflow_facing.argtypes = [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _INT]
+    library.tessflow_map.argtypes = [_POINTER, _POINTER, _INT]
+    library.tessflow_map_backward.argtypes = [_POINTER, _POINTER, _POINTER, _INT]
+    return library
+
+
+_library, _says = _load()
+_enabled = _library is not None
+
+
+def status() -> str:
+    """Say whether the cell map is compiled, and for which instructions.
+
+    Example:
+        >>> status().startswith("cells: ")
+        True
+    """
+    return f"cells: {'C++, ' if _library is not None else 'torch, '}{_says}"
+
+
+@contextlib.contextmanager
+def disabled() -> Iterator[None]:
+    """Take the torch path inside, such as for a comparison; not for threads side by side.
+
+    Example:
+        >>> with disabled():
+        ...     usable(torch.zeros(2))
+        False
+    """
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+def usable(*tensors: Tensor | None) -> bool:
+    """Return whether the kernel takes these tensors: float32, on the processor, no dual numbers, none of functorch."""
+    if not _enabled:
+        return False
+    for tensor in tensors:
+        if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
+            return False
+    if torch.compiler.is_compiling():
+        return True
+    if torch.autograd.forward_ad._current_level >= 0:
+        return False
+    return not any(
+        tensor is not None and (type(tensor) not in (Tensor, torch.nn.Parameter) or _wrapped(tensor))
+        for tensor in tensors
+    )
+
+
+def _wrapped(tensor: Tensor) -> bool:
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def locate(anchors: Tensor, mask: Tensor | None, x: Tensor) -> Tensor:
+    """Return the nearest anchors: float32 ``(N, K, D)``, ``(N, K)`` and ``(B, N, D)`` to int64 ``(B, N)``."""
+    cells = _Held(anchors, mask)
+    x = x.contiguous()
+    index = torch.empty(x.shape[:-1], dtype=torch.int64)
+    _check(_library.tessflow_locate(cells.at, x.data_ptr(), index.data_ptr(), len(x), torch.get_num_threads()))
+    return index
+
+
+def facing(anchors: Tensor, mask: Tensor | None, index: Tensor, v: Tensor) -> Tensor:
+    """Return the anchors behind the bisectors that rays meet first, or the cell's own.
+
+    Args:
+        anchors: float32 ``(N, K, D)``.
+        mask: Boolean ``(N, K)``, or ``None``.
+        index: Cells ``(B, N)``.
+        v: Displacements, float64 ``(B, N, D)``.
+    """
+    cells = _Held(anchors, mask)
+    index, v = index.contiguous(), v.contiguous()
+    wall = torch.empty_like(index)
+    _check(
+        _library.tessflow_facing(
+            cells.at, index.data_ptr(), v.data_ptr(), wall.data_ptr(), len(v), torch.get_num_threads()
+        )
+    )
+    return wall
+
+
+def cell_map(
+    x: Tensor,
+    scale: Tensor,
+    anchors: Tensor,
+    mask: Tensor | None,
+    lower: Tensor | None,
+    upper: Tensor | None,
+    centres: Tensor | None,
+    weights: Tensor | None,
+    index: Tensor,
+    profile: int,
+    inverse: bool,  # noqa: FBT001
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mapped points ``(B, N, D)``, log-determinants ``(B, N)`` and codes of walls ``(B, N)``.
+
+    Args:
+        x: Points, float32 ``(B, N, D)``.
+        scale: Scales ``(B, N)``.
+        anchors: ``(N, K, D)``.
+        mask: Which exist, ``(N, K)``; this and the following may be ``None``.
+        lower: Lower walls of a box, ``(N, D)``,
+        upper: and upper ones.
+        centres: Where rays begin, ``(N, K, D)``, if that is not the anchors.
+        weights: Of power cells, ``(N, K)``.
+        index: Cells ``(B, N)``.
+        profile: 0 for softsign, 1 for a truncated Gaussian.
+        inverse: Whether out of the cell.
+    """
+    cells = _Held(anchors, mask, lower, upper, centres, weights)
+    x, scale, index = x.contiguous(), scale.contiguous(), index.contiguous()
+    z, log_det, wall = torch.empty_like(x), torch.empty_like(scale), torch.empty_like(index)
+    places = (tensor.data_ptr() for tensor in (x, index, scale, z, log_det, wall))
+    task = _Map(*places, len(x), profile, inverse)
+    _check(_library.tessflow_map(cells.at, ctypes.addressof(task), torch.get_num_threads()))
+    return z, log_det, wall
+
+
+def cell_map_backward(
+    of_z: Tensor,
+    of_log_det: Tensor,
+    x: Tensor,
+    scale: Tensor,
+    anchors: Tensor,
+    mask: Tensor | None,
+    lower: Tensor | None,
+    upper: Tensor | None,
+    centres: Tensor | None,
+    weights: Tensor | None,
+    index: Tensor,
+    wall: Tensor,
+    profile: int,
+    inverse: bool,  # noqa: FBT001
+) -> tuple[Tensor, ...]:
+    """Return the gradients of points, scales, anchors, centres, weights and box ``(2, N, D)``; see :func:`cell_map`.
+
+    Where there are no centres, weights or box, their gradients are empty.
+    """
+    cells = _Held(anchors, mask, lower, upper, centres, weights)
+    x, scale, index, wall, of_z, of_log_det = (t.contiguous() for t in (x, scale, index, wall, of_z, of_log_det))
+    general, boxed = centres is not None or weights is not None, lower is not None or upper is not None
+    nothing = torch.Size([0])
+    sums = [
+        torch.zeros(shape, dtype=torch.float64)
+        for shape in (
+            anchors.shape,
+            anchors.shape if general else nothing,
+            nothing if weights is None else weights.shape,
+            torch.Size([2, anchors.shape[0], anchors.shape[2]]) if boxed else nothing,
+        )
+    ]
+    of_x, of_scale = torch.empty_like(x), torch.empty_like(scale)
+    task = _Map(x.data_ptr(), index.data_ptr(), scale.data_ptr(), None, None, wall.data_ptr(), len(x), profile, inverse)
+    parts = (of_z, of_log_det, of_x, of_scale, *sums)
+    gradient = _Gradient(*(tensor.data_ptr() or None for tensor in parts))
+    _check(
+        _library.tessflow_map_backward(
+            cells.at, ctypes.addressof(task), ctypes.addressof(gradient), torch.get_num_threads()
+        )
+    )
+    if general and centres is None:  # rays begin at the anchors
+        sums[0], sums[1] = sums[0] + sums[1], sums[1].new_zeros(0)
+    return of_x, of_scale, *(of.float() for of in sums)
+
+
+class _Held:
+    """Tessellations as the library takes them, and what keeps their memory."""
+
+    def __init__(
+        self,
+        anchors: Tensor | None,
+        mask: Tensor | None = None,
+        lower: Tensor | None = None,
+        upper: Tensor | None = None,
+        centres: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
+        assert anchors is not None
+        given = (anchors, centres, weights, mask, lower, upper)
+        self.tensors = [None if tensor is None else tensor.contiguous() for tensor in given]
+        places = (None if tensor is None else tensor.data_ptr() for tensor in self.tensors)
+        self.cells = _Cells(*places, *anchors.shape)
+        self.at = ctypes.addressof(self.cells)
+
+
+def _check(failed: int) -> None:
+    if failed:
+        raise MemoryError("there is not enough memory for the cells' search tables: map fewer points at a time.")

@@ -1,0 +1,106 @@
+"""The compiled functions as operations of torch, which ``torch.compile`` leaves whole; see :mod:`.native`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tessflow.kernels import native
+
+__all__ = ["cell_map", "cell_map_backward", "facing", "locate"]
+
+_library = torch.library.Library("tessflow", "DEF")
+_CELLS = "Tensor anchors, Tensor? mask, Tensor? lower, Tensor? upper, Tensor? centres, Tensor? weights"
+_library.define("locate(Tensor anchors, Tensor? mask, Tensor x) -> Tensor")
+_library.define("facing(Tensor anchors, Tensor? mask, Tensor index, Tensor v) -> Tensor")
+_library.define(
+    f"cell_map(Tensor x, Tensor scale, {_CELLS}, Tensor index, int profile, bool inverse) -> (Tensor, Tensor, Tensor)"
+)
+_library.define(
+    f"cell_map_backward(Tensor of_z, Tensor of_log_det, Tensor x, Tensor scale, {_CELLS}, Tensor index, Tensor wall, "
+    "int profile, bool inverse) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+locate = torch.ops.tessflow.locate.default
+facing = torch.ops.tessflow.facing.default
+cell_map = torch.ops.tessflow.cell_map.default
+cell_map_backward = torch.ops.tessflow.cell_map_backward.default
+
+_library.impl("locate", native.locate, "CPU")
+_library.impl("facing", native.facing, "CPU")
+_library.impl("cell_map", native.cell_map, "CPU")
+_library.impl("cell_map_backward", native.cell_map_backward, "CPU")
+
+
+def _fake(name: str) -> Callable[[Any], Any]:
+    return torch.library.register_fake(f"tessflow::{name}", lib=_library)
+
+
+@_fake("locate")
+def _(anchors: Tensor, mask: Tensor | None, x: Tensor) -> Tensor:
+    return x.new_empty(x.shape[:-1], dtype=torch.int64)
+
+
+@_fake("facing")
+def _(anchors: Tensor, mask: Tensor | None, index: Tensor, v: Tensor) -> Tensor:
+    return index.new_empty(index.shape)
+
+
+@_fake("cell_map")
+def _(x: Tensor, scale: Tensor, *cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), scale.new_empty(scale.shape), scale.new_empty(scale.shape, dtype=torch.int64)
+
+
+@_fake("cell_map_backward")
+def _(
+    of_z: Tensor,
+    of_log_det: Tensor,
+    x: Tensor,
+    scale: Tensor,
+    anchors: Tensor,
+    mask: Tensor | None,
+    lower: Tensor | None,
+    upper: Tensor | None,
+    centres: Tensor | None,
+    weights: Tensor | None,
+    *rest: Tensor,
+) -> tuple[Tensor, ...]:
+    general = centres is not None or weights is not None
+    shapes = (
+        x.shape,
+        scale.shape,
+        anchors.shape,
+        anchors.shape if general and centres is not None else (0,),
+        (0,) if weights is None else weights.shape,
+        (0,) if lower is None and upper is None else (2, anchors.shape[0], anchors.shape[2]),
+    )
+    return tuple(x.new_empty(shape) for shape in shapes)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.profile, ctx.inverse = inputs
+    ctx.save_for_backward(*tensors, output[2])
+
+
+def _backward(ctx: Any, of_z: Tensor, of_log_det: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    _, _, _, _, lower, upper, centres, weights, *_ = saved = ctx.saved_tensors
+    found = cell_map_backward(of_z, of_log_det, *saved, ctx.profile, ctx.inverse)
+    of_x, of_scale, of_anchors, of_centres, of_weights, of_box = found
+    return (
+        of_x,
+        of_scale,
+        of_anchors,
+        None,
+        None if lower is None else of_box[0],
+        None if upper is None else of_box[1],
+        None if centres is None else of_centres,
+        None if weights is None else of_weights,
+        None,
+        None,
+        None,
+    )
+
+
+torch.library.register_autograd("tessflow::cell_map", _backward, setup_context=_keep, lib=_library)

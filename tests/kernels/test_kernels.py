@@ -1,0 +1,268 @@
+"""The compiled cell map is torch's, to rounding, for whatever instructions it was built."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+import tessflow.kernels
+from tessflow.geometry import Tessellation
+from tessflow.kernels import native, ops
+from tessflow.transforms import CellTransform, Softsign, TruncatedGaussian
+
+SOURCE = Path(tessflow.kernels.__file__).with_name("cells.cpp")
+PROFILES = (Softsign, TruncatedGaussian)
+# Few cells; many, in which the search is in float32; more rows than a block has, and than vectors have lanes.
+SHAPES = [(7, 3, 3, 4), (130, 2, 30, 2), (50, 2, 100, 5), (200, 1, 40, 1), (64, 2, 64, 40), (1, 5, 1, 2)]
+
+compiled = pytest.mark.skipif(native._library is None, reason=native.status())
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["128-bit", "AVX2", "AVX-512"])
+def level(request):
+    """Use other instructions than the best."""
+    best = native._library.tessflow_level()
+    if not native._library.tessflow_use(request.param):
+        pytest.skip("this processor has no such instructions")
+    yield
+    native._library.tessflow_use(best)
+
+
+class Case:
+    """Cells, and points to map into them."""
+
+    def __init__(self, shape, *, box=False, masked=False, seed=0):
+        b, n, k, d = shape
+        torch.manual_seed(seed)
+        self.anchors, self.x = torch.randn(n, k, d), torch.randn(b, n, d)
+        self.mask = None
+        if masked:
+            self.mask = torch.rand(n, k) < 0.7
+            self.mask[:, 0] = True
+        exists = torch.ones(n, k) if self.mask is None else self.mask.float()
+        self.index = torch.multinomial(exists, b, replacement=True).T
+        self.scale = (0.3 * torch.randn(b, n)).exp()
+        self.walls = (-4.5 - torch.rand(n, d), 4.5 + torch.rand(n, d)) if box else (None, None)
+        self.of_z, self.of_log_det = torch.randn(b, n, d), torch.randn(b, n)
+
+    def cells(self, anchors=None, walls=None):
+        return Tessellation(self.anchors if anchors is None else anchors, *(walls or self.walls), self.mask)
+
+    def results(self, profile, *, inverse):
+        """Points, log-determinants, and the gradients of all that has one."""
+        x = self.x
+        if inverse:
+            with torch.no_grad(), native.disabled():
+                x = CellTransform(self.cells(), self.index, profile=TruncatedGaussian(self.scale))(x)
+        leaves = [t.clone().requires_grad_() for t in (x, self.scale, self.anchors, *self.walls) if t is not None]
+        x, scale, anchors, *walls = leaves
+        transform = CellTransform(self.cells(anchors, walls), self.index, profile=profile(scale))
+        z, log_det = transform.inv.call_and_ladj(x) if inverse else transform.call_and_ladj(x)
+        return z, log_det, *torch.autograd.grad([z, log_det], leaves, [self.of_z, self.of_log_det])
+
+
+@compiled
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("inverse", [False, True], ids=["into", "out of"])
+def test_map_and_gradients_are_torchs(level, shape, inverse):
+    for profile, box, masked in itertools.product(PROFILES, [False, True], [False, True]):
+        case = Case(shape, box=box, masked=masked)
+        found = case.results(profile, inverse=inverse)
+        with native.disabled():
+            expected = case.results(profile, inverse=inverse)
+        for each, other in zip(found, expected, strict=True):
+            size = other.abs().max().item()
+            assert_close(each, other, rtol=1e-5, atol=1e-6 * max(size, 1))
+
+
+@compiled
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e-8, 1e4, 1e8, 3e38, float("inf")])
+def test_extreme_points_are_torchs(size):
+    case = Case((40, 2, 30, 3), box=size >= 1e4)  # at an anchor all walls are equally far: gradients are a choice
+    case.x = case.cells().anchors[torch.arange(2), case.index] + size * case.x.sign()
+    for profile in PROFILES:
+        found = case.results(profile, inverse=False)
+        with native.disabled():
+            expected = case.results(profile, inverse=False)
+        for each, other in zip(found, expected, strict=True):
+            assert_close(each, other, rtol=1e-4, atol=1e-4)
+
+
+@compiled
+@pytest.mark.parametrize("inverse", [False, True], ids=["into", "out of"])
+def test_what_is_no_number_stays_none(inverse):
+    case = Case((40, 2, 30, 3))
+    case.x[3, 1, 2] = torch.nan
+    for profile in PROFILES:
+        transform = CellTransform(case.cells(), case.index, profile=profile(case.scale))
+        z, log_det = transform.inv.call_and_ladj(case.x) if inverse else transform.call_and_ladj(case.x)
+        assert log_det.isnan().nonzero().tolist() == [[3, 1]]
+        assert z[3, 1].isnan().all()
+
+
+def adversarial(seed: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Near copies, ties, many scales, anchors far from 0, masks; rays of twelve decades."""
+    g = torch.Generator().manual_seed(seed)
+    d, k = (1, 2, 3, 5, 16, 63)[seed % 6], (3, 20, 40, 333, 1024)[seed % 5]
+    n, b, kind = 2, 100, seed % 4
+    anchors = torch.randn(n, k, d, generator=g)
+    if kind == 1:
+        anchors = anchors[:, torch.randint(k, (k,), generator=g)] + 1e-6 * torch.randn(n, k, d, generator=g)
+    if kind == 2:
+        anchors = anchors * 10 ** (4 * torch.rand(n, k, 1, generator=g) - 2) + 100
+    if kind == 3:
+        anchors = (4 * anchors).round()
+    mask = None
+    if seed % 3 == 0:
+        mask = torch.rand(n, k, generator=g) < 0.7
+        mask[:, 0] = True
+        anchors = torch.where(mask[..., None], anchors, 1e30)
+    exists = torch.ones(n, k) if mask is None else mask.float()
+    index = torch.multinomial(exists, b, replacement=True, generator=g).T
+    v = torch.randn(b, n, d, generator=g) * 10 ** (12 * torch.rand(b, n, 1, generator=g) - 4)
+    return anchors, mask, index, v.double()
+
+
+def worst_losses(facing, locate, seeds: int) -> tuple[float, float]:
+    """How much worse walls and anchors are than those of brute force in float64, relatively, at most."""
+    worst = [0.0, 0.0]
+    for seed in range(seeds):
+        anchors, mask, index, v = adversarial(seed)
+        own = anchors.double()[torch.arange(2), index]
+        walls = facing(anchors, mask, index, v)
+        points = (own + 1e-3 * v).float()
+        nearest = locate(anchors, mask, points)
+        for n in range(2):
+            exists = torch.ones(anchors.shape[1], dtype=torch.bool) if mask is None else mask[n]
+            all_anchors = anchors[n].double()
+            normal = all_anchors - own[:, n, None]
+            square = normal.square().sum(-1)
+            slope = 2 * (normal * v[:, n, None]).sum(-1) / torch.where(square > 0, square, 1)
+            slope = torch.where(exists & (square > 0), slope, 0.0)
+            best, found = slope.amax(-1).clamp_min(0), slope.gather(-1, walls[:, n, None])[:, 0].clamp_min(0)
+            worst[0] = max(worst[0], ((best - found) / best.clamp_min(1e-300)).max().item())
+            distance = (points[:, n, None].double() - all_anchors).square().sum(-1).masked_fill(~exists, torch.inf)
+            found = distance.gather(-1, nearest[:, n, None])[:, 0]
+            worst[1] = max(worst[1], ((found - distance.amin(-1)) / distance.amin(-1).clamp_min(1e-300)).max().item())
+    return worst[0], worst[1]
+
+
+@compiled
+def test_no_wall_is_worse_than_brute_force_finds(level):
+    facing, locate = worst_losses(native.facing, native.locate, 60)
+    assert facing < 1e-12
+    assert locate < 1e-9  # far out anchors are told by products, not by distances
+
+
+def build(where: Path, *options: str) -> ctypes.CDLL:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("there is no C++ compiler")
+    flags = ["-std=c++17", "-O2", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi", "-shared", "-fPIC", "-pthread"]
+    subprocess.run([compiler, *flags, *options, str(SOURCE), "-o", str(where)], check=True, capture_output=True)
+    return native._typed(ctypes.CDLL(str(where)))
+
+
+@compiled
+def test_without_its_margin_the_search_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(native, "_library", build(tmp_path / "cells.so", "-DMARGIN=0"))
+    facing, locate = worst_losses(native.facing, native.locate, 60)
+    assert facing > 1e-9
+    assert locate > 1e-9
+
+
+@compiled
+def test_threads_give_the_same_numbers():
+    case = Case((3000, 3, 40, 3), masked=True)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            found.append(case.results(TruncatedGaussian, inverse=False))
+    finally:
+        torch.set_num_threads(before)
+    for each, other in zip(*found, strict=True):
+        assert_close(each, other, rtol=1e-5, atol=1e-6)
+
+
+@compiled
+@pytest.mark.parametrize("inverse", [False, True], ids=["into", "out of"])
+@pytest.mark.parametrize("profile", [0, 1], ids=["softsign", "truncated Gaussian"])
+def test_centres_and_weights_are_those_of_power_cells(profile, inverse):
+    """Against torch's own gradients of h = |x_i - c|^2 - w_i - |x_k - c|^2 + w_k, by brute force."""
+    torch.manual_seed(0)
+    b, n, k, d = 30, 2, 6, 3
+    anchors, weights = torch.randn(n, k, d), 0.1 * torch.rand(n, k)
+    centres = anchors + 0.05 * torch.randn(n, k, d)
+    index, scale = torch.randint(k, (b, n)), 0.5 + torch.rand(b, n)
+    x = centres[torch.arange(n), index] + (0.02 if inverse else 1) * torch.randn(b, n, d)
+    leaves = [t.clone().requires_grad_() for t in (x, scale, anchors, centres, weights)]
+    x, scale, anchors, centres, weights = leaves
+
+    def taken(table):
+        return table.double()[torch.arange(n), index]
+
+    v = x.double() - taken(centres)
+    normal = anchors.double() - taken(anchors)[:, :, None]
+    to = (anchors.double() - taken(centres)[:, :, None]).square().sum(-1)
+    own = (taken(anchors) - taken(centres)).square().sum(-1)
+    h = to - weights.double() - (own - taken(weights))[..., None]
+    slope = 2 * (normal * v[:, :, None]).sum(-1) / torch.where(h > 0, h, 1)
+    gauge = torch.where(h > 0, slope, 0).amax(-1).clamp_min(0)
+    kind = PROFILES[profile](scale.double())
+    square = v.square().sum(-1)
+    ratio, log_det = kind.inverse(gauge, 1 - gauge, square, d) if inverse else kind.forward(gauge, square, d)
+    expected = (taken(centres) + ratio[..., None] * v).float(), log_det.float()
+    found = ops.cell_map(x, scale, anchors, None, None, None, centres, weights, index, profile, inverse)[:2]
+    assert_close(found[0], expected[0], rtol=1e-5, atol=1e-5)
+    assert_close(found[1], expected[1], rtol=1e-5, atol=1e-5)
+    ways = [torch.autograd.grad(sum(y.sum() for y in ys), leaves) for ys in (found, expected)]
+    for each, other in zip(*ways, strict=True):
+        assert_close(each, other, rtol=1e-4, atol=1e-4)
+
+
+@compiled
+def test_operations_are_whole_for_torchs_compiler():
+    case = Case((5, 2, 4, 3), box=True, masked=True)
+    given = (case.x, case.scale, case.anchors, case.mask, *case.walls, None, None, case.index, 1, False)
+    torch.library.opcheck(ops.cell_map, tuple(t.clone().requires_grad_() if t is case.x else t for t in given))
+    torch.library.opcheck(ops.locate, (case.anchors, case.mask, case.x))
+    torch.library.opcheck(ops.facing, (case.anchors, case.mask, case.index, case.x.double()))
+
+
+@compiled
+def test_what_the_kernel_does_not_do_is_done_by_torch():
+    case = Case((6, 1, 3, 2))
+    transform = CellTransform(case.cells(), case.index, profile=TruncatedGaussian(case.scale))
+
+    def log_det(x):
+        return transform.call_and_ladj(x)[1].sum()
+
+    assert not native.usable(case.x.double())
+    x = case.x.clone().requires_grad_()
+    (first,) = torch.autograd.grad(log_det(x), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), x)
+    with native.disabled():
+        (plain,) = torch.autograd.grad(log_det(x), x, create_graph=True)
+        (expected,) = torch.autograd.grad(plain.square().sum(), x)
+    assert_close(first, plain)
+    assert_close(second, expected, rtol=1e-4, atol=1e-4)
+    assert_close(torch.func.vmap(log_det)(case.x[None]), log_det(case.x)[None])
+    assert_close(torch.func.grad(log_det)(case.x), first.detach())
+
+
+def test_says_what_is_used(monkeypatch):
+    assert native.status().startswith("cells: ")
+    monkeypatch.setenv(native.OFF, "0")
+    assert native._load() == (None, "turned off by TESSFLOW_KERNELS=0")
+    with native.disabled():
+        assert not native.usable(torch.zeros(1))
