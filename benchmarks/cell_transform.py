@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from tessflow.geometry import Tessellation
+from tessflow.kernels import native, status
 from tessflow.transforms import CellTransform, Profile, Softsign, TruncatedGaussian
 
 SHAPES = [
@@ -194,15 +195,27 @@ def paper_bytes(shape: tuple[int, int, int, int]) -> int:
 
 
 def clock(task: Task, calls: int, device: torch.device) -> float:
-    """Return seconds a call."""
+    """Return seconds a call: of the processor if there is one thread, or else of the clock."""
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    now = time.process_time if alone else time.perf_counter
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    start = now()
     for _ in range(calls):
         task()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return (time.perf_counter() - start) / calls
+    return (now() - start) / calls
+
+
+def without_kernel(task: Task) -> Task:
+    """Return the same task by torch's own operations."""
+
+    def run() -> object:
+        with native.disabled():
+            return task()
+
+    return run
 
 
 def interleaved(tasks: dict[str, Task], *, repeats: int, device: torch.device) -> dict[str, list[float]]:
@@ -243,11 +256,13 @@ def measure(shape: tuple[int, int, int, int], args: argparse.Namespace, device: 
     """One row for each profile, task and shape."""
     problem = Problem(shape, box=args.box, device=device)
     ours = {name: problem.ours(name) for name in args.profiles}
+    if native.usable(problem.x):
+        ours |= {f"{name}, torch": {task: without_kernel(run) for task, run in ours[name].items()} for name in ours}
     paper = problem.paper() if args.paper and paper_bytes(shape) <= PAPER_LIMIT else {}
     floor_memory = peak_bytes(problem.floor, device)
     rows = []
     for task in TASKS:
-        tasks = {name: ours[name][task] for name in args.profiles}
+        tasks = {name: runs[task] for name, runs in ours.items()}
         if paper:
             tasks["paper"] = paper[task]
         times = interleaved({"floor": problem.floor, **tasks}, repeats=args.repeats, device=device)
@@ -310,6 +325,7 @@ def main() -> None:
     rows = [row for shape in shapes for row in measure(shape, args, device)]
     Console(width=140).print(show(rows))
     config = {key: value for key, value in vars(args).items() if key != "out"}
+    config["kernels"] = status()
     if device.type == "cuda":
         config["gpu"] = torch.cuda.get_device_name(device)
     args.out.parent.mkdir(parents=True, exist_ok=True)

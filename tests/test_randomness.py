@@ -210,13 +210,22 @@ def test_gradients_pass_through_redirected_calls():
     assert (x.grad != 0).any()
 
 
-def test_our_dropout_is_that_of_torch():
-    torch.manual_seed(0)
-    theirs = F.dropout(ONES, 0.3)
-    torch.manual_seed(0)
-    assert torch.equal(Dropout(0.3)(ONES), theirs)
-    assert torch.equal(Dropout(1.0)(ONES), 0 * ONES)
-    assert torch.equal(Dropout(0.3).eval()(ONES), ONES)
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 0.999999, 1.0])
+def test_dropout_drops_its_share_and_keeps_the_mean(p):
+    with seeded(0):
+        dropped = Dropout(p)(torch.ones(300, 1001))
+    assert (dropped == 0).float().mean().item() == pytest.approx(p, abs=0.003)
+    if p < 0.9:
+        assert dropped.mean().item() == pytest.approx(1, abs=0.01)
+    assert len(dropped.unique()) <= 2
+    assert torch.equal(Dropout(p).eval()(ONES), ONES)
+
+
+def test_dropout_decides_for_each_value_alone():
+    """Four decisions come from one draw of bits: neighbours are as independent as others."""
+    with seeded(0):
+        dropped = (Dropout(0.3)(torch.ones(100_000, 8)) == 0).double()
+    assert (dropped.mT.corrcoef() - torch.eye(8)).abs().max() < 0.02
 
 
 def test_classes_are_drawn_with_their_probabilities():
