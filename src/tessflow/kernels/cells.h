@@ -235,37 +235,39 @@ struct Search {
   }
 };
 
-// The nearest anchors of points ``(rows, n, d)`` of one tessellation. In float64 they are told by <x, a> - |a|^2 / 2, about
-// the first anchor: far out, where squared distances differ by less than they are rounded, it still tells anchors apart.
+// The nearest anchors of points ``(rows, n, d)`` of one tessellation. In float64 two anchors are compared by
+// |a - x|^2 - |b - x|^2 = <a - b, a + b - 2 x>, which keeps its digits far out, where both squares are huge, and close by.
 static void locate_rows(const Cells& every, int64_t n, const float* x, int64_t* index, int64_t begin, int64_t end) {
   const One cells(every, n);
   const int d = cells.d, k = cells.k, first = cells.first();
   const int64_t stride = every.n;
-  const float* centre = cells.anchors + (size_t)first * d;
-  std::vector<double> half(k);  // (|a|^2 - w) / 2
-  for (int i = 0; i < k; i++) {
-    double square = cells.weights ? -(double)cells.weights[i] : 0;
-    for (int c = 0; c < d; c++) {
-      const double a = (double)cells.anchors[(size_t)i * d + c] - centre[c];
-      square += a * a;
-    }
-    half[i] = square / 2;
-  }
-  if (cells.weights || k <= FEW) {
+  const float *anchors = cells.anchors, *weights = cells.weights;
+  if (weights || k <= FEW) {
+    Buffer<double> points((size_t)d * LANES), best((size_t)d * LANES);
     for (int64_t row = begin; row < end; row += LANES) {
       const int m = (int)std::min<int64_t>(LANES, end - row);
-      Doubles best = all(-std::numeric_limits<double>::infinity()), which = all((double)first);
-      for (int i = 0; i < k; i++) {
-        if (!cells.exists(i)) continue;
-        Doubles score = all(-half[i]);
-        for (int c = 0; c < d; c++) {
-          Doubles point;
-          for (int l = 0; l < LANES; l++) point[l] = x[((row + std::min(l, m - 1)) * stride + n) * d + c];
-          score += ((double)cells.anchors[(size_t)i * d + c] - centre[c]) * (point - (double)centre[c]);
+      for (int c = 0; c < d; c++)
+        for (int l = 0; l < LANES; l++) {
+          points.p[c * LANES + l] = x[((row + std::min(l, m - 1)) * stride + n) * d + c];
+          best.p[c * LANES + l] = anchors[(size_t)first * d + c];
         }
-        const Longs better = score > best;
-        best = better ? score : best;
-        which = better ? all((double)i) : which;
+      Doubles which = all((double)first), weight = all(weights ? (double)weights[first] : 0.0);
+      for (int i = first + 1; i < k; i++) {
+        if (!cells.exists(i)) continue;
+        const double own = weights ? weights[i] : 0;
+        Doubles farther = weight - own;
+        for (int c = 0; c < d; c++) {
+          const double a = anchors[(size_t)i * d + c];
+          const Doubles other = at(best.p + c * LANES);
+          farther += (a - other) * (a + other - 2.0 * at(points.p + c * LANES));
+        }
+        const Longs nearer = farther < 0.0;
+        for (int c = 0; c < d; c++) {
+          Doubles& other = at(best.p + c * LANES);
+          other = nearer ? all((double)anchors[(size_t)i * d + c]) : other;
+        }
+        which = nearer ? all((double)i) : which;
+        weight = nearer ? all(own) : weight;
       }
       for (int l = 0; l < m; l++) index[(row + l) * stride + n] = (int64_t)which[l];
     }
@@ -303,20 +305,21 @@ static void locate_rows(const Cells& every, int64_t n, const float* x, int64_t* 
       float nearest = best[p][0];
       for (int l = 1; l < FLOATS; l++) nearest = std::min(nearest, best[p][l]);
       const float limit = nearest * margin + least;
-      double best_score = -std::numeric_limits<double>::infinity();
-      int64_t which = first;
+      int64_t which = -1;
       for (int i = 0; i < table.padded; i += FLOATS) {
         const Ints candidate = at((const float*)squares.p + (size_t)p * table.padded + i) <= limit;
         if (!any(candidate)) continue;
         for (int l = 0; l < FLOATS; l++) {
           if (!candidate[l] || i + l >= k || !cells.exists(i + l)) continue;
-          double score = -half[i + l];
-          for (int c = 0; c < d; c++)
-            score += ((double)cells.anchors[(size_t)(i + l) * d + c] - centre[c]) *
-                     ((double)points.p[p * d + c] - centre[c]);
-          if (score > best_score) best_score = score, which = i + l;
+          double farther = which < 0 ? -1 : 0;
+          for (int c = 0; which >= 0 && c < d; c++) {
+            const double a = anchors[(size_t)(i + l) * d + c], other = anchors[(size_t)which * d + c];
+            farther += (a - other) * (a + other - 2 * (double)points.p[p * d + c]);
+          }
+          if (farther < 0) which = i + l;
         }
       }
+      if (which < 0) which = first;  // the point is no number
       index[(row + p) * stride + n] = which;
     }
   }
