@@ -47,7 +47,7 @@ def test_debug_shows_the_traceback(run):
 
 
 def test_version(run):
-    assert re.match(r"tessflow 0\.\S+ \(cells: (C\+\+|torch), .+\)$", run("--version").stdout)
+    assert re.match(r"tessflow 0\.\S+ \(kernels: (C\+\+|torch), .+\)$", run("--version").stdout)
 
 
 def test_a_warning_is_one_line_and_said_once():

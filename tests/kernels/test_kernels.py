@@ -18,7 +18,7 @@ from tessflow.geometry import Tessellation
 from tessflow.kernels import native, ops
 from tessflow.transforms import CellTransform, Softsign, TruncatedGaussian
 
-SOURCE = Path(tessflow.kernels.__file__).with_name("cells.cpp")
+SOURCE = Path(tessflow.kernels.__file__).with_name("kernels.cpp")
 PROFILES = (Softsign, TruncatedGaussian)
 # Few cells; many, in which the search is in float32; more rows than a block has, and than vectors have lanes.
 SHAPES = [(7, 3, 3, 4), (130, 2, 30, 2), (50, 2, 100, 5), (200, 1, 40, 1), (64, 2, 64, 40), (1, 5, 1, 2)]
@@ -261,7 +261,7 @@ def test_what_the_kernel_does_not_do_is_done_by_torch():
 
 
 def test_says_what_is_used(monkeypatch):
-    assert native.status().startswith("cells: ")
+    assert native.status().startswith("kernels: ")
     monkeypatch.setenv(native.OFF, "0")
     assert native._load() == (None, "turned off by TESSFLOW_KERNELS=0")
     with native.disabled():

@@ -12,12 +12,13 @@ from zuko.flows import Flow
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.lazy import UnconditionalDistribution
 from zuko.mixtures import GMM
-from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
+from zuko.transforms import MonotonicAffineTransform
 from zuko.utils import broadcast
 
 from tessflow.flows.bases import Gaussian
 from tessflow.flows.cauchy import MultivariateCauchy
 from tessflow.flows.precision import full_precision
+from tessflow.flows.spline import Spline
 from tessflow.transforms import ActNorm
 
 __all__ = ["coupling_flow", "coupling_layers", "coupling_mask"]
@@ -136,7 +137,7 @@ def coupling_layers(
     if univariate == "affine":
         kind: dict[str, Any] = {"univariate": MonotonicAffineTransform, "shapes": [(), ()]}
     elif univariate == "spline":
-        kind = {"univariate": MonotonicRQSTransform, "shapes": [(bins,), (bins,), (bins - 1,)]}
+        kind = {"univariate": Spline, "shapes": [(bins,), (bins,), (bins - 1,)]}
     else:
         raise ValueError(f"univariate must be 'affine' or 'spline', got {univariate!r}.")
     kind |= {"hidden_features": hidden_features, "activation": nn.SiLU}

@@ -57,6 +57,12 @@ static inline Doubles exponential(Doubles x) {
   return power + power * p;
 }
 
+// e^x for |x| <= 700: the same.
+static inline Doubles exponential_of_any(Doubles x) {
+  Doubles power, p = split_exponential(least(x, all(700.0)), power);
+  return power + power * p;
+}
+
 // e^x - 1 for x <= 0: relative error below 6e-16.
 static inline Doubles exponential_less_1(Doubles x) {
   Doubles power, p = split_exponential(x, power);

@@ -1,4 +1,4 @@
-"""The compiled cell map, if there is one: a library beside this file, called through ctypes."""
+"""The compiled kernels, if there are any: a library beside this file, called through ctypes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["OFF", "cell_map", "cell_map_backward", "disabled", "facing", "locate", "status", "usable"]
+__all__ = [
+    "OFF",
+    "cell_map",
+    "cell_map_backward",
+    "disabled",
+    "facing",
+    "locate",
+    "spline",
+    "spline_backward",
+    "status",
+    "usable",
+]
 
 OFF = "TESSFLOW_KERNELS"
 """The environment variable that turns kernels off, at ``0``."""
@@ -37,11 +48,20 @@ class _Gradient(ctypes.Structure):
     _fields_ = [(name, _POINTER) for name in ("z", "log_det", "x", "scale", "anchors", "centres", "weights", "box")]
 
 
+class _Splines(ctypes.Structure):
+    _fields_ = [(name, _POINTER) for name in ("x", "widths", "heights", "slopes", "y", "log_slope")]
+    _fields_ += [("m", _LONG), ("bins", _LONG), ("bound", ctypes.c_double), ("least", ctypes.c_double)]
+
+
+class _SplineGradient(ctypes.Structure):
+    _fields_ = [(name, _POINTER) for name in ("y", "log_slope", "x", "widths", "heights", "slopes")]
+
+
 def _load() -> tuple[Any, str]:
     """Return the library, and what is to be said of it."""
     if os.environ.get(OFF) == "0":
         return None, f"turned off by {OFF}=0"
-    found = sorted(Path(__file__).parent.glob("_cells*.so"))
+    found = sorted(Path(__file__).parent.glob("_compiled*.so"))
     if not found:
         return None, "not compiled: no C++ compiler was found when tessflow was installed"
     try:
@@ -57,6 +77,8 @@ def _typed(library: Any) -> Any:
     library.tessflow_facing.argtypes = [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _INT]
     library.tessflow_map.argtypes = [_POINTER, _POINTER, _INT]
     library.tessflow_map_backward.argtypes = [_POINTER, _POINTER, _POINTER, _INT]
+    library.tessflow_spline.argtypes = [_POINTER, _INT]
+    library.tessflow_spline_backward.argtypes = [_POINTER, _POINTER, _INT]
     return library
 
 
@@ -65,13 +87,13 @@ _enabled = _library is not None
 
 
 def status() -> str:
-    """Say whether the cell map is compiled, and for which instructions.
+    """Say whether there are compiled kernels, and for which instructions.
 
     Example:
-        >>> status().startswith("cells: ")
+        >>> status().startswith("kernels: ")
         True
     """
-    return f"cells: {'C++, ' if _library is not None else 'torch, '}{_says}"
+    return f"kernels: {'C++, ' if _library is not None else 'torch, '}{_says}"
 
 
 @contextlib.contextmanager
@@ -225,6 +247,50 @@ def cell_map_backward(
     return of_x, of_scale, *(of.float() for of in sums)
 
 
+def spline(
+    x: Tensor, widths: Tensor, heights: Tensor, slopes: Tensor, bound: float, least: float
+) -> tuple[Tensor, Tensor]:
+    """Return the values of splines at points, and the logarithms of their slopes, ``(...)`` each.
+
+    Args:
+        x: Points, float32 ``(...)``.
+        widths: Unconstrained widths of K bins, ``(..., K)``,
+        heights: heights,
+        slopes: and slopes at the knots between them, ``(..., K - 1)``.
+        bound: The splines are the identity outside of [-bound, bound].
+        least: The least mean slope.
+    """
+    given = [tensor.contiguous() for tensor in (x, widths, heights, slopes)]
+    y, log_slope = torch.empty_like(given[0]), torch.empty_like(given[0])
+    places = (tensor.data_ptr() for tensor in (*given, y, log_slope))
+    task = _Splines(*places, x.numel(), widths.shape[-1], bound, least)
+    _check(_library.tessflow_spline(ctypes.addressof(task), torch.get_num_threads()))
+    return y, log_slope
+
+
+def spline_backward(
+    of_y: Tensor,
+    of_log_slope: Tensor,
+    x: Tensor,
+    widths: Tensor,
+    heights: Tensor,
+    slopes: Tensor,
+    bound: float,
+    least: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of points, widths, heights and slopes; see :func:`spline`."""
+    given = [tensor.contiguous() for tensor in (x, widths, heights, slopes)]
+    of = [of_y.contiguous(), of_log_slope.contiguous()]
+    found = [torch.empty_like(tensor) for tensor in given]
+    places = (tensor.data_ptr() for tensor in given)
+    task = _Splines(*places, None, None, x.numel(), widths.shape[-1], bound, least)
+    gradient = _SplineGradient(*(tensor.data_ptr() for tensor in (*of, *found)))
+    _check(
+        _library.tessflow_spline_backward(ctypes.addressof(task), ctypes.addressof(gradient), torch.get_num_threads())
+    )
+    return found[0], found[1], found[2], found[3]
+
+
 class _Held:
     """Tessellations as the library takes them, and what keeps their memory."""
 
@@ -247,4 +313,4 @@ class _Held:
 
 def _check(failed: int) -> None:
     if failed:
-        raise MemoryError("there is not enough memory for the cells' search tables: map fewer points at a time.")
+        raise MemoryError("there is not enough memory for what a kernel needs: give it fewer rows at a time.")

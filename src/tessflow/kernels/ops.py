@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tessflow.kernels import native
 
-__all__ = ["cell_map", "cell_map_backward", "facing", "locate"]
+__all__ = ["cell_map", "cell_map_backward", "facing", "locate", "spline", "spline_backward"]
 
 _library = torch.library.Library("tessflow", "DEF")
 _CELLS = "Tensor anchors, Tensor? mask, Tensor? lower, Tensor? upper, Tensor? centres, Tensor? weights"
@@ -23,15 +23,22 @@ _library.define(
     f"cell_map_backward(Tensor of_z, Tensor of_log_det, Tensor x, Tensor scale, {_CELLS}, Tensor index, Tensor wall, "
     "int profile, bool inverse) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
+_SPLINE = "Tensor x, Tensor widths, Tensor heights, Tensor slopes, float bound, float least"
+_library.define(f"spline({_SPLINE}) -> (Tensor, Tensor)")
+_library.define(f"spline_backward(Tensor of_y, Tensor of_log_slope, {_SPLINE}) -> (Tensor, Tensor, Tensor, Tensor)")
 locate = torch.ops.tessflow.locate.default
 facing = torch.ops.tessflow.facing.default
 cell_map = torch.ops.tessflow.cell_map.default
 cell_map_backward = torch.ops.tessflow.cell_map_backward.default
+spline = torch.ops.tessflow.spline.default
+spline_backward = torch.ops.tessflow.spline_backward.default
 
 _library.impl("locate", native.locate, "CPU")
 _library.impl("facing", native.facing, "CPU")
 _library.impl("cell_map", native.cell_map, "CPU")
 _library.impl("cell_map_backward", native.cell_map_backward, "CPU")
+_library.impl("spline", native.spline, "CPU")
+_library.impl("spline_backward", native.spline_backward, "CPU")
 
 
 def _fake(name: str) -> Callable[[Any], Any]:
@@ -79,6 +86,16 @@ def _(
     return tuple(x.new_empty(shape) for shape in shapes)
 
 
+@_fake("spline")
+def _(x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape)
+
+
+@_fake("spline_backward")
+def _(of_y: Tensor, of_log_slope: Tensor, *given: Any) -> tuple[Tensor, ...]:
+    return tuple(tensor.new_empty(tensor.shape) for tensor in given[:4])
+
+
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *tensors, ctx.profile, ctx.inverse = inputs
     ctx.save_for_backward(*tensors, output[2])
@@ -104,3 +121,15 @@ def _backward(ctx: Any, of_z: Tensor, of_log_det: Tensor, _: Tensor) -> tuple[Te
 
 
 torch.library.register_autograd("tessflow::cell_map", _backward, setup_context=_keep, lib=_library)
+
+
+def _keep_spline(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.bound, ctx.least = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _spline_backward(ctx: Any, of_y: Tensor, of_log_slope: Tensor) -> tuple[Tensor | None, ...]:
+    return *spline_backward(of_y, of_log_slope, *ctx.saved_tensors, ctx.bound, ctx.least), None, None
+
+
+torch.library.register_autograd("tessflow::spline", _spline_backward, setup_context=_keep_spline, lib=_library)

@@ -1,4 +1,5 @@
-// The cell map on processors, in C++17 with the vector types of GCC and Clang; no header of torch. See cells.h.
+// The cell map (cells.h) and splines (spline.h) on processors, in C++17 with the vector types of GCC and Clang; no header
+// of torch.
 // Called through ctypes (native.py). All pointers are to contiguous arrays; indices are not checked.
 
 #include <algorithm>
@@ -52,6 +53,24 @@ struct Gradient {
   double* weights;  // (N, K), zeros, or null
   double* box;      // (2, N, D), zeros, or null: lower, upper
 };
+
+// M points, each with a spline of its own, of K bins between -bound and bound.
+struct Splines {
+  const float* x;        // (M,)
+  const float* widths;   // (M, K)
+  const float* heights;  // (M, K)
+  const float* slopes;   // (M, K - 1)
+  float* y;              // (M,)
+  float* log_slope;      // (M,)
+  int64_t m, bins;
+  double bound, least;  // the least slope
+};
+
+struct SplineGradient {
+  const float* y;
+  const float* log_slope;
+  float *x, *widths, *heights, *slopes;
+};
 }
 
 // Some of the work: pieces of STEP rows, tessellation by tessellation.
@@ -77,6 +96,7 @@ struct Pieces {
 namespace plain {
 #include "lanes.h"
 #include "cells.h"
+#include "spline.h"
 }
 #undef LANES
 #if defined(__clang__)
@@ -89,6 +109,7 @@ namespace plain {
 namespace avx2 {
 #include "lanes.h"
 #include "cells.h"
+#include "spline.h"
 }
 #undef LANES
 #if defined(__clang__)
@@ -103,6 +124,7 @@ namespace avx2 {
 namespace avx512 {
 #include "lanes.h"
 #include "cells.h"
+#include "spline.h"
 }
 #undef LANES
 #if defined(__clang__)
@@ -115,6 +137,7 @@ namespace avx512 {
 namespace plain {
 #include "lanes.h"
 #include "cells.h"
+#include "spline.h"
 }
 #undef LANES
 #endif
@@ -144,11 +167,12 @@ Level level = best_level();
 #define CALL(function, ...) plain::function(__VA_ARGS__)
 #endif
 
-// Does work(part, pieces) in parts that are worth a thread each; returns whether memory ran out.
+// Does work(part, pieces) for rows of n tessellations, in parts that are worth a thread each, by what a row costs in
+// operations; returns whether memory ran out.
 template <class Work>
-int share(const Cells& cells, int64_t rows, int threads, const Work& work) {
-  const double cost = (double)rows * cells.n * cells.d * (cells.k + 20);
-  const int64_t pieces = (rows + STEP - 1) / STEP * cells.n;
+int share(int64_t rows, int64_t n, double cost_of_row, int threads, const Work& work) {
+  const double cost = (double)rows * n * cost_of_row;
+  const int64_t pieces = (rows + STEP - 1) / STEP * n;
   const int parts = (int)std::max<int64_t>(1, std::min<int64_t>({(int64_t)threads, pieces, (int64_t)(cost / 1e6)}));
   std::vector<char> failed(parts, 0);
   auto run = [&](int part) {
@@ -169,6 +193,8 @@ int share(const Cells& cells, int64_t rows, int threads, const Work& work) {
   return *std::max_element(failed.begin(), failed.end());
 }
 
+double cost(const Cells& cells) { return (double)cells.d * (cells.k + 20); }
+
 }  // namespace
 
 extern "C" {
@@ -183,19 +209,19 @@ int tessflow_use(int which) {
 }
 
 int tessflow_locate(const Cells* cells, const float* x, int64_t* index, int64_t rows, int threads) {
-  return share(*cells, rows, threads, [&](int, Pieces pieces) {
+  return share(rows, cells->n, cost(*cells), threads, [&](int, Pieces pieces) {
     CALL(locate_all, *cells, x, index, pieces);
   });
 }
 
 int tessflow_facing(const Cells* cells, const int64_t* index, const double* v, int64_t* wall, int64_t rows, int threads) {
-  return share(*cells, rows, threads, [&](int, Pieces pieces) {
+  return share(rows, cells->n, cost(*cells), threads, [&](int, Pieces pieces) {
     CALL(facing_all, *cells, index, v, wall, pieces);
   });
 }
 
 int tessflow_map(const Cells* cells, const Map* map, int threads) {
-  return share(*cells, map->rows, threads, [&](int, Pieces pieces) {
+  return share(map->rows, cells->n, cost(*cells), threads, [&](int, Pieces pieces) {
     CALL(map_all, *cells, *map, pieces);
   });
 }
@@ -208,7 +234,7 @@ int tessflow_map_backward(const Cells* cells, const Map* map, const Gradient* of
     std::vector<double> anchors, centres, weights, box;
   };
   std::vector<Sums> sums(threads > 1 ? threads : 1);
-  const int failed = share(*cells, map->rows, threads, [&](int part, Pieces pieces) {
+  const int failed = share(map->rows, cells->n, cost(*cells), threads, [&](int part, Pieces pieces) {
     Sums& own = sums[part];
     if (part && own.anchors.empty()) {
       own.anchors.resize(anchors);
@@ -230,5 +256,15 @@ int tessflow_map_backward(const Cells* cells, const Map* map, const Gradient* of
     for (size_t i = 0; i < own.box.size(); i++) of->box[i] += own.box[i];
   }
   return 0;
+}
+
+int tessflow_spline(const Splines* splines, int threads) {
+  return share(splines->m, 1, 20.0 * splines->bins, threads,
+               [&](int, Pieces pieces) { CALL(spline_all, *splines, pieces); });
+}
+
+int tessflow_spline_backward(const Splines* splines, const SplineGradient* of, int threads) {
+  return share(splines->m, 1, 40.0 * splines->bins, threads,
+               [&](int, Pieces pieces) { CALL(spline_backward_all, *splines, *of, pieces); });
 }
 }
