@@ -7,6 +7,7 @@ BIN     := $(VENV)/bin
 CREATED := $(VENV)/.created-by-$(notdir $(PYTHON))
 RUNTIME := $(VENV)/.installed-runtime
 DEV     := $(VENV)/.installed-dev
+KERNELS := $(wildcard src/tessflow/kernels/*.cpp src/tessflow/kernels/*.h)
 SOURCES := $(wildcard src tests benchmarks examples experiments)
 
 .DEFAULT_GOAL := help
@@ -48,11 +49,11 @@ $(CREATED):
 	$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-$(RUNTIME): $(CREATED) pyproject.toml constraints.txt
+$(RUNTIME): $(CREATED) pyproject.toml constraints.txt $(KERNELS)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
-$(DEV): $(CREATED) pyproject.toml constraints.txt
+$(DEV): $(CREATED) pyproject.toml constraints.txt $(KERNELS)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(RUNTIME) $@
 

@@ -260,6 +260,17 @@ def test_what_the_kernel_does_not_do_is_done_by_torch():
     assert_close(torch.func.grad(log_det)(case.x), first.detach())
 
 
+@compiled
+@pytest.mark.parametrize("wrong", [-1, 3, 2**40])
+def test_an_index_of_no_cell_is_refused(wrong):
+    case = Case((6, 1, 3, 2))
+    case.index[4, 0] = wrong
+    with pytest.raises(IndexError, match="that of no cell"):
+        CellTransform(case.cells(), case.index)(case.x)
+    with pytest.raises(IndexError, match="that of no cell"):
+        native.facing(case.anchors, None, case.index, case.x.double())
+
+
 def test_says_what_is_used(monkeypatch):
     assert native.status().startswith("kernels: ")
     monkeypatch.setenv(native.OFF, "0")

@@ -22,6 +22,11 @@ struct Buffer {  // aligned memory
   Buffer& operator=(const Buffer&) = delete;
 };
 
+static inline int64_t checked(int64_t index, int k) {
+  if (index < 0 || index >= k) throw std::out_of_range("index");
+  return index;
+}
+
 // The anchors of one tessellation for the search in float32: coordinate by coordinate, filled up to whole vectors.
 struct Table {
   int k, padded;
@@ -564,7 +569,7 @@ static void read(const One& cells, Block& b, const Map& map, int64_t n, int64_t 
   b.m = m;
   for (int p = 0; p < m; p++) {
     const size_t r = (size_t)(row + p) * stride + n;
-    b.own[p] = map.index[r];
+    b.own[p] = checked(map.index[r], cells.k);
     b.scale[p] = map.scale ? map.scale[r] : 1;
     b.infinite[p] = false;
     for (int c = 0; c < d; c++) {
@@ -684,7 +689,7 @@ static void facing_rows(const Cells& every, const int64_t* index, const double* 
     b.m = (int)std::min<int64_t>(BLOCK, end - row);
     for (int p = 0; p < b.m; p++) {
       const size_t r = (size_t)(row + p) * every.n + n;
-      b.own[p] = index[r];
+      b.own[p] = checked(index[r], cells.k);
       b.scale[p] = 1;
       for (int c = 0; c < d; c++) b.displacement.p[c * PITCH + p] = v[r * d + c];
     }

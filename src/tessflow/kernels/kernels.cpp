@@ -1,6 +1,7 @@
 // The cell map (cells.h) and splines (spline.h) on processors, in C++17 with the vector types of GCC and Clang; no header
 // of torch.
-// Called through ctypes (native.py). All pointers are to contiguous arrays; indices are not checked.
+// Called through ctypes (native.py). All pointers are to contiguous arrays.
+// What is called returns 0, 1 if there is not enough memory, or 2 if an index is that of no cell.
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +10,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -168,7 +170,7 @@ Level level = best_level();
 #endif
 
 // Does work(part, pieces) for rows of n tessellations, in parts that are worth a thread each, by what a row costs in
-// operations; returns whether memory ran out.
+// operations.
 template <class Work>
 int share(int64_t rows, int64_t n, double cost_of_row, int threads, const Work& work) {
   const double cost = (double)rows * n * cost_of_row;
@@ -178,6 +180,8 @@ int share(int64_t rows, int64_t n, double cost_of_row, int threads, const Work& 
   auto run = [&](int part) {
     try {
       work(part, Pieces{rows, pieces * part / parts, pieces * (part + 1) / parts});
+    } catch (const std::out_of_range&) {
+      failed[part] = 2;
     } catch (...) {
       failed[part] = 1;
     }

@@ -122,7 +122,7 @@ def usable(*tensors: Tensor | None) -> bool:
             return False
     if torch.compiler.is_compiling():
         return True
-    if torch.autograd.forward_ad._current_level >= 0:
+    if torch.autograd.forward_ad._current_level >= 0 or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return False
     return not any(
         tensor is not None and (type(tensor) not in (Tensor, torch.nn.Parameter) or _wrapped(tensor))
@@ -312,5 +312,7 @@ class _Held:
 
 
 def _check(failed: int) -> None:
+    if failed == 2:
+        raise IndexError("an index is that of no cell: indices are 0, ..., K - 1.")
     if failed:
         raise MemoryError("there is not enough memory for what a kernel needs: give it fewer rows at a time.")
