@@ -38,6 +38,9 @@ from tessflow.training import evaluate
 
 __all__ = ["Budget", "Method", "build", "encode", "run", "table"]
 
+# So many blocks are as many as there are columns.
+_ALL = 100
+
 # Table 1 of the paper.
 _PAPER_SETS = ("connect4", "forests", "mushroom", "nursery", "pokerhands", "uscensus90")
 _PAPER = {
@@ -54,13 +57,12 @@ class Method(BaseModel):
     Args:
         model: What it is: a coupling flow over the cells of a dequantizer that reads them, or the paper's, which
             does not; a flow over cells in blocks; the autoregressive flow that shares its cells with the dequantizer,
-            seeing earlier variables' cells (exact) or points (a bound), or any others' cells, averaged over orders;
-            Discrete Flow; or one of two references, an autoregressive network over one-hot values and independent
-            columns.
+            seeing earlier variables' cells (exact) or points (a bound), or any others' cells, averaged over orders; the
+            same in blocks, each a mixture of products; Discrete Flow; or one of two references, an autoregressive
+            network over one-hot values and independent columns.
         dequantizer: The dequantizer of a flow over cells.
-        blocks: The number of blocks of a flow in blocks, or of the matched model, whose blocks are mixtures of
-            products; as many as there are columns by default.
-        products: The number of products of such a block.
+        blocks: The number of blocks, of a flow or of mixtures of products; 100 for as many as there are columns.
+        products: The number of products of a block.
         couplings: Its coupling layers inside blocks.
         orders: Among how many orders of the columns validation rows choose: the natural one, and random ones.
         network: The networks of a coupling flow that reads cells.
@@ -85,6 +87,7 @@ class Method(BaseModel):
         "matched",
         "matched-points",
         "any-order",
+        "products",
         "discrete-flow",
         "autoregressive",
         "independent",
@@ -92,7 +95,7 @@ class Method(BaseModel):
     dequantizer: (
         Literal["voronoi", "interval", "simplex", "argmax", "binary-argmax", "ordinal", "ordinal-uniform"] | None
     ) = None
-    blocks: int | None = Field(default=None, ge=1)
+    blocks: int = Field(default=1, ge=1)
     products: int = Field(default=1, ge=1)
     couplings: int = Field(default=4, ge=0)
     orders: int = Field(default=1, ge=1)
@@ -159,7 +162,7 @@ class Budget(BaseModel):
 def build(method: Method, budget: Budget, cardinalities: tuple[int, ...], order: list[int] | None = None) -> Any:
     """Build a model of rows whose columns have these numbers of classes, which may come in another order."""
     natural = order or list(range(len(cardinalities)))
-    blocks = min(method.blocks or len(natural), len(natural))
+    blocks = min(method.blocks, len(natural))
     if method.model == "block":
         dequantizer = _dequantizer(method, budget, cardinalities)
         in_blocks: Any = BlockFlow(
@@ -210,8 +213,8 @@ def build(method: Method, budget: Budget, cardinalities: tuple[int, ...], order:
         dim=method.dim,
         hidden_features=budget.exact_hidden_features,
         dropout=budget.dropout,
-        order=dealt(natural, blocks),
-        blocks=blocks,
+        order=dealt(natural, blocks) if method.model == "products" else natural,
+        blocks=blocks if method.model == "products" else None,
         components=method.products,
         condition_on="point" if method.model == "matched-points" else "cell",
         profile=method.profile,
@@ -314,7 +317,7 @@ def _train(
     start: Any = model.flow if isinstance(model, DequantizedFlow) else model
     if isinstance(start, (DiscreteFlow, BlockFlow)) or method.products > 1:
         start.initialize(train_rows)
-    exact = method.model in ("autoregressive", "matched", "matched-points")
+    exact = method.model in ("autoregressive", "matched", "matched-points", "products")
     steps = budget.exact_steps if exact else budget.steps
     if method.model == "block":
         steps = budget.block_steps or steps
@@ -399,9 +402,9 @@ def _likelihoods(config: Table, results: dict[tuple[str, str], list[dict[str, An
 
 def _passes(method: Method) -> str:
     """Return how many passes of its network a sample of a row of N columns takes."""
-    if method.model in ("block", "matched") and method.blocks:
-        return str(method.blocks)
-    return "N" if method.model in ("block", "matched", "matched-points", "any-order", "autoregressive") else "1"
+    if method.model in ("block", "products"):
+        return "N" if method.blocks >= _ALL else str(method.blocks)
+    return "N" if method.model in ("matched", "matched-points", "any-order", "autoregressive") else "1"
 
 
 def _or_dash(value: float | None, digits: int) -> str:
