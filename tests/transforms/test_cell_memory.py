@@ -25,8 +25,8 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-def largest(B: int, N: int, K: int, D: int, profile, *, box: bool) -> int:
-    anchors = torch.randn(N, K, D).tanh().requires_grad_()
+def largest(B: int, N: int, K: int, D: int, profile, *, box: bool, learn: bool = True) -> int:
+    anchors = torch.randn(N, K, D).tanh().requires_grad_(learn)
     x = torch.randn(B, N, D, requires_grad=True)
     scale = torch.ones(B, N, requires_grad=True)
     walls = (torch.full((N, D), -1.5), torch.full((N, D), 1.5)) if box else (None, None)
@@ -50,6 +50,12 @@ def test_no_tensor_over_batch_cells_and_dimensions(profile, box):
 def test_many_cells_are_taken_in_parts():
     B, N, K, D = 256, 1, 20_000, 4
     assert largest(B, N, K, D, Softsign, box=True) <= B * N * K / 8
+
+
+@pytest.mark.parametrize("learn", [False, True], ids=["tree", "scan"])
+def test_more_points_than_cells_hold_no_table_of_all_pairs_of_cells(learn):
+    B, K = 8000, 4000
+    assert largest(B, 1, K, 2, Softsign, box=False, learn=learn) <= K * K / 8
 
 
 def test_the_recorder_sees_what_it_should():
