@@ -4,25 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from largest_tensor import LargestTensor
 from tessflow.geometry import Tessellation
 from tessflow.transforms import CellTransform, Softsign, TruncatedGaussian
-
-
-class LargestTensor(TorchDispatchMode):
-    """Records the most elements behind any operation's result (a view counts what it looks at)."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor):
-                size = leaf.untyped_storage().nbytes() // leaf.element_size()
-                self.elements = max(self.elements, size)
-        return result
 
 
 def largest(B: int, N: int, K: int, D: int, profile, *, box: bool, learn: bool = True) -> int:
