@@ -15,8 +15,9 @@ __all__ = ["Trees"]
 # tell anchors apart: there the scan decides, whose scores keep them.
 _FAR = 16.0
 
-# By so much a ray grows until it meets a wall, and a wall must be nearer than the one before to count.
-_GROWTH, _NEARER = 4.0, 1 - 1e-12
+# A ray starts with at least such a part of the step and grows by so much until it meets a wall. A wall must be nearer
+# than the one before to count.
+_LEAST, _GROWTH, _NEARER = 64, 3.0, 1 - 1e-12
 
 
 class Trees:
@@ -82,7 +83,8 @@ class _Tree:
         self._query = _k_d_tree(points)
         extent = torch.linalg.vector_norm(points.amax(0) - points.amin(0)) if len(points) else torch.tensor(0.0)
         self._far = _FAR * float(extent)
-        self._step = float(extent) / max(len(points), 1) ** (1 / points.shape[1])  # about from an anchor to the next
+        # About a quarter of the way from an anchor to the next.
+        self._step = float(extent) / max(len(points), 1) ** (1 / points.shape[1]) / 4
 
     def nearest(self, x: Tensor) -> Tensor:
         rows = x - self._centre
@@ -102,7 +104,8 @@ class _Tree:
         if reach is not None:
             farthest = torch.minimum(farthest, reach * length)
         facing, met = index.clone(), length == 0
-        r = torch.minimum(length.clamp_min(self._step), farthest)
+        # Near the anchor queries are fast, and what is inside of its cell has the wall ahead.
+        r = torch.minimum((2 * length).clamp(self._step / _LEAST, self._step), farthest)
         left = ((length > 0) & (farthest > 0) & length.isfinite()).nonzero().flatten()
         while len(left):
             start, u, at = self._points[index[left]], direction[left], r[left]
