@@ -47,12 +47,7 @@ def main() -> None:
         print(json.dumps(fit(arguments.cells[0], arguments.rows)))
         return
     result = {**provenance(), **{measure: [] for measure in MEASURES}}
-    if "searches" in arguments.measure:
-        for dim in DIMENSIONS:
-            for cells in arguments.cells or CELLS:
-                result["searches"].append(search(cells, dim))
-                print(result["searches"][-1], flush=True)
-                PATH.write_text(json.dumps(result, indent=1) + "\n")
+    # Fits first: what this process has held counts as held by those that it starts.
     if "fits" in arguments.measure:
         for cells in arguments.cells or MIXTURES:
             command = [sys.executable, __file__, "--one", "--cells", str(cells)]
@@ -61,6 +56,12 @@ def main() -> None:
             result["fits"].append(json.loads(printed))
             print(result["fits"][-1], flush=True)
             PATH.write_text(json.dumps(result, indent=1) + "\n")
+    if "searches" in arguments.measure:
+        for dim in DIMENSIONS:
+            for cells in arguments.cells or CELLS:
+                result["searches"].append(search(cells, dim))
+                print(result["searches"][-1], flush=True)
+                PATH.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def search(cells: int, dim: int) -> dict[str, Any]:
