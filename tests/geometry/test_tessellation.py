@@ -261,6 +261,13 @@ class TestManyCells:
         index = Tessellation(anchors, mask=exists if mask else None, search="scan").locate(x)
         assert torch.equal(index, BruteForce(anchors, mask=exists).nearest(x))
 
+    @pytest.mark.parametrize("mask", [False, True])
+    def test_what_is_prepared_for_later_calls_changes_nothing(self, mask):
+        case = random_case(N=(2,), K=600, D=5, batch=(500,), mask=mask)
+        cells = Tessellation(**case.cells(), search="scan")
+        first, *others = [cells.rays(case.index, point=case.x).normal for _ in range(4)]
+        assert all(torch.equal(first, other) for other in others)
+
     def test_compiles_to_one_graph(self):
         case = random_case(N=(2,), K=600, D=1, batch=(40,), mask=True)
 

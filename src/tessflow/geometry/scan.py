@@ -28,7 +28,8 @@ _PAIRS = 1 << 23
 class Scan:
     """Nearest anchors and facing walls by the scores of all anchors: time grows with ``K``, on any device.
 
-    Memory is that of the anchors, and of a block of scores; distances between all anchors are held while they are few.
+    Memory is that of the anchors, and of a block of scores. Distances between all anchors are held if they are few, and
+    as soon as there were more rays than twice the cells, if that is no more than 64 MiB.
 
     Args:
         anchors: The anchors of ``n`` tessellations, float64 of shape ``(n, K, D)``.
@@ -54,6 +55,8 @@ class Scan:
             exists = torch.ones_like(ends[..., :1], dtype=torch.bool) if exists is None else exists
             ends, exists = pad(ends, (0, 0, 0, rest)), pad(exists, (0, 0, 0, rest))
         self._ends, self._exists = ends, exists
+        self._squares: Tensor | None = None  # between all anchors, (n K, K)
+        self._rays = 0
 
     def nearest(self, x: Tensor) -> Tensor:
         """Return the first of the nearest anchors of each point: ``(n, B, D)`` to ``(n, B)``."""
@@ -71,25 +74,33 @@ class Scan:
             index: Their cells, ``(n, B)``.
             reach: Without effect here.
         """
-        ends, exists = self._ends, self._exists
-        n, b, k = *index.shape, self._cells
-        # Often distances between all anchors are fewer than from each point's own.
-        pairs = k <= _FEW or (2 * k <= b and n * k * ends.shape[1] <= _PAIRS)
+        ends, k = self._ends, self._cells
+        n, b = index.shape
         number = index + first_cells((n, 1), k, index.device)
         start = take_rows(ends[:, :k].flatten(0, 1), number)
-        if k <= _FEW:
-            table = _squares_of_differences(ends, exists).flatten(0, 1)
-        elif pairs:
-            table = _squares_from_products(*_factors(ends[:, :k], ends, exists)).flatten(0, 1)
-        else:
-            left, right = _factors(start, ends, exists)
+        self._rays += b
+        squares = self._squares_of_pairs()
+        if squares is None:
+            left, right = _factors(start, ends, self._exists)
         shift = (start * v).sum(-1, keepdim=True)
         facing = []
         for part in self._parts(b):
-            square = take_rows(table, number[:, part]) if pairs else _squares_from_products(left[:, part], right)
+            if squares is None:
+                square = _squares_from_products(left[:, part], right)
+            else:
+                square = take_rows(squares, number[:, part])
             steepness, where = _best(torch.baddbmm(shift[:, part], v[:, part], ends.mT, beta=-1).div_(square))
             facing.append(torch.where(steepness > 0, where, index[:, part]))
         return torch.cat(facing, 1)
+
+    def _squares_of_pairs(self) -> Tensor | None:
+        """Squared distances between all anchors, if they are fewer than those from the anchors of all rays so far."""
+        ends, exists, k = self._ends, self._exists, self._cells
+        if self._squares is None and k <= _FEW:
+            self._squares = _squares_of_differences(ends, exists).flatten(0, 1)
+        elif self._squares is None and 2 * k <= self._rays and ends.shape[:-1].numel() * k <= _PAIRS:
+            self._squares = _squares_from_products(*_factors(ends[:, :k], ends, exists)).flatten(0, 1)
+        return self._squares
 
     def _parts(self, b: int) -> list[slice]:
         """Cut ``b`` rows into parts, so that the scores of one against all anchors stay in the cache."""

@@ -32,7 +32,7 @@ class Tessellation:
     float32 numbers are exact: anchors a few float32 steps apart are still told apart.
     The wall that a ray meets is found without autograd; only that wall is differentiated. It is found by a scan of all
     anchors; or, of many anchors in few dimensions that stand still, in a tree (:class:`~tessflow.geometry.tree.Trees`).
-    The tree is built at the first search: anchors must not be changed in place after that.
+    What is prepared for the first search is kept: anchors without gradients must not be changed in place after that.
     Anchors that coincide put no wall between each other; with more than 32 cells, that is anchors nearer to each other
     than about 1e-7 of their distance from the first. Indices are not checked: they must name existing cells.
 
@@ -190,12 +190,12 @@ class Tessellation:
         return found.t().reshape(index.shape)
 
     def _searched(self) -> Search:
-        """Return what finds anchors: a tree is kept once it is built, a scan sees the anchors as they are."""
+        """Return what finds anchors; it is kept if they stand still, or if it is a tree."""
         if self._built is not None:
             return self._built
         mask = None if self.mask is None else self.mask.reshape(-1, self.num_cells)
         found = make_search(self.search, double(self.anchors).reshape(-1, self.num_cells, self.dim), mask)
-        if self.search == "tree":
+        if self.search == "tree" or not (self.anchors.requires_grad or torch.compiler.is_compiling()):
             self._built = found
         return found
 
