@@ -35,7 +35,7 @@ def choose_search(anchors: Tensor, search: SearchName | None = None) -> SearchNa
     """Choose how anchors ``(*N, K, D)`` are searched, unless it is given.
 
     A tree has to be built: anchors that move, which need gradients, are scanned, and so are those on a GPU or in a
-    compiled graph. In ``D`` dimensions a tree is faster from about ``2^(8 + 3 D / 4)`` cells on
+    compiled graph. In ``D`` dimensions a tree is faster from about ``2^(8.5 + 0.75 D)`` cells on
     (``benchmarks/many_cells.py``).
 
     Raises:
@@ -49,7 +49,7 @@ def choose_search(anchors: Tensor, search: SearchName | None = None) -> SearchNa
     on_cpu = anchors.device.type == "cpu"
     if search is None:
         stands = on_cpu and not anchors.requires_grad and not torch.compiler.is_compiling()
-        return "tree" if stands and cells >= 2 ** (8 + 3 * dim / 4) else "scan"
+        return "tree" if stands and cells >= 2 ** (8.5 + 0.75 * dim) else "scan"
     if search not in get_args(SearchName):
         raise ValueError(f"search must be 'scan', 'tree' or None, got {search!r}.")
     if search == "tree" and not on_cpu:
