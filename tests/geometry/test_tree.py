@@ -103,6 +103,14 @@ def test_points_and_rays_of_any_length_are_those_of_the_scan(D):
     assert_close(scan.gauge(v, index), in_tree.gauge(v, index), equal_nan=True)
 
 
+def test_a_tessellation_without_anchors_is_that_of_the_scan():
+    exists = torch.tensor([[True] * 50, [False] * 50])
+    anchors, x = torch.randn(2, 50, 2), torch.randn(30, 2, 2)
+    scan, in_tree = (Tessellation(anchors, mask=exists, search=search) for search in ("scan", "tree"))
+    assert torch.equal(scan.locate(x), in_tree.locate(x))
+    assert_close(scan.gauge(x, scan.locate(x)), in_tree.gauge(x, scan.locate(x)))
+
+
 def test_a_ray_ends_at_the_box_without_a_scan(monkeypatch):
     anchors = torch.rand(500, 3, dtype=torch.float64)
     walls = torch.zeros(3).double(), torch.ones(3).double()

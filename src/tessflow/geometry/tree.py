@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -81,10 +82,11 @@ class _Tree:
         self._places = None if exists is None else exists.nonzero().flatten()
         points = self._points if self._places is None else self._points[self._places]
         self._query = _k_d_tree(points)
-        extent = torch.linalg.vector_norm(points.amax(0) - points.amin(0)) if len(points) else torch.tensor(0.0)
-        self._far = _FAR * float(extent)
+        # Nothing is near to no anchors.
+        extent = float(torch.linalg.vector_norm(points.amax(0) - points.amin(0))) if len(points) else -1.0
+        self._far = _FAR * extent
         # About a quarter of the way from an anchor to the next.
-        self._step = float(extent) / max(len(points), 1) ** (1 / points.shape[1]) / 4
+        self._step = extent / max(len(points), 1) ** (1 / points.shape[1]) / 4
 
     def nearest(self, x: Tensor) -> Tensor:
         rows = x - self._centre
@@ -92,7 +94,7 @@ class _Tree:
         if near.all():
             return self._nearest(rows)
         found = torch.empty(len(x), dtype=torch.int64)
-        found[near], found[~near] = self._nearest(rows[near]), self._scan().nearest(x[None, ~near])[0]
+        found[near], found[~near] = self._nearest(rows[near]), self._scan.nearest(x[None, ~near])[0]
         return found
 
     def facing(self, v: Tensor, index: Tensor, reach: Tensor | None) -> Tensor:
@@ -125,13 +127,14 @@ class _Tree:
         """Let the scan find the walls of rays that met none, unless they were followed as far as was asked for."""
         rest = ~met & ~(farthest < self._far)
         if rest.any():
-            facing[rest] = self._scan().facing(v[None, rest], index[None, rest])[0]
+            facing[rest] = self._scan.facing(v[None, rest], index[None, rest])[0]
         return facing
 
     def _nearest(self, rows: Tensor) -> Tensor:
         found = torch.from_numpy(self._query(rows.numpy(), workers=torch.get_num_threads())[1])
         return found if self._places is None else self._places[found]
 
+    @cached_property
     def _scan(self) -> Scan:
         return Scan(self._anchors, self._exists)
 
