@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -63,8 +64,10 @@ class Scan:
         rows = x - self._centre
         # |x - a|^2 = |x|^2 - 2 (<x, a> - |a|^2 / 2), and the first term is the same for every anchor.
         offset = _square_lengths(self._ends, self._exists).mT / -2
-        parts = self._parts(rows.shape[1])
-        return torch.cat([_best(torch.baddbmm(offset, rows[:, part], self._ends.mT))[1] for part in parts], 1)
+        nearest = []
+        for part, scores, _ in self._parts(rows.shape[1]):
+            nearest.append(_best(torch.baddbmm(offset, rows[:, part], self._ends.mT, out=scores))[1])
+        return torch.cat(nearest, 1)
 
     def facing(self, v: Tensor, index: Tensor, reach: Tensor | None = None) -> Tensor:
         """Return the anchor behind the first bisector that each ray meets; the cell's own if there is none.
@@ -84,12 +87,13 @@ class Scan:
             left, right = _factors(start, ends, self._exists)
         shift = (start * v).sum(-1, keepdim=True)
         facing = []
-        for part in self._parts(b):
+        for part, scores, room in self._parts(b):
             if squares is None:
-                square = _squares_from_products(left[:, part], right)
+                square = _squares_from_products(left[:, part], right, out=room)
             else:
                 square = take_rows(squares, number[:, part])
-            steepness, where = _best(torch.baddbmm(shift[:, part], v[:, part], ends.mT, beta=-1).div_(square))
+            slopes = torch.baddbmm(shift[:, part], v[:, part], ends.mT, beta=-1, out=scores)
+            steepness, where = _best(slopes.div_(square))
             facing.append(torch.where(steepness > 0, where, index[:, part]))
         return torch.cat(facing, 1)
 
@@ -102,10 +106,16 @@ class Scan:
             self._squares = _squares_from_products(*_factors(ends[:, :k], ends, exists)).flatten(0, 1)
         return self._squares
 
-    def _parts(self, b: int) -> list[slice]:
-        """Cut ``b`` rows into parts, so that the scores of one against all anchors stay in the cache."""
-        step = max(_BLOCK // self._ends.shape[:-1].numel(), 16)
-        return [slice(begin, begin + step) for begin in range(0, max(b, 1), step)]
+    def _parts(self, b: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Cut ``b`` rows into parts so small that the scores of one against all anchors stay in the cache.
+
+        Each comes with memory for its scores twice, always the same: new memory costs more than what is computed in it.
+        """
+        n, k, _ = self._ends.shape
+        step = max(_BLOCK // (n * k), 16)
+        scores, room = (self._ends.new_empty(n, min(step, b), k) for _ in range(2))
+        for begin in range(0, max(b, 1), step):
+            yield slice(begin, begin + step), scores[:, : b - begin], room[:, : b - begin]
 
 
 def centre(anchors: Tensor, mask: Tensor | None) -> Tensor:
@@ -151,6 +161,6 @@ def _factors(start: Tensor, ends: Tensor, exists: Tensor | None) -> tuple[Tensor
     return left, torch.cat([ends, lengths, torch.ones_like(lengths)], -1)
 
 
-def _squares_from_products(left: Tensor, right: Tensor) -> Tensor:
+def _squares_from_products(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     """Multiply such vectors to squares ``(n, b, k)``, infinite where two points are nearer than the rounding."""
-    return torch.threshold_(left @ right.mT, 1, math.inf)
+    return torch.threshold_(torch.bmm(left, right.mT, out=out), 1, math.inf)
