@@ -15,6 +15,7 @@ from typing import Any
 
 import docs_tables
 from blocks_page import blocks
+from many_cells_page import many_cells
 from mixed_page import mixed_tables
 from page import RESULTS, made_by, mean_and_spread, or_dash, table
 
@@ -59,6 +60,7 @@ def render(text: str) -> str:
         ("training_length", training_length()),
         ("blocks", blocks()),
         ("speed", speed()),
+        ("many_cells", many_cells()),
         ("steps", steps()),
     ):
         text = _put(text, name, part)

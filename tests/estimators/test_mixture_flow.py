@@ -369,3 +369,14 @@ def test_clusters_far_apart_are_not_behind_two_gaussians():
     rows = rng.normal(size=(1400, 2)) + 1e4 * rng.integers(0, 2, (1400, 1))
     flow = MixtureFlow(layers=2, max_steps=100, random_state=0).fit(rows[:400])
     assert flow.score(rows[400:]) > GaussianMixture(2, random_state=0).fit(rows[:400]).score(rows[400:]) - 0.2
+
+
+def test_many_cells(capsys):
+    rows = np.random.default_rng(0).normal(size=(3000, 2))
+    flow = MixtureFlow(1500, layers=1, hidden_features=(8,), max_steps=5, random_state=0, verbose=True).fit(rows)
+    assert "placing cells" in capsys.readouterr().err
+    proba = flow.predict_proba(rows[:10])
+    assert proba.shape == (10, 1500)
+    assert (proba.argmax(-1) == flow.predict(rows[:10])).all()
+    assert (proba.sum(-1) == 1).all()
+    assert np.isfinite(flow.score_samples(rows)).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.testing import assert_close
 from brute_force import BruteForce, Exact
 from cell_cases import Case, hard_cases, random_case
 from tessflow.geometry import Tessellation
+from tessflow.geometry.search import SearchName
 
 SHAPES = {
     "no variables": {"N": (), "K": 5, "D": 2, "batch": (9,)},
@@ -29,8 +31,13 @@ SHAPES = {
 OPTIONS = [{"box": box, "mask": mask} for box in (False, True) for mask in (False, True)]
 
 
-def pair(case: Case) -> tuple[Tessellation, BruteForce]:
-    return Tessellation(**case.cells()), BruteForce(**case.cells())
+def pair(case: Case, search: str | None = None) -> tuple[Tessellation, BruteForce]:
+    return Tessellation(**case.cells(), search=search), BruteForce(**case.cells())
+
+
+@pytest.fixture(params=get_args(SearchName))
+def search(request):
+    return request.param
 
 
 @pytest.fixture(params=SHAPES.values(), ids=list(SHAPES))
@@ -44,17 +51,17 @@ def options(request):
 
 
 class TestAgainstBruteForce:
-    def test_locate(self, shape, options):
+    def test_locate(self, shape, options, search):
         case = random_case(**shape, **options)
-        cells, reference = pair(case)
+        cells, reference = pair(case, search)
         index = cells.locate(case.x)
         assert index.dtype == torch.int64
         assert index.shape == case.x.shape[:-1]
         assert torch.equal(index, reference.nearest(case.x))
 
-    def test_gauge_and_clearance(self, shape, options):
+    def test_gauge_and_clearance(self, shape, options, search):
         case = random_case(**shape, **options)
-        cells, reference = pair(case)
+        cells, reference = pair(case, search)
         v = case.x - reference.own(case.index)
         gauge, clearance = cells.gauge(v, case.index), cells.clearance(v, case.index)
         assert gauge.shape == clearance.shape == case.index.shape
@@ -62,9 +69,9 @@ class TestAgainstBruteForce:
         assert_close(clearance, reference.clearance(v, case.index), rtol=1e-12, atol=1e-12)
 
     @pytest.mark.parametrize("name", ["gauge", "clearance"])
-    def test_gradients(self, options, name):
+    def test_gradients(self, options, name, search):
         case = random_case(N=(3,), K=6, D=3, batch=(40,), **options).with_grad()
-        cells, reference = pair(case)
+        cells, reference = pair(case, search)
         v = case.x - reference.own(case.index).detach()
         leaves = [leaf for key, leaf in case.leaves().items() if key != "scale"]
         weight = torch.randn(case.index.shape, dtype=torch.float64)
@@ -76,9 +83,9 @@ class TestAgainstBruteForce:
             assert e.abs().sum() > 0
             assert_close(g, e, rtol=1e-9, atol=1e-9)
 
-    def test_index_broadcasts(self):
+    def test_index_broadcasts(self, search):
         case = random_case(N=(3,), K=5, D=2, batch=(4,))
-        cells, reference = pair(case)
+        cells, reference = pair(case, search)
         v = torch.randn(6, 4, 3, 2, dtype=torch.float64)
         for index in (case.index, case.index[:1], case.index[0], torch.tensor(1)):
             wide = index.expand(6, 4, 3)
@@ -87,11 +94,11 @@ class TestAgainstBruteForce:
         v = torch.randn(3, 2, dtype=torch.float64)
         assert_close(cells.gauge(v, case.index), reference.gauge(v, case.index))
 
-    def test_one_axis_of_walls(self):
+    def test_one_axis_of_walls(self, search):
         """A box may be given on one side only."""
         case = random_case(N=(3,), box=True)
         for name in ("lower", "upper"):
-            cells, reference = pair(replace(case, **{name: None}))
+            cells, reference = pair(replace(case, **{name: None}), search)
             v = case.x - reference.own(case.index)
             assert_close(cells.gauge(v, case.index), reference.gauge(v, case.index))
             assert_close(cells.clearance(v, case.index), reference.clearance(v, case.index))
@@ -100,11 +107,11 @@ class TestAgainstBruteForce:
 class TestMask:
     @pytest.mark.parametrize("garbage", [0.0, 1e30, -3.0], ids=str)
     @pytest.mark.parametrize("box", [False, True])
-    def test_masked_anchors_have_no_influence(self, garbage, box):
+    def test_masked_anchors_have_no_influence(self, garbage, box, search):
         case = random_case(N=(4,), K=6, D=2, batch=(50,), box=box, mask=True, seed=3)
         assert not case.mask.all()
         spoiled = replace(case, anchors=torch.where(case.mask[..., None], case.anchors, garbage)).with_grad()
-        cells, other = Tessellation(**case.cells()), Tessellation(**spoiled.cells())
+        cells, other = (Tessellation(**some.cells(), search=search) for some in (case, spoiled))
         v = torch.randn_like(case.x)
         assert torch.equal(cells.locate(case.x), other.locate(spoiled.x))
         gauge = other.gauge(v, case.index)
@@ -115,14 +122,14 @@ class TestMask:
         assert grad.isfinite().all()
         assert (grad[~case.mask] == 0).all()
 
-    def test_masked_anchors_are_never_located(self):
+    def test_masked_anchors_are_never_located(self, search):
         case = random_case(N=(4,), K=6, D=2, batch=(), mask=True, seed=3)
-        index = Tessellation(**case.cells()).locate(case.anchors.movedim(-2, 0))
+        index = Tessellation(**case.cells(), search=search).locate(case.anchors.movedim(-2, 0))
         assert case.mask.gather(-1, index.mT).all()
 
-    def test_real_anchors_locate_themselves(self):
+    def test_real_anchors_locate_themselves(self, search):
         case = random_case(N=(4,), K=6, D=2, batch=(), mask=True, seed=3)
-        index = Tessellation(**case.cells()).locate(case.anchors.movedim(-2, 0)).mT
+        index = Tessellation(**case.cells(), search=search).locate(case.anchors.movedim(-2, 0)).mT
         assert torch.equal(index[case.mask], torch.arange(6).expand(4, 6)[case.mask])
 
 
@@ -181,9 +188,9 @@ HARD = hard_cases()
 class TestHardPoints:
     """Float32 against exact arithmetic on the same float32 inputs."""
 
-    def test_gauge_and_clearance(self, name):
+    def test_gauge_and_clearance(self, name, search):
         case = HARD[name].with_grad()
-        cells = Tessellation(**case.cells())
+        cells = Tessellation(**case.cells(), search=search)
         v = (case.x - BruteForce(case.anchors).own(case.index)).detach().requires_grad_()
         gauge, clearance = cells.gauge(v, case.index), cells.clearance(v, case.index)
         expected = BruteForce(**case.to(torch.float64).cells()).gauge(v.double(), case.index)
@@ -194,9 +201,9 @@ class TestHardPoints:
             grads = torch.autograd.grad(output.sum(), leaves, allow_unused=True, retain_graph=True)
             assert all(grad.isfinite().all() for grad in grads if grad is not None)
 
-    def test_locate(self, name):
+    def test_locate(self, name, search):
         case = HARD[name]
-        index = Tessellation(**case.cells()).locate(case.x)
+        index = Tessellation(**case.cells(), search=search).locate(case.x)
         distance = (case.x.double()[..., None, :] - case.anchors.double()).norm(dim=-1)
         found = distance.gather(-1, index[..., None]).squeeze(-1)
         rounding = 4 * torch.finfo(torch.float32).eps * case.x.double().norm(dim=-1)
@@ -204,7 +211,7 @@ class TestHardPoints:
 
 
 class TestManyCells:
-    """The search goes other ways with the number of cells, and with that of points to a cell."""
+    """A scan goes other ways with the number of cells, and with that of points to a cell."""
 
     @pytest.mark.parametrize("mask", [False, True])
     @pytest.mark.parametrize("batch", [30, 2100])
@@ -212,7 +219,7 @@ class TestManyCells:
     @pytest.mark.parametrize("D", [1, 5])
     def test_finds_the_wall_of_brute_force(self, K, D, batch, mask):
         case = random_case(N=(2,), K=K, D=D, batch=(batch,), mask=mask)
-        cells, reference = pair(case)
+        cells, reference = Tessellation(**case.cells(), search="scan"), BruteForce(**case.cells())
         assert torch.equal(cells.locate(case.x), reference.nearest(case.x))
         v = case.x - reference.own(case.index)
         steepest = torch.zeros_like(case.scale)
@@ -236,7 +243,7 @@ class TestManyCells:
         again = -(-batch // len(case.x))
         v, index = (case.x - own).repeat(again, 1), index.repeat(again)
         anchors = case.anchors.repeat(-(-K // k), 1)[: max(K, k)]
-        cells = Tessellation(anchors, case.lower, case.upper)
+        cells = Tessellation(anchors, case.lower, case.upper, search="scan")
         expected = BruteForce(case.anchors, case.lower, case.upper).gauge(v, index)
         assert_close(cells.gauge(v, index), expected, rtol=1e-9, atol=1e-9)
         assert_close(cells.clearance(v, index), 1 - expected, rtol=1e-9, atol=1e-9)
@@ -251,11 +258,18 @@ class TestManyCells:
         exists = torch.rand(2, K) < 0.7 if mask else torch.ones(2, K, dtype=torch.bool)
         exists[:, 3] = True
         x = torch.randint(-6, 7, (300, 2, 2)).double()
-        index = Tessellation(anchors, mask=exists if mask else None).locate(x)
+        index = Tessellation(anchors, mask=exists if mask else None, search="scan").locate(x)
         assert torch.equal(index, BruteForce(anchors, mask=exists).nearest(x))
 
+    @pytest.mark.parametrize("mask", [False, True])
+    def test_what_is_prepared_for_later_calls_changes_nothing(self, mask):
+        case = random_case(N=(2,), K=600, D=5, batch=(500,), mask=mask)
+        cells = Tessellation(**case.cells(), search="scan")
+        first, *others = [cells.rays(case.index, point=case.x).normal for _ in range(4)]
+        assert all(torch.equal(first, other) for other in others)
+
     def test_compiles_to_one_graph(self):
-        case = random_case(N=(2,), K=600, batch=(40,), mask=True)
+        case = random_case(N=(2,), K=600, D=1, batch=(40,), mask=True)
 
         def search(anchors, x):
             cells = Tessellation(anchors, mask=case.mask)
@@ -300,8 +314,10 @@ def test_located_at_ties_is_one_of_the_nearest():
         {"anchors": torch.zeros(3, 2), "lower": torch.zeros(3), "upper": torch.ones(3)},
         {"anchors": torch.zeros(4, 3, 2), "mask": torch.ones(4, 2, dtype=torch.bool)},
         {"anchors": torch.zeros(3, 2), "mask": torch.ones(3)},
+        {"anchors": torch.zeros(3, 2), "search": "kd"},
+        {"anchors": torch.zeros(3, 2, device="meta"), "search": "tree"},
     ],
-    ids=["anchors", "box", "mask", "mask dtype"],
+    ids=["anchors", "box", "mask", "mask dtype", "search", "tree elsewhere"],
 )
 def test_wrong_arguments_are_refused(arguments):
     with pytest.raises((ValueError, TypeError)):

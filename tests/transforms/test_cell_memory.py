@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from largest_tensor import LargestTensor
 from tessflow.geometry import Tessellation
 from tessflow.transforms import CellTransform, Softsign, TruncatedGaussian
 
 
-class LargestTensor(TorchDispatchMode):
-    """Records the most elements behind any operation's result (a view counts what it looks at)."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, torch.Tensor):
-                size = leaf.untyped_storage().nbytes() // leaf.element_size()
-                self.elements = max(self.elements, size)
-        return result
-
-
-def largest(B: int, N: int, K: int, D: int, profile, *, box: bool) -> int:
-    anchors = torch.randn(N, K, D).tanh().requires_grad_()
+def largest(B: int, N: int, K: int, D: int, profile, *, box: bool, learn: bool = True) -> int:
+    anchors = torch.randn(N, K, D).tanh().requires_grad_(learn)
     x = torch.randn(B, N, D, requires_grad=True)
     scale = torch.ones(B, N, requires_grad=True)
     walls = (torch.full((N, D), -1.5), torch.full((N, D), 1.5)) if box else (None, None)
@@ -50,6 +35,12 @@ def test_no_tensor_over_batch_cells_and_dimensions(profile, box):
 def test_many_cells_are_taken_in_parts():
     B, N, K, D = 256, 1, 20_000, 4
     assert largest(B, N, K, D, Softsign, box=True) <= B * N * K / 8
+
+
+@pytest.mark.parametrize("learn", [False, True], ids=["tree", "scan"])
+def test_more_points_than_cells_hold_no_table_of_all_pairs_of_cells(learn):
+    B, K = 8000, 4000
+    assert largest(B, 1, K, 2, Softsign, box=False, learn=learn) <= K * K / 8
 
 
 def test_the_recorder_sees_what_it_should():

@@ -283,7 +283,8 @@ class MixtureFlow(FlowEstimator):
         """
         check_is_fitted(self)
         self._require_one("predict_proba")
-        return np.eye(self.options_.n_cells or 1)[self.predict(X)]
+        cells = self.predict(X)
+        return (cells[:, None] == np.arange(self.options_.n_cells or 1)).astype(np.float64)
 
     def aic(self, X: Any) -> float:
         """Return Akaike's criterion for the rows, in nats: -2 log p(X) + 2 ``n_parameters_``; lower is better."""
@@ -403,8 +404,7 @@ class MixtureFlow(FlowEstimator):
         options, columns = self.options_, len(self.schema_.columns)
         models = getattr(self.model_, "members", [self.model_])
         gaussians = 0 if options.n_cells else max(model.base.components for model in models)
-        parts = (options.n_cells or 0) + columns * max(gaussians, 1)
-        return max(1, min(4096, _CHUNK // (columns * (3 * options.bins + parts))))
+        return max(1, min(4096, _CHUNK // (columns * (3 * options.bins + columns * max(gaussians, 1)))))
 
     @staticmethod
     def _build(options: MixtureOptions, schema: NumericSchema, gaussians: int | None = None) -> nn.Module:

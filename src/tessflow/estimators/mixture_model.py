@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
@@ -48,8 +51,13 @@ def started(options: MixtureOptions, train: Tensor, validation: Tensor) -> Disjo
     model = cast(DisjointMixture, build(options, train.shape[1], None))
     with seeded(options.random_state), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than cells: some stay empty
-        model.initialize(train.float())
+        model.initialize(train.float(), track=_bar if options.verbose else iter)
     return model
+
+
+def _bar(batches: Sequence[Tensor]) -> Iterable[Tensor]:
+    """Show on the standard error stream how many batches were seen."""
+    return track(batches, "placing cells", console=Console(stderr=True))
 
 
 def single(options: MixtureOptions, n: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tessflow.geometry.tessellation import double
+from tessflow.geometry.tables import double
 
 __all__ = ["Interval", "Intervals"]
 

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
+from tessflow.geometry.scan import centre
+from tessflow.geometry.search import Search, SearchName, choose_search, make_search
+from tessflow.geometry.tables import double, first_cells, take_rows
 from tessflow.kernels import native, ops
 
-__all__ = ["Rays", "Tessellation", "double", "take_cells"]
-
-# Up to so many cells, distances between anchors come from their differences; beyond, from matrix products.
-_FEW = 32
-
-# From so many cells on, a row's best anchor is sought by groups of so many.
-_MANY, _GROUP = 512, 64
-
-# Scores of rows against anchors held in memory at once: 2^17 float64 numbers are 1 MiB, a processor's cache.
-_BLOCK = 1 << 17
+__all__ = ["Rays", "Tessellation"]
 
 
 class Tessellation:
@@ -38,7 +31,9 @@ class Tessellation:
     ``N`` independent tessellations are held side by side: anchors ``(*N, K, D)``, points ``(..., *N, D)``. All methods
     take float32 or float64 and return the dtype they were given. Inside, arithmetic is float64, where products of
     float32 numbers are exact: anchors a few float32 steps apart are still told apart.
-    The wall that a ray meets is found without autograd, in matrix products; only that wall is differentiated.
+    The wall that a ray meets is found without autograd; only that wall is differentiated. It is found by a scan of all
+    anchors; or, of many anchors in few dimensions that stand still, in a tree (:class:`~tessflow.geometry.tree.Trees`).
+    What is prepared for the first search is kept: anchors without gradients must not be changed in place after that.
     Anchors that coincide put no wall between each other; with more than 32 cells, that is anchors nearer to each other
     than about 1e-7 of their distance from the first. Indices are not checked: they must name existing cells.
 
@@ -47,10 +42,15 @@ class Tessellation:
         lower: Lower walls of the box, shape ``(*N, D)``, or ``None``. Anchors must lie strictly above them.
         upper: Upper walls of the box, shape ``(*N, D)``, or ``None``. Anchors must lie strictly below them.
         mask: Which anchors exist, boolean of shape ``(*N, K)``; the others have no cell and no influence.
+        search: How cells and walls are found, ``"scan"`` or ``"tree"``; by default the one that is faster for ``K`` and
+            ``D``, and the scan for anchors that need gradients or are on a GPU.
+
+    Attributes:
+        search: The way that is taken, see :func:`~tessflow.geometry.search.choose_search`.
 
     Raises:
         TypeError: If ``anchors`` is not a floating-point tensor or ``mask`` is not boolean.
-        ValueError: If shapes do not fit together.
+        ValueError: If shapes do not fit together, or there is no such search.
 
     Example:
         >>> cells = Tessellation(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]))
@@ -59,6 +59,8 @@ class Tessellation:
         tensor([0, 1])
         >>> cells.gauge(torch.tensor([0.5, 7.0]), torch.tensor(0))
         tensor(0.5000)
+        >>> cells.search, Tessellation(torch.randn(100_000, 2)).search
+        ('scan', 'tree')
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class Tessellation:
         lower: Tensor | None = None,
         upper: Tensor | None = None,
         mask: Tensor | None = None,
+        *,
+        search: SearchName | None = None,
     ) -> None:
         if not anchors.is_floating_point():
             raise TypeError(f"anchors must be a floating-point tensor, got {anchors.dtype}.")
@@ -89,11 +93,14 @@ class Tessellation:
         self.lower = lower
         self.upper = upper
         self.mask = mask
+        self.search: SearchName = choose_search(anchors, search)
+        self._built: Search | None = None
 
     def __repr__(self) -> str:
         box = "" if self.lower is None and self.upper is None else ", boxed"
         ragged = "" if self.mask is None else ", ragged"
-        return f"Tessellation(shape={tuple(self.shape)}, cells={self.num_cells}, dim={self.dim}{box}{ragged})"
+        tree = ", tree" if self.search == "tree" else ""
+        return f"Tessellation(shape={tuple(self.shape)}, cells={self.num_cells}, dim={self.dim}{box}{ragged}{tree})"
 
     @property
     def shape(self) -> torch.Size:
@@ -121,17 +128,11 @@ class Tessellation:
         """
         with torch.no_grad():
             batch = torch.broadcast_shapes(x.shape[:-1], self.shape)
-            if native.usable(x, self.anchors):
+            if self.search == "scan" and native.usable(x, self.anchors):
                 points = self._side_by_side(x.expand(*batch, self.dim)).transpose(0, 1)
                 return ops.locate(*self._compiled(), points).reshape(batch)
-            anchors, exists, centre = self._search_table(double(self.anchors))
-            rows = self._side_by_side(double(x).expand(*batch, self.dim)) - centre
-            # |x - a|^2 = |x|^2 - 2 (<x, a> - |a|^2 / 2), and the first term is the same for every anchor.
-            offset = _square_lengths(anchors, exists).mT / -2
-            nearest = [
-                _best(torch.baddbmm(offset, rows[:, part], anchors.mT))[1] for part in _parts(rows.shape[1], anchors)
-            ]
-            return torch.cat(nearest, 1).t().reshape(batch)
+            found = self._searched().nearest(self._side_by_side(double(x).expand(*batch, self.dim)))
+            return found.t().reshape(batch)
 
     def gauge(self, v: Tensor, index: Tensor) -> Tensor:
         """Return the Minkowski gauge of cell ``index`` about its anchor.
@@ -170,81 +171,54 @@ class Tessellation:
         to = displacement if point is None else point
         if to is None:
             raise ValueError("rays needs a point or a displacement, got neither.")
-        anchors = double(self.anchors)
-        table = anchors.reshape(-1, self.dim)
         index = index.expand(torch.broadcast_shapes(to.shape[:-1], index.shape, self.shape))
-        first = _first(self.shape, self.num_cells, index.device)
-        own = index + first
-        anchor = _take(table, own)
+        first = first_cells(self.shape, self.num_cells, index.device)
+        # Gradients are summed in float64; of anchors without them only the rows are, not the whole table.
+        anchors = double(self.anchors) if self.anchors.requires_grad else self.anchors
+        table = anchors.reshape(-1, self.dim)
+        anchor = double(take_rows(table, index + first))
         v = (double(to) if point is None else double(to) - anchor).expand(anchor.shape)
         with torch.no_grad():
-            facing = self._facing(v, index, own, anchor, anchors) + first
-        normal = _take(table, facing) - anchor
-        centre = self._centre(anchors).reshape(*self.shape, self.dim)
-        return Rays(anchor, v, normal, self.lower, self.upper, centre)
+            facing = self._facing(v, index, anchor) + first
+        normal = double(take_rows(table, facing)) - anchor
+        return Rays(anchor, v, normal, self.lower, self.upper, self._centre())
 
-    def _facing(self, v: Tensor, index: Tensor, number: Tensor, anchor: Tensor, anchors: Tensor) -> Tensor:
-        """Find the anchor behind the first bisector that each ray meets; the cell's own if there is none.
-
-        Args:
-            v: Displacements.
-            index: Their cells.
-            number: The same, counted through all tessellations.
-            anchor: The anchors of those cells.
-            anchors: All anchors.
-        """
-        if native.usable(self.anchors):
+    def _facing(self, v: Tensor, index: Tensor, anchor: Tensor) -> Tensor:
+        """Find the cell behind the first bisector that each ray meets; its own if there is none."""
+        if self.search == "scan" and native.usable(self.anchors):
             rows, cells = self._side_by_side(v).transpose(0, 1), index.reshape(-1, self.shape.numel())
             return ops.facing(*self._compiled(), cells, rows).reshape(index.shape)
-        ends, exists, centre = self._search_table(anchors)
-        rows, start = self._side_by_side(v), self._side_by_side(anchor) - centre
-        n, b, k = *rows.shape[:2], self.num_cells
-        # Often distances between all anchors are fewer than from each point's own.
-        pairs = k <= _FEW or 2 * k <= b
-        if k <= _FEW:
-            table = _squares_of_differences(ends, exists).flatten(0, 1)
-        elif pairs:
-            table = _squares_from_products(*_factors(ends[:, :k], ends, exists)).flatten(0, 1)
-        else:
-            left, right = _factors(start, ends, exists)
-        number, own = number.reshape(-1, n).t(), index.reshape(-1, n).t()
-        shift = (start * rows).sum(-1, keepdim=True)
-        facing = []
-        for part in _parts(b, ends):
-            square = _take(table, number[:, part]) if pairs else _squares_from_products(left[:, part], right)
-            steepness, where = _best(torch.baddbmm(shift[:, part], rows[:, part], ends.mT, beta=-1).div_(square))
-            facing.append(torch.where(steepness > 0, where, own[:, part]))
-        return torch.cat(facing, 1).t().reshape(index.shape)
+        reach = None
+        if self.search == "tree" and (self.lower is not None or self.upper is not None):
+            # The box ends a ray: a bisector at twice that length makes no difference, even after rounding.
+            gauges = [(step / room).amax(-1) for room, step in _box_walls(anchor, v, self.lower, self.upper)]
+            reach = self._flat(2 / torch.stack(gauges).amax(0).clamp_min(0))
+        found = self._searched().facing(self._side_by_side(v), self._flat(index), reach)
+        return found.t().reshape(index.shape)
+
+    def _searched(self) -> Search:
+        """Return what finds anchors; it is kept if they stand still, or if it is a tree."""
+        if self._built is not None:
+            return self._built
+        mask = None if self.mask is None else self.mask.reshape(-1, self.num_cells)
+        found = make_search(self.search, double(self.anchors).reshape(-1, self.num_cells, self.dim), mask)
+        if self.search == "tree" or not (self.anchors.requires_grad or torch.compiler.is_compiling()):
+            self._built = found
+        return found
+
+    def _centre(self) -> Tensor:
+        """Return the point about which anchors are searched, ``(*N, D)``: the first that exists."""
+        mask = None if self.mask is None else self.mask.reshape(-1, self.num_cells)
+        return double(centre(self.anchors.reshape(-1, self.num_cells, self.dim), mask)).reshape(*self.shape, self.dim)
 
     def _compiled(self) -> tuple[Tensor, Tensor | None]:
-        """Anchors ``(n, K, D)``, and which exist, ``(n, K)``, as the compiled search takes them."""
+        """Anchors ``(n, K, D)``, and which exist, ``(n, K)``, as the compiled scan takes them."""
         mask = None if self.mask is None else self.mask.reshape(-1, self.num_cells)
         return self.anchors.detach().reshape(-1, self.num_cells, self.dim), mask
 
-    def _search_table(self, anchors: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Anchors about a centre ``(n, K, D)``, which exist ``(n, K, 1)``, the centre ``(n, 1, D)``.
-
-        ``n`` is the number of tessellations. Centred, inner products lose fewer digits. Many anchors are filled up to
-        whole groups with ones that do not exist.
-        """
-        centre = self._centre(anchors)
-        anchors = anchors.reshape(-1, self.num_cells, self.dim) - centre
-        exists = None if self.mask is None else self.mask.reshape(-1, self.num_cells, 1)
-        if exists is not None:
-            anchors = anchors.masked_fill(~exists, 0)
-        rest = -self.num_cells % _GROUP
-        if rest and self.num_cells >= _MANY:
-            exists = torch.ones_like(anchors[..., :1], dtype=torch.bool) if exists is None else exists
-            anchors, exists = pad(anchors, (0, 0, 0, rest)), pad(exists, (0, 0, 0, rest))
-        return anchors, exists, centre
-
-    def _centre(self, anchors: Tensor) -> Tensor:
-        """Return the first anchor that exists, ``(n, 1, D)``: any point among them will do."""
-        anchors = anchors.reshape(-1, self.num_cells, self.dim)
-        if self.mask is None:
-            return anchors[:, :1]
-        first = self.mask.reshape(-1, self.num_cells, 1).byte().argmax(1, keepdim=True)
-        return anchors.gather(1, first.expand(-1, 1, self.dim))
+    def _flat(self, x: Tensor) -> Tensor:
+        """Numbers ``(..., *N)`` as ``(n, B)``."""
+        return x.reshape(-1, math.prod(self.shape)).t()
 
     def _side_by_side(self, x: Tensor) -> Tensor:
         """Points ``(..., *N, D)`` as ``(n, B, D)``, n the number of tessellations."""
@@ -289,7 +263,7 @@ class Rays:
     def gauge(self) -> Tensor:
         """Minkowski gauge of the displacement, ``(..., *N)``."""
         rho = self._bisector
-        for room, step in self._box():
+        for room, step in _box_walls(self.anchor, self.displacement, self.lower, self.upper):
             rho = torch.maximum(rho, (step / room).amax(-1))
         return rho
 
@@ -297,7 +271,7 @@ class Rays:
         """One minus the gauge, without cancellation, ``(..., *N)``."""
         left = ((self.normal - 2 * self.displacement) * self.normal).sum(-1) / self._spacing
         left = torch.where(self._bisector > 0, left, 1)
-        for room, step in self._box():
+        for room, step in _box_walls(self.anchor, self.displacement, self.lower, self.upper):
             left = torch.minimum(left, ((room - step) / room).amin(-1))
         return left
 
@@ -319,91 +293,13 @@ class Rays:
         blurred = rounding * extent.square() / self._spacing
         return 1 / ((1 + 4 * eps + moved + blurred) * self._bisector)
 
-    def _box(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each pair of walls, its distance from the anchor and the step towards it."""
-        tiny = torch.finfo(self.anchor.dtype).tiny
-        if self.upper is not None:
-            yield (double(self.upper) - self.anchor).clamp_min(tiny), self.displacement
-        if self.lower is not None:
-            yield (self.anchor - double(self.lower)).clamp_min(tiny), -self.displacement
 
-
-def _parts(b: int, anchors: Tensor) -> list[slice]:
-    """Cut ``b`` rows into parts, so that the scores of one against the anchors ``(n, K, D)`` stay in the cache."""
-    step = max(_BLOCK // anchors.shape[:-1].numel(), 16)
-    return [slice(begin, begin + step) for begin in range(0, max(b, 1), step)]
-
-
-def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest of the scores ``(n, b, k)`` in each row, and the first place where it is."""
-    n, b, k = scores.shape
-    if k < _MANY:
-        value, place = scores.max(-1)
-        return value, place
-    # A maximum is found in a fraction of the time that its place takes: find the group's place, then that in it.
-    groups = scores.reshape(n, b, k // _GROUP, _GROUP)
-    group = groups.amax(-1).argmax(-1)
-    value, place = _take(groups.reshape(-1, _GROUP), group + _first((n, b), k // _GROUP, group.device)).max(-1)
-    return value, group * _GROUP + place
-
-
-def _square_lengths(anchors: Tensor, exists: Tensor | None) -> Tensor:
-    """Squared lengths ``(n, k, 1)``, infinite for what does not exist."""
-    square = anchors.square().sum(-1, keepdim=True)
-    return square if exists is None else square.masked_fill(~exists, math.inf)
-
-
-def _squares_of_differences(anchors: Tensor, exists: Tensor | None) -> Tensor:
-    """Compute squared distances ``(n, k, k)``, infinite where two anchors coincide or the second does not exist."""
-    square = torch.cdist(anchors, anchors, compute_mode="donot_use_mm_for_euclid_dist").square_()
-    return square.masked_fill_(square == 0 if exists is None else (square == 0) | ~exists.mT, math.inf)
-
-
-def _factors(start: Tensor, ends: Tensor, exists: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Vectors whose inner products are squared distances, in units of the rounding about each start."""
-    starts, lengths = _square_lengths(start, None), _square_lengths(ends, exists)
-    info = torch.finfo(start.dtype)
-    noise = (4 * math.sqrt(start.shape[-1]) * info.eps * starts).clamp_min(math.sqrt(info.tiny))
-    unit = noise.log2().ceil().neg().exp2()  # by a power of two, to lose no digits
-    left = torch.cat([-2 * start, torch.ones_like(starts), starts], -1) * unit
-    return left, torch.cat([ends, lengths, torch.ones_like(lengths)], -1)
-
-
-def _squares_from_products(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply such vectors to squares ``(n, b, k)``, infinite where two points are nearer than the rounding."""
-    return torch.threshold_(left @ right.mT, 1, math.inf)
-
-
-def take_cells(table: Tensor, index: Tensor) -> Tensor:
-    """Take the rows of a table that belong to cells.
-
-    Args:
-        table: A row for each cell of each tessellation, shape ``(*N, K, D)``.
-        index: Cells, shape ``(..., *N)``.
-
-    Returns:
-        Rows, shape ``(..., *N, D)``. Their gradient is summed in a fixed order on a CPU.
-
-    Example:
-        >>> take_cells(torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]]), torch.tensor([1, 0]))
-        tensor([[2.],
-                [3.]])
-    """
-    *n, k, d = table.shape
-    return _take(table.reshape(-1, d), index + _first(n, k, index.device))
-
-
-def _first(shape: Sequence[int], k: int, device: torch.device) -> Tensor:
-    """Return the number of each tessellation's first cell, counted through all of them."""
-    return torch.arange(0, math.prod(shape) * k, k, device=device).reshape(shape)
-
-
-def _take(table: Tensor, rows: Tensor) -> Tensor:
-    # Of all ways to gather rows, this one and its backward are the fastest on a CPU. The gradient of indexing is
-    # also summed in no fixed order when there are many threads.
-    return table.index_select(0, rows.flatten()).reshape(*rows.shape, table.shape[-1])
-
-
-def double(x: Tensor) -> Tensor:
-    """Return the numbers in float64, in which cells are computed, where the device has it."""
-    return x if x.device.type == "mps" else x.double()  # Apple's GPUs have no float64
+def _box_walls(
+    anchor: Tensor, displacement: Tensor, lower: Tensor | None, upper: Tensor | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For the upper and the lower walls of a box, their distances from the anchor and the steps towards them."""
+    tiny = torch.finfo(anchor.dtype).tiny
+    if upper is not None:
+        yield (double(upper) - anchor).clamp_min(tiny), displacement
+    if lower is not None:
+        yield (anchor - double(lower)).clamp_min(tiny), -displacement

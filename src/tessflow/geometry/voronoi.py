@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tessflow.configuration import Configured
+from tessflow.geometry.search import SearchName
 from tessflow.geometry.tessellation import Tessellation
 
 __all__ = ["VoronoiTessellation"]
 
+
+# Tensors, and how often each was changed in place.
+Versions: TypeAlias = list[tuple[Tensor, int]]
 
 # Share of the box's width that anchors keep from its walls.
 _MARGIN = 1e-6
@@ -21,7 +26,8 @@ _MARGIN = 1e-6
 class VoronoiTessellation(Configured):
     """Hold anchors, and perhaps a box, as parameters; ``forward()`` gives the :class:`Tessellation` they make now.
 
-    In a box, anchors are stored through a squashing, so that they stay inside whatever the optimizer does.
+    In a box, anchors are stored through a squashing, so that they stay inside whatever the optimizer does. Anchors that
+    are not learned stand still: their tessellation is kept, with the tree that it may have, until they are placed anew.
 
     Args:
         anchors: Initial anchors, shape ``(*N, K, D)``; inside the box if there is one.
@@ -42,6 +48,7 @@ class VoronoiTessellation(Configured):
     anchors: Tensor
     room: nn.Parameter | None
     mask: Tensor | None
+    _kept: tuple[Versions, Tessellation] | None = None
 
     def __init__(
         self,
@@ -154,6 +161,20 @@ class VoronoiTessellation(Configured):
                 tessellation for each batch entry. In a box, steps are taken before the squashing: anchors stay inside.
             of: Some of N tessellations, by number ``(V,)``; all by default. Steps are then ``(..., V, K, D)``.
         """
+        moves = isinstance(self.anchors, nn.Parameter) or self.room is not None
+        if moves or steps is not None or of is not None or torch.compiler.is_compiling() or self.anchors.is_inference():
+            # One that is made for a batch is not worth a tree.
+            return self._made(steps, of, "scan")
+        now = [(tensor, tensor._version) for tensor in (self.anchors, self.mask) if tensor is not None]
+        if self._kept is None or _changed(self._kept[0], now):
+            self._kept = now, self._made(None, None, None)
+        return self._kept[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is kept: a copy has anchors of its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
+
+    def _made(self, steps: Tensor | None, of: Tensor | None, search: SearchName | None) -> Tessellation:
         stored, mask = self.anchors, self.mask
         if of is not None:
             stored, mask = stored[of], None if mask is None else mask[of]
@@ -161,7 +182,7 @@ class VoronoiTessellation(Configured):
             stored = stored + steps
             mask = None if mask is None else mask.expand(stored.shape[:-1])
         if self.box is None:
-            return Tessellation(stored, mask=mask)
+            return Tessellation(stored, mask=mask, search=search)
         lower, upper = self.box
         if self.room is None:
             wall = self.anchors.new_ones(*self.anchors.shape[:-2], self.anchors.shape[-1])
@@ -176,7 +197,7 @@ class VoronoiTessellation(Configured):
         share = _MARGIN + (1 - 2 * _MARGIN) * stored.sigmoid()
         anchors = walls[0][..., None, :] + share * (walls[1] - walls[0])[..., None, :]
         lower_wall, upper_wall = (wall.expand(*anchors.shape[:-2], -1) for wall in walls)
-        return Tessellation(anchors, lower_wall, upper_wall, mask)
+        return Tessellation(anchors, lower_wall, upper_wall, mask, search=search)
 
     def variable(self, n: int) -> Tessellation:
         """Return the tessellation of variable ``n`` alone, with existing anchors only, detached from autograd."""
@@ -189,6 +210,12 @@ class VoronoiTessellation(Configured):
         """Describe shape, box and what is learned."""
         learned = isinstance(self.anchors, nn.Parameter)
         return f"shape={tuple(self.anchors.shape)}, box={self.box}, learned={learned}"
+
+
+def _changed(before: Versions, now: Versions) -> bool:
+    """Whether tensors are others, or were changed in place."""
+    pairs = zip(before, now, strict=True)
+    return any(old is not new or version != newer for (old, version), (new, newer) in pairs)
 
 
 def _squash(anchors: Tensor, mask: Tensor | None, box: tuple[float, float]) -> Tensor:

@@ -14,8 +14,8 @@ from zuko.nn import MLP
 from zuko.transforms import ComposedTransform
 
 from tessflow.configuration import Configured
-from tessflow.geometry import Tessellation, VoronoiTessellation, double
-from tessflow.models.placing import k_means, typical_size
+from tessflow.geometry import Tessellation, VoronoiTessellation, double, take_cells
+from tessflow.models.placing import Track, k_means, typical_size
 from tessflow.randomness import categorical, draw, generator, normal, uniform
 from tessflow.transforms import (
     CellTransform,
@@ -37,7 +37,7 @@ _FARTHEST_SEEN = 1e15
 
 _BOX = "; the box has no size, since the cube that its cells tile stands for all of R^D"
 
-# Rows that k-means looks at when anchors are placed.
+# Rows that k-means looks at when few anchors are placed.
 _KMEANS_ROWS = 20_000
 
 
@@ -244,12 +244,23 @@ class DisjointMixture(Configured, LazyDistribution):
         return torch.cat([told, c.expand(*k.shape, -1)], -1) if self.context and c is not None else told
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, c: Tensor | None = None) -> None:
+    def initialize(
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        *,
+        rows: int | None = None,
+        passes: int = 3,
+        track: Track = iter,
+    ) -> None:
         """Place anchors by k-means and set weights to the share of points in each cell.
 
         Args:
             x: Points, shape ``(..., D)``: the more, the better.
             c: Their context, shape ``(..., context)``.
+            rows: How many of the points k-means looks at; by default ten for each cell, and 20,000 at least.
+            passes: How many times it goes through them, from 1,000 cells on; 0 leaves anchors at points.
+            track: Shows how far that is, such as :func:`rich.progress.track`.
 
         Raises:
             ValueError: If a point is not finite.
@@ -262,7 +273,8 @@ class DisjointMixture(Configured, LazyDistribution):
         if len(u) == 0:
             return
         shuffled = torch.randperm(len(u), device=u.device, generator=generator(u.device))
-        centres = k_means(u[shuffled[:_KMEANS_ROWS]], self.cells)
+        some = shuffled[: max(_KMEANS_ROWS, 10 * self.cells) if rows is None else rows]
+        centres = k_means(u[some], self.cells, passes=passes, track=track)
         if self.tessellation.box is not None:
             centres = centres.clamp(-1 + 1e-4, 1 - 1e-4)
         # Coinciding anchors would share one cell. Those for which there are no distinct points stay where they are.
@@ -283,7 +295,8 @@ class DisjointMixture(Configured, LazyDistribution):
         self.initialized.fill_(1)
         if isinstance(self.component, DisjointMixture):
             flat = None if c is None else c.expand(*x.shape[:-1], -1).reshape(len(u), -1)
-            self.component.initialize(z.to(self.logits.dtype), self._told(k, flat))
+            inner = z.to(self.logits.dtype), self._told(k, flat)
+            self.component.initialize(*inner, rows=rows, passes=passes, track=track)
 
     def _chart(self) -> Any:
         return GaussianToCube() if self.tessellation.box is not None else _Identity()
@@ -338,8 +351,8 @@ class MixtureDistribution(Distribution):
             module = self.module
             shape = (*sample_shape, *self.batch_shape)
             context = None if self.context is None else self.context.expand(*shape, -1)
-            log_weights = module.log_weights(context)
-            k = categorical(log_weights.expand(*shape, -1))
+            log_weights = double(module.log_weights(context))
+            k = categorical(log_weights, shape if log_weights.ndim == 1 else ())
             z = module.component_sample(k, context)
             return module.from_cells(module.into(k, module.tessellation())(z), context)
 
@@ -357,8 +370,8 @@ class MixtureDistribution(Distribution):
         z, ladj = module.into(k, tessellation).inv.call_and_ladj(u)
         inside = module.component_log_prob(z, k, context)
         weights = module.log_weights(context)
-        weight = weights.expand(*k.shape, -1).gather(-1, k[..., None]).squeeze(-1)
-        return log_det + ladj + inside, double(weight)
+        weight = take_cells(weights[:, None], k) if weights.ndim == 1 else weights.gather(-1, k[..., None])
+        return log_det + ladj + inside, double(weight.squeeze(-1))
 
     def _match(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Broadcast points and context to one batch shape."""

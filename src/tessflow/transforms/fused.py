@@ -25,6 +25,7 @@ def takes(tessellation: Tessellation, profile: Profile, x: Tensor) -> bool:
     return (
         type(profile) in _PROFILES
         and type(tessellation) is Tessellation
+        and tessellation.search == "scan"
         and native.usable(x, tessellation.anchors, tessellation.lower, tessellation.upper, _tensor(profile))
     )
 

@@ -11,6 +11,9 @@ from tessflow.transforms.cell import InverseWithLadj
 
 __all__ = ["GroupWhitening"]
 
+# Numbers of products of pairs of features held at once.
+_BLOCK = 1 << 20
+
 
 class GroupWhitening(nn.Module):
     r"""Shift and decorrelate the points of each group, :math:`y = W_k (x - m_k)` with lower-triangular :math:`W_k`.
@@ -66,9 +69,9 @@ class GroupWhitening(nn.Module):
         # A group without points has the mean of all.
         mean = torch.where(count[:, None] > 0, mean, x.mean(0))
         scatter = x.new_zeros(groups, features, features)
-        for k in count.nonzero().flatten().tolist():
-            rows = x[group == k] - mean[k]
-            scatter[k] = rows.T @ rows
+        for part in torch.arange(len(x), device=x.device).split(max(1, _BLOCK // features**2)):
+            rows = x[part] - mean[group[part]]
+            scatter.index_add_(0, group[part], rows[:, :, None] * rows[:, None, :])
         identity = torch.eye(features, dtype=x.dtype, device=x.device)
         free = len(x) - (count > 0).sum()  # degrees of freedom about the groups' means
         within = (scatter.sum(0) + 0.1 * identity) / (free + 0.1)
