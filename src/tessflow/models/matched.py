@@ -24,6 +24,9 @@ from tessflow.randomness import uniform
 
 __all__ = ["MatchedFlow"]
 
+# Rows that are scored at once, so that what a layer holds of them stays in a CPU's cache.
+_ROWS = 512
+
 
 class MatchedFlow(Configured):
     r"""Model rows of classes and numbers by an autoregressive flow that shares its cells with the dequantizer.
@@ -236,9 +239,8 @@ class MatchedFlow(Configured):
             ValueError: If the model has one order, and it does not begin with what is given and then what is asked for.
         """
         wanted = [n for n in range(len(self.variables)) if n not in given] if variables is None else list(variables)
-        places = [self._place_of(order) for order in self.orders_after(given, wanted, orders)]
-        scores = [self._contributions(y, place, samples=samples)[..., wanted].sum(-1) for place in places]
-        return torch.stack(scores).logsumexp(0) - math.log(len(scores))
+        scores = self._in_orders(y, self.orders_after(given, wanted, orders), len(given), samples=samples)
+        return scores[..., wanted].sum(-1).logsumexp(0) - math.log(len(scores))
 
     @torch.no_grad()
     def log_prob_of(
@@ -261,8 +263,8 @@ class MatchedFlow(Configured):
             ValueError: If the model has one order, and it does not begin with what is given and then what is asked for.
         """
         wanted = [n for n in range(len(self.variables)) if n not in given] if variables is None else list(variables)
-        place = self._place_of(self.order_of(given, wanted).tolist())
-        return self._contributions(y, place, samples=samples)[..., wanted]
+        order = self.order_of(given, wanted).tolist()
+        return self._in_orders(y, [order], len(given), samples=samples)[0][..., wanted]
 
     @torch.no_grad()
     def conditional(self, y: Tensor, n: int, known: Tensor | None = None) -> VariableDistribution:
@@ -287,7 +289,7 @@ class MatchedFlow(Configured):
         x = parts.represent(codes, numbers)
         if isinstance(self.network, AnyOrderNetwork):
             return parts.at(n, self.bias[block] + self.network.one(n, x, known), limits)
-        output = self._output(x, None).expand(len(x), -1)
+        output = self._output(x, self.order.tolist()).expand(len(x), -1)
         if self.components == 1:
             return parts.at(n, output[:, block], limits)
         sees = known[:, None] & (self._rank < self._rank[:, None])
@@ -375,30 +377,58 @@ class MatchedFlow(Configured):
     def _bound(self, y: Tensor) -> Tensor:
         return self._contributions(y, None, samples=1).sum(-1)
 
+    def _in_orders(self, y: Tensor, orders: Sequence[Sequence[int]], given: int, *, samples: int) -> Tensor:
+        """Return each variable's log-probability given those before it in each of K orders, ``(K, B, N)``.
+
+        The first ``given`` variables of an order, and those that it leaves out, have some number.
+        """
+        parts, places = self.conditionals, [self._place_of(order) for order in orders]
+        found = []
+        for rows in y.split(_ROWS if y.device.type == "cpu" else max(1, len(y))):
+            codes, numbers = parts.split(rows)
+            parts.check(codes)
+            x = parts.represent(codes, numbers)
+            of_orders = [
+                self._log_probs(self._output(x, order, given), codes, numbers, _sees(place), samples)
+                for order, place in zip(orders, places, strict=True)
+            ]
+            found.append(torch.stack(of_orders))
+        return torch.cat(found, 1)
+
     def _contributions(self, y: Tensor, place: Tensor | None, *, samples: int, shown: Tensor | None = None) -> Tensor:
-        """Return each variable's log-probability given those of a lower place: ``(N,)``, or ``(B, N)``, a row's own."""
+        """Return each variable's log-probability given those of a lower place in each row, ``(B, N)``, or the order."""
         parts = self.conditionals
         codes, numbers = parts.split(y.reshape(-1, y.shape[-1]))
         parts.check(codes)
-        seen = (codes, numbers) if shown is None else parts.split(shown.reshape(-1, y.shape[-1]))
-        place = self._rank if place is None else place
-        sees = place[..., None, :] < place[..., :, None]
-        output = self._output(parts.represent(*seen), sees)
-        if self.components == 1:
-            log_prob = parts.log_prob(output, codes, numbers, sees=sees, samples=samples)
+        x = parts.represent(*((codes, numbers) if shown is None else parts.split(shown.reshape(-1, y.shape[-1]))))
+        sees = _sees(self._rank if place is None else place)
+        if place is not None and isinstance(self.network, AnyOrderNetwork):
+            output = self.bias + self.network(x, sees)
         else:
-            log_weights, log_probs = parts.components_of(output, codes, numbers, sees=sees)
-            log_weights = informed_weights(self.stage, log_weights, log_probs, sees)
-            log_prob = (log_weights.log_softmax(-2) + log_probs).logsumexp(-2)
-        return log_prob.unflatten(0, y.shape[:-1])
+            output = self._output(x, self.order.tolist())
+        return self._log_probs(output, codes, numbers, sees, samples).unflatten(0, y.shape[:-1])
 
-    def _output(self, x: Tensor, sees: Tensor | None) -> Tensor:
+    def _log_probs(self, output: Tensor, codes: Tensor, numbers: Tensor, sees: Tensor, samples: int) -> Tensor:
+        """Return each variable's log-probability given those that it sees, ``(B, N)``."""
+        parts = self.conditionals
+        if self.components == 1:
+            return parts.log_prob(output, codes, numbers, sees=sees, samples=samples)
+        log_weights, log_probs = parts.components_of(output, codes, numbers, sees=sees)
+        log_weights = informed_weights(self.stage, log_weights, log_probs, sees)
+        return (log_weights.log_softmax(-2) + log_probs).logsumexp(-2)
+
+    def _output(self, x: Tensor, order: Sequence[int], given: int = 0) -> Tensor:
+        """Return the outputs for rows in an order, of which the first few variables are given."""
         if self.network is None:
             return self.bias[None]  # one for all rows
         if isinstance(self.network, MaskedNetwork):
             return self.bias + self.network(x)
-        assert sees is not None
-        return self.bias + self.network(x, sees)
+        return self.bias + self.network.in_order(x, order, given)
+
+
+def _sees(place: Tensor) -> Tensor:
+    """Return which variables, last, each variable sees: those of a lower place, ``(..., N)`` to ``(..., N, N)``."""
+    return place[..., None, :] < place[..., :, None]
 
 
 def _permutation(order: str | Sequence[int], n: int) -> Tensor:
