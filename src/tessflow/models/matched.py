@@ -19,13 +19,11 @@ from tessflow.models.distribution import VariableDistribution
 from tessflow.models.drawing import draw_rows
 from tessflow.models.networks import AnyOrderNetwork, MaskedNetwork
 from tessflow.models.orders import orders_of
+from tessflow.models.scoring import outputs_in_order, score_in_orders, score_rows
 from tessflow.models.variables import Ascent, Restriction, Variable
 from tessflow.randomness import uniform
 
 __all__ = ["MatchedFlow"]
-
-# Rows that are scored at once, so that what a layer holds of them stays in a CPU's cache.
-_ROWS = 512
 
 
 class MatchedFlow(Configured):
@@ -192,7 +190,7 @@ class MatchedFlow(Configured):
         place = None
         if self.any_order:
             place = uniform((y.shape[:-1].numel(), len(self.variables)), self.bias)
-        return self._contributions(y, place, samples=1, shown=shown).sum(-1)
+        return score_rows(self, y, place, shown=shown).sum(-1)
 
     @torch.no_grad()
     def log_prob(self, y: Tensor, *, samples: int = 100, orders: int | None = None) -> Tensor:
@@ -239,7 +237,7 @@ class MatchedFlow(Configured):
             ValueError: If the model has one order, and it does not begin with what is given and then what is asked for.
         """
         wanted = [n for n in range(len(self.variables)) if n not in given] if variables is None else list(variables)
-        scores = self._in_orders(y, self.orders_after(given, wanted, orders), len(given), samples=samples)
+        scores = score_in_orders(self, y, self.orders_after(given, wanted, orders), len(given), samples=samples)
         return scores[..., wanted].sum(-1).logsumexp(0) - math.log(len(scores))
 
     @torch.no_grad()
@@ -264,7 +262,7 @@ class MatchedFlow(Configured):
         """
         wanted = [n for n in range(len(self.variables)) if n not in given] if variables is None else list(variables)
         order = self.order_of(given, wanted).tolist()
-        return self._in_orders(y, [order], len(given), samples=samples)[0][..., wanted]
+        return score_in_orders(self, y, [order], len(given), samples=samples)[0][..., wanted]
 
     @torch.no_grad()
     def conditional(self, y: Tensor, n: int, known: Tensor | None = None) -> VariableDistribution:
@@ -289,7 +287,7 @@ class MatchedFlow(Configured):
         x = parts.represent(codes, numbers)
         if isinstance(self.network, AnyOrderNetwork):
             return parts.at(n, self.bias[block] + self.network.one(n, x, known), limits)
-        output = self._output(x, self.order.tolist()).expand(len(x), -1)
+        output = outputs_in_order(self, x, self.order.tolist()).expand(len(x), -1)
         if self.components == 1:
             return parts.at(n, output[:, block], limits)
         sees = known[:, None] & (self._rank < self._rank[:, None])
@@ -363,72 +361,13 @@ class MatchedFlow(Configured):
         """
         return draw_rows(self, n, given, known, allowed or {})
 
-    def _place_of(self, order: Sequence[int]) -> Tensor:
-        """Return the place of each variable in an order, ``(N,)``; of others behind them all."""
-        place = torch.full((len(self.variables),), len(self.variables), device=self.order.device)
-        place[list(order)] = torch.arange(len(order), device=place.device)
-        return place
-
     @property
     def _rank(self) -> Tensor:
         """The place of each variable in the order."""
         return self.order.argsort()
 
     def _bound(self, y: Tensor) -> Tensor:
-        return self._contributions(y, None, samples=1).sum(-1)
-
-    def _in_orders(self, y: Tensor, orders: Sequence[Sequence[int]], given: int, *, samples: int) -> Tensor:
-        """Return each variable's log-probability given those before it in each of K orders, ``(K, B, N)``.
-
-        The first ``given`` variables of an order, and those that it leaves out, have some number.
-        """
-        parts, places = self.conditionals, [self._place_of(order) for order in orders]
-        found = []
-        for rows in y.split(_ROWS if y.device.type == "cpu" else max(1, len(y))):
-            codes, numbers = parts.split(rows)
-            parts.check(codes)
-            x = parts.represent(codes, numbers)
-            of_orders = [
-                self._log_probs(self._output(x, order, given), codes, numbers, _sees(place), samples)
-                for order, place in zip(orders, places, strict=True)
-            ]
-            found.append(torch.stack(of_orders))
-        return torch.cat(found, 1)
-
-    def _contributions(self, y: Tensor, place: Tensor | None, *, samples: int, shown: Tensor | None = None) -> Tensor:
-        """Return each variable's log-probability given those of a lower place in each row, ``(B, N)``, or the order."""
-        parts = self.conditionals
-        codes, numbers = parts.split(y.reshape(-1, y.shape[-1]))
-        parts.check(codes)
-        x = parts.represent(*((codes, numbers) if shown is None else parts.split(shown.reshape(-1, y.shape[-1]))))
-        sees = _sees(self._rank if place is None else place)
-        if place is not None and isinstance(self.network, AnyOrderNetwork):
-            output = self.bias + self.network(x, sees)
-        else:
-            output = self._output(x, self.order.tolist())
-        return self._log_probs(output, codes, numbers, sees, samples).unflatten(0, y.shape[:-1])
-
-    def _log_probs(self, output: Tensor, codes: Tensor, numbers: Tensor, sees: Tensor, samples: int) -> Tensor:
-        """Return each variable's log-probability given those that it sees, ``(B, N)``."""
-        parts = self.conditionals
-        if self.components == 1:
-            return parts.log_prob(output, codes, numbers, sees=sees, samples=samples)
-        log_weights, log_probs = parts.components_of(output, codes, numbers, sees=sees)
-        log_weights = informed_weights(self.stage, log_weights, log_probs, sees)
-        return (log_weights.log_softmax(-2) + log_probs).logsumexp(-2)
-
-    def _output(self, x: Tensor, order: Sequence[int], given: int = 0) -> Tensor:
-        """Return the outputs for rows in an order, of which the first few variables are given."""
-        if self.network is None:
-            return self.bias[None]  # one for all rows
-        if isinstance(self.network, MaskedNetwork):
-            return self.bias + self.network(x)
-        return self.bias + self.network.in_order(x, order, given)
-
-
-def _sees(place: Tensor) -> Tensor:
-    """Return which variables, last, each variable sees: those of a lower place, ``(..., N)`` to ``(..., N, N)``."""
-    return place[..., None, :] < place[..., :, None]
+        return score_rows(self, y).sum(-1)
 
 
 def _permutation(order: str | Sequence[int], n: int) -> Tensor:
