@@ -48,8 +48,8 @@ def draw_rows(
     which = torch.zeros(n, dtype=torch.int64, device=device)
     if len(orders) > 1:
         which = torch.randint(len(orders), (n,), device=device, generator=generator(device))
-    for number_of_order, order in enumerate(orders):
-        rows = (which == number_of_order).nonzero().squeeze(-1)
+    for place in which.unique().tolist():
+        rows, order = (which == place).nonzero().squeeze(-1), orders[place]
         drawn = _Rows(model, codes[rows], numbers[rows], begin)
         for v in order:
             drawn.draw(v)

@@ -172,7 +172,7 @@ class AnyOrderNetwork(nn.Module):
 
     def _output(self, n: int, h: Tensor) -> Tensor:
         """Return the output for variable ``n`` of what its first layer gives, ``(B, width)``."""
-        for weights, biases in zip(self.weights[1:], self.biases[1:], strict=True):
+        for weights, biases in itertools.islice(zip(self.weights, self.biases, strict=True), 1, None):
             h = self._layer(h, torch.addmm(biases[n], h, weights[n]))
         group = self._groups[self._sizes[n]]
         return h @ self.heads[str(self._sizes[n])][group.index(n)]
