@@ -344,7 +344,8 @@ class MatchedFlow(Configured):
 
         Of a model of any order each row takes the others in one of its ``orders``. With one restricted variable nothing
         is rejected. With several, a row is kept with the probability that the later ones of them are allowed, given the
-        variables before: draws are exact, for orders that begin with what is known and then what is restricted.
+        variables before: draws are exact, for orders that begin with what is known and then what is restricted. A model
+        of any order takes the least probable restriction first, given what is known.
 
         Args:
             n: How many.
