@@ -321,19 +321,24 @@ def speed() -> str:
         names = {
             "fit_rows_per_second": "training",
             "score_rows_per_second": "scoring",
+            "score_one_order_rows_per_second": "scoring, orders=1",
             "sample_rows_per_second": "sampling",
             "impute_rows_per_second": "imputing",
         }
+        versions = [("before", run) for run in result.get("before", [])] + [("now", run) for run in result["speed"]]
         rows = [
             (
                 str(run["columns"]),
                 run["order"],
+                version,
                 f"{run['parameters']:,}",
                 *(f"{run[key]:,}" if key in run else "-" for key in names),
+                f"{run['ranges_seconds']:.1f} s" if "ranges_seconds" in run else "-",
             )
-            for run in result["speed"]
+            for version, run in sorted(versions, key=lambda pair: (pair[1]["columns"], pair[1]["order"]))
         ]
-        text.append(table(("columns", "order", "parameters", *names.values()), rows, left=2) + made_by(result))
+        header = ("columns", "order", "version", "parameters", *names.values(), "five ranges")
+        text.append(table(header, rows, left=3) + made_by(result))
     for path in sorted(RESULTS.glob("table_stream*.json")):
         result = json.loads(path.read_text())
         row = (

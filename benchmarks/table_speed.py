@@ -1,18 +1,23 @@
 """Rows a second of TabularFlow: training, scoring, sampling, imputing; and what a table of many rows takes.
 
     python benchmarks/table_speed.py                    # 10 and 50 columns, any and fixed order
+    python benchmarks/table_speed.py --against OLD/src  # the same, beside another version's
     python benchmarks/table_speed.py --stream 10000000  # a Parquet file of so many rows, read in batches
     python benchmarks/table_speed.py --classes 10000    # a column of so many strings: logits or anchors
 
-Half of the columns are numbers, half have ten classes; all depend on a hidden one. The result file holds medians.
+Half of the columns are numbers, half have ten classes; all depend on a hidden one. The result file holds medians:
+of CPU time with one thread, of the time that passes with more.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,6 +37,8 @@ from tessflow.tables import TableSource
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 256
+# What is asked of rows that are drawn: five numbers between near bounds.
+RANGES = {f"x{n}": (-0.25, 0.25) for n in (1, 3, 5, 7, 9)}
 # Rows of a large table that are scored: the time is in proportion.
 SCORED = 500_000
 
@@ -49,26 +56,50 @@ def main() -> None:
     parser.add_argument("--classes", type=int, metavar="K", help="instead, a column of K strings beside another")
     parser.add_argument("--stream-steps", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--matmul", default="highest", help="torch.set_float32_matmul_precision: highest, high, medium")
+    parser.add_argument("--against", metavar="SRC", type=Path, help="the sources of another version, measured as well")
+    parser.add_argument("--print", action="store_true", help="print the measures only: no result file")
     parser.add_argument("--name", help="of the result file; by default table_speed or table_stream")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    torch.set_float32_matmul_precision(arguments.matmul)
     result: dict[str, Any] = {**provenance(), "threads": arguments.threads, "batch_size": BATCH}
     if arguments.stream:
         result |= stream(arguments.stream, arguments.stream_steps)
     elif arguments.classes:
         result["classes"] = classes(arguments.classes, arguments.steps)
     else:
-        result["rows"] = arguments.rows
+        result["rows"], result["matmul"] = arguments.rows, arguments.matmul
+        if arguments.against is not None:
+            result["before"] = of_version(arguments.against)
         result["speed"] = [
             speed(columns, order, arguments.rows, arguments.steps, arguments.repeats)
             for columns in arguments.columns
             for order in ("any", "table")
         ]
+        if arguments.print:
+            print(json.dumps(result["speed"]))
+            return
     name = arguments.name or (
         "table_stream" if arguments.stream else "table_classes" if arguments.classes else "table_speed"
     )
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+
+
+def of_version(sources: Path) -> list[dict[str, Any]]:
+    """Measure another version of the package by this script, with the same arguments."""
+    if not (sources / "tessflow").is_dir():
+        raise SystemExit(f"--against: {sources} holds no package tessflow: give the src folder of another version.")
+    started = [sys.executable, __file__, *sys.argv[1:], "--print"]
+    place = started.index("--against")
+    run = subprocess.run(
+        [*started[:place], *started[place + 2 :]],
+        env={**os.environ, "PYTHONPATH": str(sources.resolve())},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return json.loads(run.stdout)
 
 
 def speed(columns: int, order: str, rows: int, steps: int, repeats: int) -> dict[str, Any]:
@@ -88,7 +119,10 @@ def speed(columns: int, order: str, rows: int, steps: int, repeats: int) -> dict
         "sample_rows_per_second": round(rows / median(lambda: flow.sample(rows), repeats)),
     }
     if order == "any":
+        one = median(lambda: flow.score_samples(table, orders=1), repeats)
+        measured["score_one_order_rows_per_second"] = round(rows / one)
         measured["impute_rows_per_second"] = round(rows / median(lambda: flow.impute(holes), repeats))
+        measured["ranges_seconds"] = median(lambda: flow.sample(50, given=RANGES), 1)
     return measured
 
 
@@ -174,12 +208,13 @@ def draw(rng: np.random.Generator, rows: int, columns: int) -> pd.DataFrame:
 
 
 def median(call: Callable[[], object], repeats: int) -> float:
-    """Return the median seconds of calls."""
+    """Return the median seconds of calls: of CPU time with one thread, of the time that passes with more."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     seconds = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = clock()
         call()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
     return statistics.median(seconds)
 
 

@@ -134,8 +134,11 @@ def test_conditional_samples_follow_the_renormalised_probabilities(condition, op
     known, allowed = condition.get("known", []), condition.get("allowed", {})
     row = torch.tensor([1, 0, 0, 0.3, 2], dtype=torch.float64)
     y = model.sample(n, given=row, known=known, allowed=allowed)
-    # What is drawn from: the variables known, then those restricted, then the others.
-    begin, columns = sorted(allowed), {0: [0], 1: [1, 3], 2: [2, 4]}
+    # What is drawn from: the variables known, then those restricted, the rarest first, then the others.
+    where = torch.isin(torch.arange(3), torch.tensor(known, dtype=torch.int64))[None]
+    masses = {v: float(model.conditional(row[None], v, where).log_mass(allowed[v])) for v in sorted(allowed)}
+    begin = sorted(masses, key=lambda v: masses[v]) if model.any_order else sorted(allowed)
+    columns = {0: [0], 1: [1, 3], 2: [2, 4]}
     rows, weight = every_row([Variable(1) if v in known else FEW[v] for v in range(3)])
     if known:
         numbers = [v for v in numeric(FEW) if v not in known]
@@ -143,7 +146,9 @@ def test_conditional_samples_follow_the_renormalised_probabilities(condition, op
         full[:, [v for v in range(3) if v not in known]] = rows[:, [v for v in range(3) if v not in known]]
         full[:, [columns[v][1] for v in numbers]] = rows[:, 3:]
         rows = full
-    log_prob = model.log_prob_of(rows, begin, given=known).sum(-1) if begin else 0
+    log_prob = torch.zeros(())
+    for place, v in enumerate(begin):
+        log_prob = log_prob + model.log_prob_of(rows, [v], given=[*known, *begin[:place]]).squeeze(-1)
     rest = [v for v in range(3) if v not in known and v not in begin]
     if rest:
         log_prob = log_prob + model.log_joint(rows, rest, given=[*known, *begin])

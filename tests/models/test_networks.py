@@ -43,20 +43,36 @@ def parts(output):
 def test_a_walk_gives_what_one_pass_gives(kind):
     network, x = make(kind), torch.randn(6, 5, 2, dtype=torch.float64)
     expected = parts(run(network, x))
-    walk = network.walk(torch.zeros_like(x))
+    walk = network.walk(torch.zeros_like(x), ORDER.argsort())
     for n in ORDER.tolist():
         assert_close(walk.output(n), expected[n])
         walk.step(n, x[:, n])
 
 
+# As wide as what is seen of two variables, and of all five: a layer adds to an input as wide as itself.
+every_width = pytest.mark.parametrize("width", [6, 15, 64])
+
+
+@every_width
 @torch.no_grad()
-def test_a_walk_in_any_order_is_that_order():
-    network, x = make("any", width=64), torch.randn(3, 5, 2, dtype=torch.float64)
+def test_one_order_for_all_rows_is_that_order(width):
+    network, x = make("any", width=width), torch.randn(3, 5, 2, dtype=torch.float64)
     for order in torch.rand(4, 5).argsort(-1):
-        expected, walk = parts(run(network, x, order)), network.walk(x)
+        expected, walk = parts(run(network, x, order)), network.walk(torch.zeros_like(x), order.argsort())
         for n in order.tolist():
             assert_close(walk.output(n), expected[n])
             walk.step(n, x[:, n])
+        assert_close(parts(network.in_order(x, order.tolist())), expected)
+
+
+@every_width
+@torch.no_grad()
+def test_an_order_may_leave_variables_out_and_begin_with_some_that_need_no_output(width):
+    network, x = make("any", width=width), torch.randn(3, 5, 2, dtype=torch.float64)
+    order = torch.tensor([3, 1, 4, 0, 2])
+    expected = [part if n in (1, 4) else 0 * part for n, part in enumerate(parts(run(network, x, order)))]
+    x[:, [0, 2]] = torch.nan
+    assert_close(parts(network.in_order(x, [3, 1, 4], given=1)), tuple(expected))
 
 
 @every_kind

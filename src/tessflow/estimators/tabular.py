@@ -398,7 +398,7 @@ class TabularFlow(TableQueries):
     def _chunk(self) -> int:
         variables = len(self.schema_.columns)
         components = shape_of(self.options_, self.schema_).components
-        numbers = components * (sum(self.schema_.cardinalities) + variables * 128) + 9 * variables**2
+        numbers = components * (sum(self.schema_.cardinalities) + variables * 128)
         return max(1, min(4096, _CHUNK // numbers))
 
     @classmethod

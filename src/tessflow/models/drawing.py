@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tessflow.models.blocks import BlockWalk
+from tessflow.models.distribution import VariableDistribution
 from tessflow.models.variables import Restriction
 from tessflow.randomness import generator, uniform
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_rows"]
 
-FEWEST_PROPOSED = 256
+FEWEST_PROPOSED, MOST_PROPOSED = 256, 4096
 """Rows that are proposed at once where some are rejected."""
 
 RARE, ENOUGH = 10_000, 10_000
@@ -29,52 +30,8 @@ def draw_rows(
     model: MatchedFlow, n: int, given: Tensor | None, known: Sequence[int], allowed: Mapping[int, Restriction]
 ) -> Tensor:
     """Draw rows: see :meth:`tessflow.models.MatchedFlow.sample`."""
-    if len(allowed) < 2:
-        return _propose(model, n, given, known, allowed)[0]
-    kept: list[Tensor] = []
-    drawn = found = 0
-    proposed = max(n, FEWEST_PROPOSED)
-    while found < n:
-        rows, log_chance = _propose(model, proposed, given, known, allowed)
-        kept.append(rows[uniform((proposed,), log_chance).log() < log_chance])
-        drawn, found = drawn + proposed, found + len(kept[-1])
-        if drawn > ENOUGH and found < drawn / RARE:
-            raise ValueError(
-                f"what is allowed of {len(allowed)} variables came true together in {found} of {drawn} draws in "
-                "which the first was true: allow more"
-            )
-    return torch.cat(kept)[:n]
-
-
-def _propose(
-    model: MatchedFlow, n: int, given: Tensor | None, known: Sequence[int], allowed: Mapping[int, Restriction]
-) -> tuple[Tensor, Tensor]:
-    """Draw rows, each in one of the orders: what is known, then what is restricted, then the others."""
     model.order_of(known, [*allowed])  # raises, if the order of the model is not such
-    first = model.order.tolist()
-    begin = [*sorted(known, key=first.index), *sorted(allowed, key=first.index)]
-    orders = [[*begin, *order[len(begin) :]] for order in model.orders_after(begin)]
-    if len(orders) == 1 or n == 0:
-        return _walk(model, n, orders[0], given, known, allowed)
-    which = torch.randint(len(orders), (n,), device=model.bias.device, generator=generator(model.bias.device))
-    counts = which.bincount(minlength=len(orders)).tolist()
-    parts = [
-        _walk(model, count, order, given, known, allowed) for count, order in zip(counts, orders, strict=True) if count
-    ]
-    place = which.argsort(stable=True).argsort()
-    return torch.cat([rows for rows, _ in parts])[place], torch.cat([chances for _, chances in parts])[place]
-
-
-def _walk(
-    model: MatchedFlow,
-    n: int,
-    order: Sequence[int],
-    given: Tensor | None,
-    known: Sequence[int],
-    allowed: Mapping[int, Restriction],
-) -> tuple[Tensor, Tensor]:
-    """Draw rows in which each restriction holds given the variables before; and the log-mass of all but the first."""
-    parts, device = model.conditionals, model.bias.device
+    first, parts, device = model.order.tolist(), model.conditionals, model.bias.device
     codes = torch.zeros(n, len(model.variables), dtype=torch.int64, device=device)
     numbers = torch.zeros(n, len(parts.numeric), dtype=torch.float64, device=device)
     if given is not None:
@@ -82,31 +39,121 @@ def _walk(
         codes[:, list(known)] = code[list(known)]
         places = [m for m, v in enumerate(parts.numeric) if v in known]
         numbers[:, places] = number[places]
-    walk = None if model.network is None else model.network.walk(parts.represent(codes, numbers), model.stage)
+    begin = sorted(known, key=first.index)
+    if allowed and n:
+        allowed = _rarest_first(model, codes[:1], numbers[:1], begin, allowed)
+        codes, numbers = _draw_allowed(model, codes, numbers, begin, allowed)
+        begin += allowed
+    orders = [order[len(begin) :] for order in model.orders_after(begin)]
+    which = torch.zeros(n, dtype=torch.int64, device=device)
+    if len(orders) > 1:
+        which = torch.randint(len(orders), (n,), device=device, generator=generator(device))
+    for place in which.unique().tolist():
+        rows, order = (which == place).nonzero().squeeze(-1), orders[place]
+        drawn = _Rows(model, codes[rows], numbers[rows], begin)
+        for v in order:
+            drawn.draw(v)
+        codes[rows], numbers[rows] = drawn.codes, drawn.numbers
+    return parts.join(codes, numbers)
 
-    def output(v: int) -> Tensor:
-        block = model.bias[parts.block(v)].expand(n, -1)
-        return block if walk is None else block + walk.output(v)
 
-    log_chance = torch.zeros(n, dtype=torch.float64, device=device)
-    restricted, done = 0, list[int]()
-    blocks = BlockWalk(model, output)
-    for v in order:
-        free = v not in known and v not in allowed
-        conditional = blocks.at(v, parts.limits(v, codes, numbers, done), free=free)
-        if v in allowed:
-            log_mass = conditional.log_mass(allowed[v])
-            if restricted:
-                log_chance += log_mass
-            elif (log_mass == -math.inf).any():
-                raise ValueError(f"what is allowed of variable {v} has no probability")
-            restricted += 1
-        if v not in known:
-            codes[:, v], number = conditional.draw(allowed.get(v))
-            if v in parts.numeric:
-                numbers[:, parts.numeric.index(v)] = number
-        blocks.tell(v, conditional, codes, numbers)
-        done.append(v)
-        if walk is not None:
-            walk.step(v, parts.represent_one(v, codes, numbers))
-    return parts.join(codes, numbers), log_chance
+def _rarest_first(
+    model: MatchedFlow, codes: Tensor, numbers: Tensor, known: Sequence[int], allowed: Mapping[int, Restriction]
+) -> dict[int, Restriction]:
+    """Return restrictions in the order to draw their variables in, given one row of what is known.
+
+    Where the model leaves a choice, what is least probable comes first: the first restriction rejects no rows.
+    """
+    row, log_masses = _Rows(model, codes, numbers, known), dict[int, float]()
+    for v in sorted(allowed, key=model.order.tolist().index)[: None if model.any_order else 1]:
+        log_masses[v] = float(row.at(v, free=False).log_mass(allowed[v]))
+        if log_masses[v] == -math.inf:
+            raise ValueError(f"what is allowed of variable {v} has no probability")
+    rank = model.order.tolist().index
+    return {v: allowed[v] for v in sorted(allowed, key=lambda v: (log_masses.get(v, 0.0), rank(v)))}
+
+
+def _draw_allowed(
+    model: MatchedFlow, codes: Tensor, numbers: Tensor, known: Sequence[int], allowed: Mapping[int, Restriction]
+) -> tuple[Tensor, Tensor]:
+    """Draw restricted variables, one after another, of rows of which others are known.
+
+    The first is drawn of what is allowed. With each later one a row is kept with the probability that it is allowed,
+    given those before, and what is not kept is drawn no further. Rows are proposed until there are enough, as many at
+    once as the share that was kept makes likely.
+    """
+    n, found, drawn = len(codes), 0, 0
+    kept: list[tuple[Tensor, Tensor]] = []
+    while found < n:
+        proposed = n if len(allowed) == 1 else _to_propose(n - found, found, drawn)
+        first = torch.zeros(proposed, dtype=torch.int64, device=codes.device)
+        rows = _Rows(model, codes[first], numbers[first], known)
+        for place, (v, restriction) in enumerate(allowed.items()):
+            if place > 0:
+                log_mass = rows.at(v, free=False).log_mass(restriction)
+                rows = rows.kept(uniform(log_mass.shape, log_mass).log() < log_mass)
+            rows.draw(v, restriction)
+        kept.append((rows.codes, rows.numbers))
+        found, drawn = found + len(rows.codes), drawn + proposed
+        if drawn > ENOUGH and found < drawn / RARE:
+            raise ValueError(
+                f"what is allowed of {len(allowed)} variables came true together in {found} of {drawn} draws in "
+                "which the first was true: allow more"
+            )
+    return torch.cat([codes for codes, _ in kept])[:n], torch.cat([numbers for _, numbers in kept])[:n]
+
+
+def _to_propose(wanted: int, found: int, drawn: int) -> int:
+    """Return how many rows to propose for so many more, by the share that was found among those drawn."""
+    if not drawn:
+        return max(wanted, FEWEST_PROPOSED)
+    share = (found + 1) / (drawn + 1)
+    return min(max(math.ceil(1.1 * wanted / share), FEWEST_PROPOSED), MOST_PROPOSED)
+
+
+class _Rows:
+    """Rows of which some variables are done, in an order, and the others are to come.
+
+    Args:
+        model: The model.
+        codes: Shape ``(B, N)``.
+        numbers: Shape ``(B, M)``.
+        done: The variables that are done.
+    """
+
+    def __init__(self, model: MatchedFlow, codes: Tensor, numbers: Tensor, done: Sequence[int]) -> None:
+        self.model, self.codes, self.numbers, self.done = model, codes, numbers, list[int]()
+        seen = model.bias.new_zeros(*codes.shape, model.conditionals.dim)
+        self.walk = None if model.network is None else model.network.walk(seen, model.stage)
+        self.blocks = BlockWalk(model, self._output)
+        for v in done:
+            if model.components > 1:  # its block learns from it
+                self.blocks.tell(v, self.at(v, free=False), codes, numbers)
+            self._go_on(v)
+
+    def at(self, v: int, *, free: bool) -> VariableDistribution:
+        """Return the distribution of the next variable; ``free`` says whether nothing is asked of it."""
+        limits = self.model.conditionals.limits(v, self.codes, self.numbers, self.done)
+        return self.blocks.at(v, limits, free=free)
+
+    def draw(self, v: int, allowed: Restriction | None = None) -> None:
+        """Draw the next variable, perhaps of what is allowed."""
+        conditional, numeric = self.at(v, free=allowed is None), self.model.conditionals.numeric
+        self.codes[:, v], number = conditional.draw(allowed)
+        if v in numeric:
+            self.numbers[:, numeric.index(v)] = number
+        self.blocks.tell(v, conditional, self.codes, self.numbers)
+        self._go_on(v)
+
+    def kept(self, rows: Tensor) -> _Rows:
+        """Return some of the rows, boolean ``(B,)``."""
+        return _Rows(self.model, self.codes[rows], self.numbers[rows], self.done)
+
+    def _output(self, v: int) -> Tensor:
+        block = self.model.bias[self.model.conditionals.block(v)].expand(len(self.codes), -1)
+        return block if self.walk is None else block + self.walk.output(v)
+
+    def _go_on(self, v: int) -> None:
+        self.done.append(v)
+        if self.walk is not None:
+            self.walk.step(v, self.model.conditionals.represent_one(v, self.codes, self.numbers))

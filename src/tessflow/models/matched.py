@@ -19,6 +19,7 @@ from tessflow.models.distribution import VariableDistribution
 from tessflow.models.drawing import draw_rows
 from tessflow.models.networks import AnyOrderNetwork, MaskedNetwork
 from tessflow.models.orders import orders_of
+from tessflow.models.scoring import outputs_in_order, score_in_orders, score_rows
 from tessflow.models.variables import Ascent, Restriction, Variable
 from tessflow.randomness import uniform
 
@@ -189,7 +190,7 @@ class MatchedFlow(Configured):
         place = None
         if self.any_order:
             place = uniform((y.shape[:-1].numel(), len(self.variables)), self.bias)
-        return self._contributions(y, place, samples=1, shown=shown).sum(-1)
+        return score_rows(self, y, place, shown=shown).sum(-1)
 
     @torch.no_grad()
     def log_prob(self, y: Tensor, *, samples: int = 100, orders: int | None = None) -> Tensor:
@@ -236,9 +237,8 @@ class MatchedFlow(Configured):
             ValueError: If the model has one order, and it does not begin with what is given and then what is asked for.
         """
         wanted = [n for n in range(len(self.variables)) if n not in given] if variables is None else list(variables)
-        places = [self._place_of(order) for order in self.orders_after(given, wanted, orders)]
-        scores = [self._contributions(y, place, samples=samples)[..., wanted].sum(-1) for place in places]
-        return torch.stack(scores).logsumexp(0) - math.log(len(scores))
+        scores = score_in_orders(self, y, self.orders_after(given, wanted, orders), len(given), samples=samples)
+        return scores[..., wanted].sum(-1).logsumexp(0) - math.log(len(scores))
 
     @torch.no_grad()
     def log_prob_of(
@@ -261,8 +261,8 @@ class MatchedFlow(Configured):
             ValueError: If the model has one order, and it does not begin with what is given and then what is asked for.
         """
         wanted = [n for n in range(len(self.variables)) if n not in given] if variables is None else list(variables)
-        place = self._place_of(self.order_of(given, wanted).tolist())
-        return self._contributions(y, place, samples=samples)[..., wanted]
+        order = self.order_of(given, wanted).tolist()
+        return score_in_orders(self, y, [order], len(given), samples=samples)[0][..., wanted]
 
     @torch.no_grad()
     def conditional(self, y: Tensor, n: int, known: Tensor | None = None) -> VariableDistribution:
@@ -287,7 +287,7 @@ class MatchedFlow(Configured):
         x = parts.represent(codes, numbers)
         if isinstance(self.network, AnyOrderNetwork):
             return parts.at(n, self.bias[block] + self.network.one(n, x, known), limits)
-        output = self._output(x, None).expand(len(x), -1)
+        output = outputs_in_order(self, x, self.order.tolist()).expand(len(x), -1)
         if self.components == 1:
             return parts.at(n, output[:, block], limits)
         sees = known[:, None] & (self._rank < self._rank[:, None])
@@ -344,7 +344,8 @@ class MatchedFlow(Configured):
 
         Of a model of any order each row takes the others in one of its ``orders``. With one restricted variable nothing
         is rejected. With several, a row is kept with the probability that the later ones of them are allowed, given the
-        variables before: draws are exact, for orders that begin with what is known and then what is restricted.
+        variables before: draws are exact, for orders that begin with what is known and then what is restricted. A model
+        of any order takes the least probable restriction first, given what is known.
 
         Args:
             n: How many.
@@ -361,44 +362,13 @@ class MatchedFlow(Configured):
         """
         return draw_rows(self, n, given, known, allowed or {})
 
-    def _place_of(self, order: Sequence[int]) -> Tensor:
-        """Return the place of each variable in an order, ``(N,)``; of others behind them all."""
-        place = torch.full((len(self.variables),), len(self.variables), device=self.order.device)
-        place[list(order)] = torch.arange(len(order), device=place.device)
-        return place
-
     @property
     def _rank(self) -> Tensor:
         """The place of each variable in the order."""
         return self.order.argsort()
 
     def _bound(self, y: Tensor) -> Tensor:
-        return self._contributions(y, None, samples=1).sum(-1)
-
-    def _contributions(self, y: Tensor, place: Tensor | None, *, samples: int, shown: Tensor | None = None) -> Tensor:
-        """Return each variable's log-probability given those of a lower place: ``(N,)``, or ``(B, N)``, a row's own."""
-        parts = self.conditionals
-        codes, numbers = parts.split(y.reshape(-1, y.shape[-1]))
-        parts.check(codes)
-        seen = (codes, numbers) if shown is None else parts.split(shown.reshape(-1, y.shape[-1]))
-        place = self._rank if place is None else place
-        sees = place[..., None, :] < place[..., :, None]
-        output = self._output(parts.represent(*seen), sees)
-        if self.components == 1:
-            log_prob = parts.log_prob(output, codes, numbers, sees=sees, samples=samples)
-        else:
-            log_weights, log_probs = parts.components_of(output, codes, numbers, sees=sees)
-            log_weights = informed_weights(self.stage, log_weights, log_probs, sees)
-            log_prob = (log_weights.log_softmax(-2) + log_probs).logsumexp(-2)
-        return log_prob.unflatten(0, y.shape[:-1])
-
-    def _output(self, x: Tensor, sees: Tensor | None) -> Tensor:
-        if self.network is None:
-            return self.bias[None]  # one for all rows
-        if isinstance(self.network, MaskedNetwork):
-            return self.bias + self.network(x)
-        assert sees is not None
-        return self.bias + self.network(x, sees)
+        return score_rows(self, y).sum(-1)
 
 
 def _permutation(order: str | Sequence[int], n: int) -> Tensor:

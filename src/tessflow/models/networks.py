@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -107,6 +108,7 @@ class AnyOrderNetwork(nn.Module):
         self.weights = nn.ParameterList(nn.init.uniform_(torch.empty(n, *shape), -b, b) for b, shape in shapes)
         self.biases = nn.ParameterList(nn.init.uniform_(torch.empty(n, 1, shape[1]), -b, b) for b, shape in shapes)
         self.dropout = Dropout(dropout)
+        self._sizes = tuple(sizes)
         # Variables of outputs of one size are served together.
         self._groups: dict[int, list[int]] = {}
         for variable, size in enumerate(sizes):
@@ -128,9 +130,8 @@ class AnyOrderNetwork(nn.Module):
         Returns:
             Shape ``(B, sum(sizes))``.
         """
-        inputs = torch.cat([x, torch.ones_like(x[..., :1])], -1)
         n, seen = x.shape[1], sees.expand(len(x), -1, -1).movedim(1, 0)
-        h = torch.where(seen[..., None], inputs, 0).flatten(-2)  # (N, B, N (D + 1))
+        h = torch.where(seen[..., None], _flagged(x), 0).flatten(-2)  # (N, B, N (D + 1))
         for weight, bias in zip(self.weights, self.biases, strict=True):
             h = self._layer(h, torch.baddbmm(bias, h, weight))
         parts = [
@@ -141,29 +142,72 @@ class AnyOrderNetwork(nn.Module):
 
     def one(self, n: int, x: Tensor, sees: Tensor) -> Tensor:
         """Return the output for variable ``n`` alone, ``(B, sizes[n])``; what it sees is boolean ``(B, N)``."""
-        h = torch.where(sees[..., None], torch.cat([x, torch.ones_like(x[..., :1])], -1), 0).flatten(-2)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            h = self._layer(h, h @ weight[n] + bias[n])
-        size, group = next((size, group) for size, group in self._groups.items() if n in group)
-        return h @ self.heads[str(size)][group.index(n)]
+        h = torch.where(sees[..., None], _flagged(x), 0).flatten(-2)
+        return self._output(n, self._layer(h, torch.addmm(self.biases[0][n], h, self.weights[0][n])))
+
+    def in_order(self, x: Tensor, order: Sequence[int], given: int = 0) -> Tensor:
+        """Map what is seen of rows to outputs, each variable given those before it in one order for all rows.
+
+        It is :meth:`forward` with half the products: what is not seen is not multiplied.
+
+        Args:
+            x: What is seen, shape ``(B, N, D)``; of variables not in the order anything.
+            order: The variables, from first to last.
+            given: How many of them, at the beginning, need no output. Theirs is 0, as is that of others.
+
+        Returns:
+            Shape ``(B, sum(sizes))``.
+        """
+        outputs = [x.new_zeros(len(x), size) for size in self._sizes]
+        walk = _AnyOrderWalk(self, x)
+        for place, n in enumerate(order):
+            if place >= given:
+                outputs[n] = walk.output(n)
+            walk.step(n, x[:, n])
+        return torch.cat(outputs, -1)
 
     def walk(self, x: Tensor, stage: Tensor) -> Walk:
-        """Begin a pass over rows, ``(B, N, D)``, which are overwritten; ``stage`` has no effect."""
+        """Begin a pass over rows, ``(B, N, D)``; ``stage`` has no effect."""
         return _AnyOrderWalk(self, x)
 
+    def _output(self, n: int, h: Tensor) -> Tensor:
+        """Return the output for variable ``n`` of what its first layer gives, ``(B, width)``."""
+        for weights, biases in itertools.islice(zip(self.weights, self.biases, strict=True), 1, None):
+            h = self._layer(h, torch.addmm(biases[n], h, weights[n]))
+        group = self._groups[self._sizes[n]]
+        return h @ self.heads[str(self._sizes[n])][group.index(n)]
+
     def _layer(self, h: Tensor, new: Tensor) -> Tensor:
-        new = self.dropout(F.silu(new))
+        new = self._activate(new)
         return h + new if h.shape == new.shape else new
+
+    def _activate(self, new: Tensor) -> Tensor:
+        return self.dropout(F.silu(new))
 
 
 class _AnyOrderWalk:
+    """Keeps what was seen side by side, in the order of the steps, so that nothing else is multiplied."""
+
     def __init__(self, network: AnyOrderNetwork, x: Tensor) -> None:
-        self.network, self.x = network, x
-        self.seen = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        self.network, self.inputs = network, _flagged(torch.empty_like(x))
+        self.seen: list[int] = []
 
     def output(self, n: int) -> Tensor:
-        return self.network.one(n, self.x, self.seen)
+        network, (_, *shape) = self.network, self.inputs.shape
+        h = self.inputs[:, : len(self.seen)]
+        weight = network.weights[0][n].unflatten(0, shape)[self.seen]
+        new = network._activate(torch.addmm(network.biases[0][n], h.flatten(1), weight.flatten(0, 1)))
+        if math.prod(shape) == new.shape[-1]:  # the first layer adds to its input, in which variables have their places
+            places = torch.zeros_like(self.inputs)
+            places[:, self.seen] = h
+            new = places.flatten(1) + new
+        return network._output(n, new)
 
     def step(self, n: int, x: Tensor) -> None:
-        self.x[:, n] = x
-        self.seen[:, n] = True
+        self.inputs[:, len(self.seen), :-1] = x
+        self.seen.append(n)
+
+
+def _flagged(x: Tensor) -> Tensor:
+    """Put a 1 behind what is seen of each variable: ``(B, N, D)`` to ``(B, N, D + 1)``."""
+    return torch.cat([x, torch.ones_like(x[..., :1])], -1)
