@@ -217,6 +217,8 @@ class IntervalMixture(Distribution):
     def _exact(self) -> IntervalMixture:
         """Return the distribution in float64."""
         parameters = (self.walls, self.tilt, self.logits, self.loc, self.log_scale)
+        if all(double(parameter) is parameter for parameter in parameters):
+            return self
         return IntervalMixture(*map(double, parameters), validate_args=False)
 
     def _bounds(self, low: Tensor | float, high: Tensor | float) -> list[Tensor]:
