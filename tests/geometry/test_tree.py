@@ -140,7 +140,7 @@ def builds(monkeypatch):
 
 
 def test_a_tree_is_built_once_and_only_when_it_is_needed(builds):
-    cells = Tessellation(torch.randn(2, 4000, 2))
+    cells = Tessellation(torch.randn(2, 20_000, 2))
     assert cells.search == "tree"
     assert not builds
     x = torch.randn(10, 2, 2)
@@ -164,7 +164,7 @@ CHANGES = {
 @pytest.mark.parametrize("box", [None, (-1.0, 1.0)], ids=str)
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_tessellation_is_kept_until_its_anchors_are_others(name, box):
-    cells = VoronoiTessellation(torch.rand(3000, 2) - 0.5, box=box, learn=False)
+    cells = VoronoiTessellation(torch.rand(20_000, 2) - 0.5, box=box, learn=False)
     assert cells() is cells()
     assert cells().search == "tree"
     before = cells()
@@ -175,8 +175,8 @@ def test_a_tessellation_is_kept_until_its_anchors_are_others(name, box):
 
 
 def test_anchors_that_move_are_scanned():
-    learned = VoronoiTessellation(torch.rand(3000, 2))
+    learned = VoronoiTessellation(torch.rand(20_000, 2))
     assert learned() is not learned()
-    still = VoronoiTessellation(torch.rand(3000, 2), learn=False)
-    for cells in (learned(), still(torch.zeros(5, 3000, 2))):
+    still = VoronoiTessellation(torch.rand(20_000, 2), learn=False)
+    for cells in (learned(), still(torch.zeros(5, 20_000, 2))):
         assert cells.search == "scan"

@@ -60,9 +60,9 @@ struct One {
   bool voronoi() const { return centres == anchors && !weights; }
   bool exists(int i) const { return !mask || mask[i]; }
   int first() const {
-    int i = 0;
-    while (i < k - 1 && !exists(i)) i++;
-    return i;
+    for (int i = 0; i < k; i++)
+      if (exists(i)) return i;
+    return 0;
   }
   // What a wall is weighted with: 2 <x_i - x_k, v> / h is the gauge.
   double offset(int i, int own) const {
