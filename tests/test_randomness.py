@@ -221,6 +221,11 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p):
     assert torch.equal(Dropout(p).eval()(ONES), ONES)
 
 
+def test_dropout_works_under_vmap():
+    dropped = torch.func.vmap(Dropout(0.3), randomness="different")(torch.ones(40, 500))
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+
+
 def test_dropout_decides_for_each_value_alone():
     """Four decisions come from one draw of bits: neighbours are as independent as others."""
     with seeded(0):

@@ -213,7 +213,7 @@ _DECISIONS, _LEVELS = 4, 1 << 16
 
 def _drop(x: Tensor, p: float) -> Tensor:
     """Drop with the probability p: on a processor, to the nearest 2^-16."""
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x):
         kept = torch.empty_like(x).bernoulli_(1 - p, generator=generator(x.device))
         return x * (kept.div_(1 - p) if p < 1 else kept)
     dropped = round(p * _LEVELS)

@@ -44,6 +44,14 @@ def test_values_and_gradients_are_zukos(bins, size, level):
         assert_close(each, other.float(), rtol=2e-4, atol=2e-5 * (1 + other.abs().max().item()))
 
 
+@pytest.mark.parametrize("counts", [(4, 3, 3), (4, 4, 2), (4, 4, 4)])
+def test_parameters_that_do_not_fit_together_are_refused(counts):
+    with pytest.raises(ValueError, match="K widths, K heights and K - 1 slopes"):
+        Spline(*(torch.zeros(5, count) for count in counts))
+    with pytest.raises(ValueError, match="K widths, K heights and K - 1 slopes"):
+        native.spline(torch.zeros(5), *(torch.zeros(5, count) for count in counts), 5.0, 1e-3)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_inverse_and_ends(dtype):
     x, parameters = problem((50, 3), size=1.0)

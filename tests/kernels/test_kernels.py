@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import shutil
@@ -81,6 +82,48 @@ def test_map_and_gradients_are_torchs(level, shape, inverse):
         for each, other in zip(found, expected, strict=True):
             size = other.abs().max().item()
             assert_close(each, other, rtol=1e-5, atol=1e-6 * max(size, 1))
+
+
+@compiled
+@pytest.mark.parametrize("beyond", [1.0, 1 + 1e-7, 1.5, 1e3])
+def test_points_on_walls_and_beyond_are_torchs(level, beyond):
+    """Out of the cell: such points are taken as just inside, and so are their gradients."""
+    for profile, box in itertools.product(PROFILES, [False, True]):
+        anchors = torch.tensor([[[0.0], [2.0]]])
+        case = Case((9, 1, 2, 1))
+        case.anchors, case.index = anchors, torch.zeros(9, 1, dtype=torch.int64)
+        case.walls = (torch.tensor([[-0.5]]), torch.tensor([[1.5]])) if box else (None, None)
+        found = []
+        for usable in (True, False):
+            x = (beyond * torch.tensor([1.0, -0.5] if box else [1.0, 1.0])).repeat(5)[:9].view(9, 1, 1)
+            leaves = [t.clone().requires_grad_() for t in (x, case.scale, anchors)]
+            with contextlib.nullcontext() if usable else native.disabled():
+                cells = Tessellation(leaves[2], *case.walls)
+                outputs = CellTransform(cells, case.index, profile=profile(leaves[1])).inv.call_and_ladj(leaves[0])
+                found.append([*outputs, *torch.autograd.grad(outputs, leaves, [case.of_z, case.of_log_det])])
+        for each, other in zip(*found, strict=True):
+            assert_close(each, other, rtol=1e-4, atol=1e-5 * max(1, other.abs().max().item()))
+
+
+@compiled
+def test_a_point_held_back_where_the_box_is_nearer_has_finite_gradients():
+    anchors, upper = torch.tensor([[100.0], [100.001]]).requires_grad_(), torch.tensor([100.00049])
+    x = torch.tensor([200.0]).requires_grad_()
+    for profile in PROFILES:
+        z, log_det = CellTransform(Tessellation(anchors, None, upper), 0, profile=profile()).call_and_ladj(x)
+        for gradient in torch.autograd.grad(z.sum() + log_det, [x, anchors]):
+            assert gradient.isfinite().all()
+            assert gradient.abs().max() < 1e5
+
+
+@compiled
+def test_indices_may_be_of_32_bits():
+    case = Case((40, 2, 30, 3))
+    for index in (case.index.int(), case.index.int().contiguous()):
+        transform = CellTransform(case.cells(), index, profile=TruncatedGaussian(case.scale))
+        other = CellTransform(case.cells(), case.index, profile=TruncatedGaussian(case.scale))
+        assert torch.equal(transform(case.x), other(case.x))
+        assert torch.equal(case.cells().gauge(case.x, index), case.cells().gauge(case.x, case.index))
 
 
 @compiled
@@ -240,6 +283,7 @@ def test_operations_are_whole_for_torchs_compiler():
 
 
 @compiled
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own, in forward mode
 def test_what_the_kernel_does_not_do_is_done_by_torch():
     case = Case((6, 1, 3, 2))
     transform = CellTransform(case.cells(), case.index, profile=TruncatedGaussian(case.scale))
@@ -250,13 +294,19 @@ def test_what_the_kernel_does_not_do_is_done_by_torch():
     assert not native.usable(case.x.double())
     x = case.x.clone().requires_grad_()
     (first,) = torch.autograd.grad(log_det(x), x, create_graph=True)
-    (second,) = torch.autograd.grad(first.square().sum(), x)
+    (second,) = torch.autograd.grad(first.square().sum(), x, retain_graph=True)
     with native.disabled():
         (plain,) = torch.autograd.grad(log_det(x), x, create_graph=True)
         (expected,) = torch.autograd.grad(plain.square().sum(), x)
     assert_close(first, plain)
     assert_close(second, expected, rtol=1e-4, atol=1e-4)
     assert_close(torch.func.vmap(log_det)(case.x[None]), log_det(case.x)[None])
+    _, forward = torch.func.jvp(log_det, (case.x,), (torch.ones_like(case.x),))
+    assert_close(forward, first.detach().sum())
+    hessian = torch.func.hessian(log_det)(case.x).flatten(0, 2).flatten(1)
+    (column,) = torch.autograd.grad(first.sum(), x)
+    assert_close(hessian.sum(0), column.flatten(), rtol=1e-3, atol=1e-3)
+    assert torch.func.vmap(case.cells().locate)(case.x[None].double()).equal(case.cells().locate(case.x)[None])
     assert_close(torch.func.grad(log_det)(case.x), first.detach())
 
 

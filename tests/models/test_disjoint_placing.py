@@ -7,6 +7,7 @@ import torch
 
 from tessflow.flows import coupling_flow
 from tessflow.models import DisjointMixture, coupling_mixture
+from tessflow.models.placing import k_means
 from tessflow.training import TrainingConfig, fit
 
 
@@ -77,3 +78,11 @@ def test_rows_without_company_do_not_become_spikes():
     model.initialize(x)
     near = torch.cdist(model.eval()().sample((1000,)), x).amin(-1)
     assert (near < 1e-3).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("size", [1e-24, 1.0, 1e19])
+def test_many_centres_of_points_of_any_size(size):
+    torch.manual_seed(0)
+    centres = k_means(size * torch.randn(3000, 1), 1500, passes=1)
+    assert centres.shape == (1500, 1)
+    assert centres.isfinite().all()

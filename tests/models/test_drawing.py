@@ -90,3 +90,14 @@ def test_what_never_comes_true_is_refused(order):
     model = perturbed((positive, Variable(2)), order=order)
     with pytest.raises(ValueError, match="what is allowed of variable 0 has no probability"):
         model.sample(5, allowed={0: Restriction((0,), high=-1.0), 1: Restriction((1,))})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_model_of_one_order_is_walked_in_it_whatever_is_allowed(seed):
+    """A restriction that allows all of the first variable has a mass of 1, but for rounding."""
+    torch.manual_seed(seed)
+    model = perturbed(CLASSES, order=(2, 0, 3, 1))
+    allowed = {0: Restriction((0, 1)), 2: Restriction((0, 1))}
+    row = torch.zeros(1, 4, dtype=torch.int64), torch.zeros(1, 0, dtype=torch.float64)
+    with torch.no_grad():
+        assert list(drawing._rarest_first(model, *row, [], allowed)) == [2, 0]

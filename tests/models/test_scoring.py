@@ -72,3 +72,18 @@ def test_rows_are_scored_alone_as_among_others(options, monkeypatch):
     assert_close(model.log_prob(y), whole)
     assert_close(model.log_prob(y[3:4]), whole[3:4])
     assert model.log_prob(y[:0]).shape == (0,)
+
+
+def test_scores_can_be_differentiated():
+    model = perturbed((Variable(3), Variable(4), Variable(2)), order="any")
+    y = torch.tensor([[0, 3, 1], [2, 1, 0]])
+    score_rows(model, y).sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    assert any(p.grad is not None and (p.grad != 0).any() for p in model.parameters())
+
+
+def test_rows_may_have_several_batch_dimensions():
+    model = perturbed((Variable(3), Variable(4), Variable(2)), order="any")
+    y = torch.stack([torch.randint(count, (2, 3)) for count in (3, 4, 2)], -1)
+    assert_close(model.log_prob(y), model.log_prob(y.view(6, 3)).view(2, 3))
+    assert_close(model.log_prob_of(y), model.log_prob_of(y.view(6, 3)).view(2, 3, 3))

@@ -27,6 +27,9 @@ class Spline(Transform):
         bound: Where the splines end.
         least: The least mean slope.
 
+    Raises:
+        ValueError: If the numbers of widths, heights and slopes do not fit together.
+
     Example:
         >>> spline = Spline(torch.zeros(3, 4), torch.zeros(3, 4), torch.zeros(3, 3))
         >>> y, log_slope = spline.call_and_ladj(torch.tensor([-1.0, 0.0, 9.0]))
@@ -43,6 +46,12 @@ class Spline(Transform):
         self, widths: Tensor, heights: Tensor, slopes: Tensor, *, bound: float = 5.0, least: float = 1e-3
     ) -> None:
         super().__init__()
+        bins = widths.shape[-1]
+        if heights.shape[-1] != bins or slopes.shape[-1] != bins - 1:
+            raise ValueError(
+                f"a spline of K bins has K widths, K heights and K - 1 slopes, got {bins}, {heights.shape[-1]} and "
+                f"{slopes.shape[-1]}."
+            )
         self.parameters = widths, heights, slopes
         self.bound, self.least = bound, least
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from tessflow.geometry.tables import first_cells, take_rows
+from tessflow.kernels.native import transformed
 
 __all__ = ["Scan", "centre"]
 
@@ -65,7 +66,7 @@ class Scan:
         # |x - a|^2 = |x|^2 - 2 (<x, a> - |a|^2 / 2), and the first term is the same for every anchor.
         offset = _square_lengths(self._ends, self._exists).mT / -2
         nearest = []
-        for part, scores, _ in self._parts(rows.shape[1]):
+        for part, scores, _ in self._parts(rows):
             nearest.append(_best(torch.baddbmm(offset, rows[:, part], self._ends.mT, out=scores))[1])
         return torch.cat(nearest, 1)
 
@@ -87,13 +88,13 @@ class Scan:
             left, right = _factors(start, ends, self._exists)
         shift = (start * v).sum(-1, keepdim=True)
         facing = []
-        for part, scores, room in self._parts(b):
+        for part, scores, room in self._parts(v):
             if squares is None:
                 square = _squares_from_products(left[:, part], right, out=room)
             else:
                 square = take_rows(squares, number[:, part])
             slopes = torch.baddbmm(shift[:, part], v[:, part], ends.mT, beta=-1, out=scores)
-            steepness, where = _best(slopes.div_(square))
+            steepness, where = _best(slopes / square if scores is None else slopes.div_(square))
             facing.append(torch.where(steepness > 0, where, index[:, part]))
         return torch.cat(facing, 1)
 
@@ -106,16 +107,19 @@ class Scan:
             self._squares = _squares_from_products(*_factors(ends[:, :k], ends, exists)).flatten(0, 1)
         return self._squares
 
-    def _parts(self, b: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Cut ``b`` rows into parts so small that the scores of one against all anchors stay in the cache.
+    def _parts(self, rows: Tensor) -> Iterator[tuple[slice, Tensor | None, Tensor | None]]:
+        """Cut rows ``(n, B, D)`` into parts so small that the scores of one against all anchors stay in the cache.
 
         Each comes with memory for its scores twice, always the same: new memory costs more than what is computed in it.
+        There is none where torch could not follow what is written into it.
         """
-        n, k, _ = self._ends.shape
+        (n, k, _), b = self._ends.shape, rows.shape[1]
         step = max(_BLOCK // (n * k), 16)
-        scores, room = (self._ends.new_empty(n, min(step, b), k) for _ in range(2))
+        reused = not (torch.compiler.is_compiling() or transformed(rows, self._ends))
+        scores, room = (self._ends.new_empty(n, min(step, b), k) if reused else None for _ in range(2))
         for begin in range(0, max(b, 1), step):
-            yield slice(begin, begin + step), scores[:, : b - begin], room[:, : b - begin]
+            own, other = (None if memory is None else memory[:, : b - begin] for memory in (scores, room))
+            yield slice(begin, begin + step), own, other
 
 
 def centre(anchors: Tensor, mask: Tensor | None) -> Tensor:

@@ -186,7 +186,7 @@ class Tessellation:
     def _facing(self, v: Tensor, index: Tensor, anchor: Tensor) -> Tensor:
         """Find the cell behind the first bisector that each ray meets; its own if there is none."""
         if self.search == "scan" and native.usable(self.anchors):
-            rows, cells = self._side_by_side(v).transpose(0, 1), index.reshape(-1, self.shape.numel())
+            rows, cells = self._side_by_side(v).transpose(0, 1), index.long().reshape(-1, self.shape.numel())
             return ops.facing(*self._compiled(), cells, rows).reshape(index.shape)
         reach = None
         if self.search == "tree" and (self.lower is not None or self.upper is not None):

@@ -28,6 +28,7 @@ class VoronoiTessellation(Configured):
 
     In a box, anchors are stored through a squashing, so that they stay inside whatever the optimizer does. Anchors that
     are not learned stand still: their tessellation is kept, with the tree that it may have, until they are placed anew.
+    What is changed behind torch's back, through ``.data`` or an array that shares the memory, is not seen.
 
     Args:
         anchors: Initial anchors, shape ``(*N, K, D)``; inside the box if there is one.
@@ -162,7 +163,8 @@ class VoronoiTessellation(Configured):
             of: Some of N tessellations, by number ``(V,)``; all by default. Steps are then ``(..., V, K, D)``.
         """
         moves = isinstance(self.anchors, nn.Parameter) or self.room is not None
-        if moves or steps is not None or of is not None or torch.compiler.is_compiling() or self.anchors.is_inference():
+        unwatched = any(tensor is not None and tensor.is_inference() for tensor in (self.anchors, self.mask))
+        if moves or steps is not None or of is not None or torch.compiler.is_compiling() or unwatched:
             # One that is made for a batch is not worth a tree.
             return self._made(steps, of, "scan")
         now = [(tensor, tensor._version) for tensor in (self.anchors, self.mask) if tensor is not None]

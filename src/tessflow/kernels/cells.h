@@ -536,15 +536,17 @@ static void truncated_gaussian_inverse_backward(Block& b) {
     const Doubles ratio = 1.0 / (s.g * root(s.ratio)), ts = t * ratio;
     // Of log(a / m), and of what is left to the wall.
     const Doubles of_log = 0.5 * ts + l * half, of_left = -l * (1.0 - s.rest) / s.rest;
-    const Doubles c = s.clearance, a = most(s.a, all(LEAST));
-    // da = (dm - e^-left share db) / rest; at the anchor log(a / m) is -log(within_b).
-    const Doubles of_a = of_log / (a * s.rest);
-    Doubles of_b = s.at_anchor ? -of_log * (1.0 - s.within_b) / s.within_b : -of_a * (1.0 - s.rest) * s.share;
-    of_b = of_b + of_left * c * (2.0 - c);
+    const Doubles c = s.clearance, a = most(s.a, all(LEAST)), beyond = (1.0 - s.within_b) / s.within_b;
+    // da = (dm - e^-left share db) / rest. On the wall what is left of it is held: a = m + log(within_b) - log(rest).
+    // At the anchor log(a / m) is -log(within_b).
+    const Longs apart = at(b.clearance + p) > NEAREST;
+    const Doubles by_m = apart ? 1.0 / s.rest : all(1.0);
+    const Doubles by_b = apart ? -(1.0 - s.rest) * s.share / s.rest : beyond - c * (2.0 - c) * (1.0 - s.rest) / s.rest;
+    Doubles of_b = (s.at_anchor ? -of_log * beyond : of_log / a * by_b) + of_left * c * (2.0 - c);
     of_b = s.live ? of_b * s.wall : all(0.0);
     // Of log m: itself, a, and the wall, which is m over the squared gauge.
-    const Doubles m = s.m, of_log_m = (s.at_anchor ? all(0.0) : of_a * m - of_log) + of_b;
-    const Doubles of_clearance = at(b.clearance + p) > NEAREST ? of_left * 2.0 * s.wall * (1.0 - c) : all(0.0);
+    const Doubles m = s.m, of_log_m = (s.at_anchor ? all(0.0) : of_log / a * by_m * m - of_log) + of_b;
+    const Doubles of_clearance = apart ? of_left * 2.0 * s.wall * (1.0 - c) : all(0.0);
     const Doubles square = at(b.square + p);
     at(b.ratio + p) = ratio;
     at(b.of_square + p) = square > 0.0 ? of_log_m / (square > 0.0 ? square : all(1.0)) : all(0.0);
@@ -642,7 +644,8 @@ static void map_backward_rows(const Cells& every, const Map& map, const Gradient
     for (int p = 0; p < m; p++) {
       const size_t r = (size_t)(row + p) * every.n + n;
       const int64_t own = b.own[p], wall = b.wall[p];
-      const double ratio = b.held[p] ? b.longest[p] : b.ratio[p];
+      // If the box is nearer than the bisector that held the point, the bisector is not known any more.
+      const double ratio = b.held[p] && std::isfinite(b.longest[p]) ? b.longest[p] : b.ratio[p];
       const double by_gauge = b.of_gauge[p], h = b.offset[p];
       of.scale[r] = (float)b.of_scale[p];
       const bool bisector = wall < k && b.bisector[p] > 0;

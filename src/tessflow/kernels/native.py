@@ -22,6 +22,7 @@ __all__ = [
     "spline",
     "spline_backward",
     "status",
+    "transformed",
     "usable",
 ]
 
@@ -120,18 +121,25 @@ def usable(*tensors: Tensor | None) -> bool:
     for tensor in tensors:
         if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
             return False
-    if torch.compiler.is_compiling():
+    return torch.compiler.is_compiling() or not (torch.jit.is_tracing() or transformed(*tensors))  # type: ignore[attr-defined]
+
+
+def transformed(*tensors: Tensor | None) -> bool:
+    """Return whether a tensor may be a dual number, functorch's, or of a class of its own: what only torch works on.
+
+    Example:
+        >>> transformed(torch.zeros(2)), torch.func.vmap(lambda x: x + transformed(x))(torch.zeros(2))
+        (False, tensor([1., 1.]))
+    """
+    if torch.autograd.forward_ad._current_level >= 0:
         return True
-    if torch.autograd.forward_ad._current_level >= 0 or torch.jit.is_tracing():  # type: ignore[attr-defined]
-        return False
-    return not any(
-        tensor is not None and (type(tensor) not in (Tensor, torch.nn.Parameter) or _wrapped(tensor))
+    return any(
+        tensor is not None
+        and (
+            type(tensor) not in (Tensor, torch.nn.Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        )
         for tensor in tensors
     )
-
-
-def _wrapped(tensor: Tensor) -> bool:
-    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def locate(anchors: Tensor, mask: Tensor | None, x: Tensor) -> Tensor:
@@ -153,7 +161,7 @@ def facing(anchors: Tensor, mask: Tensor | None, index: Tensor, v: Tensor) -> Te
         v: Displacements, float64 ``(B, N, D)``.
     """
     cells = _Held(anchors, mask)
-    index, v = index.contiguous(), v.contiguous()
+    index, v = index.long().contiguous(), v.double().contiguous()
     wall = torch.empty_like(index)
     _check(
         _library.tessflow_facing(
@@ -192,7 +200,7 @@ def cell_map(
         inverse: Whether out of the cell.
     """
     cells = _Held(anchors, mask, lower, upper, centres, weights)
-    x, scale, index = x.contiguous(), scale.contiguous(), index.contiguous()
+    x, scale, index = x.contiguous(), scale.contiguous(), index.long().contiguous()
     z, log_det, wall = torch.empty_like(x), torch.empty_like(scale), torch.empty_like(index)
     places = (tensor.data_ptr() for tensor in (x, index, scale, z, log_det, wall))
     task = _Map(*places, len(x), profile, inverse)
@@ -221,7 +229,8 @@ def cell_map_backward(
     Where there are no centres, weights or box, their gradients are empty.
     """
     cells = _Held(anchors, mask, lower, upper, centres, weights)
-    x, scale, index, wall, of_z, of_log_det = (t.contiguous() for t in (x, scale, index, wall, of_z, of_log_det))
+    x, scale, wall, of_z, of_log_det = (t.contiguous() for t in (x, scale, wall, of_z, of_log_det))
+    index = index.long().contiguous()
     general, boxed = centres is not None or weights is not None, lower is not None or upper is not None
     nothing = torch.Size([0])
     sums = [
@@ -260,6 +269,7 @@ def spline(
         bound: The splines are the identity outside of [-bound, bound].
         least: The least mean slope.
     """
+    _check_bins(widths, heights, slopes)
     given = [tensor.contiguous() for tensor in (x, widths, heights, slopes)]
     y, log_slope = torch.empty_like(given[0]), torch.empty_like(given[0])
     places = (tensor.data_ptr() for tensor in (*given, y, log_slope))
@@ -279,6 +289,7 @@ def spline_backward(
     least: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of points, widths, heights and slopes; see :func:`spline`."""
+    _check_bins(widths, heights, slopes)
     given = [tensor.contiguous() for tensor in (x, widths, heights, slopes)]
     of = [of_y.contiguous(), of_log_slope.contiguous()]
     found = [torch.empty_like(tensor) for tensor in given]
@@ -289,6 +300,15 @@ def spline_backward(
         _library.tessflow_spline_backward(ctypes.addressof(task), ctypes.addressof(gradient), torch.get_num_threads())
     )
     return found[0], found[1], found[2], found[3]
+
+
+def _check_bins(widths: Tensor, heights: Tensor, slopes: Tensor) -> None:
+    bins = widths.shape[-1]
+    if heights.shape[-1] != bins or slopes.shape[-1] != bins - 1:
+        raise ValueError(
+            f"a spline of K bins has K widths, K heights and K - 1 slopes, got {bins}, {heights.shape[-1]} and "
+            f"{slopes.shape[-1]}."
+        )
 
 
 class _Held:

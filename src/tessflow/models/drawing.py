@@ -62,15 +62,16 @@ def _rarest_first(
 ) -> dict[int, Restriction]:
     """Return restrictions in the order to draw their variables in, given one row of what is known.
 
-    Where the model leaves a choice, what is least probable comes first: the first restriction rejects no rows.
+    It is the model's, if that has only one. Where there is a choice, what is least probable comes first: the first
+    restriction rejects no rows.
     """
     row, log_masses = _Rows(model, codes, numbers, known), dict[int, float]()
-    for v in sorted(allowed, key=model.order.tolist().index)[: None if model.any_order else 1]:
+    in_order = sorted(allowed, key=model.order.tolist().index)
+    for v in in_order if model.any_order else in_order[:1]:
         log_masses[v] = float(row.at(v, free=False).log_mass(allowed[v]))
         if log_masses[v] == -math.inf:
             raise ValueError(f"what is allowed of variable {v} has no probability")
-    rank = model.order.tolist().index
-    return {v: allowed[v] for v in sorted(allowed, key=lambda v: (log_masses.get(v, 0.0), rank(v)))}
+    return {v: allowed[v] for v in (sorted(in_order, key=log_masses.__getitem__) if model.any_order else in_order)}
 
 
 def _draw_allowed(

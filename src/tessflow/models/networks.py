@@ -195,6 +195,8 @@ class _AnyOrderWalk:
     def output(self, n: int) -> Tensor:
         network, (_, *shape) = self.network, self.inputs.shape
         h = self.inputs[:, : len(self.seen)]
+        if torch.is_grad_enabled():  # what comes is written behind it
+            h = h.clone()
         weight = network.weights[0][n].unflatten(0, shape)[self.seen]
         new = network._activate(torch.addmm(network.biases[0][n], h.flatten(1), weight.flatten(0, 1)))
         if math.prod(shape) == new.shape[-1]:  # the first layer adds to its input, in which variables have their places

@@ -74,9 +74,11 @@ def spread(points: Tensor, count: int) -> Tensor:
     first = torch.randperm(len(points), generator=generator())[: max(1, count >> _DOUBLINGS)]
     chosen = points[first]
     while len(chosen) < count:
-        square = (points - chosen[Tessellation(chosen).locate(points)]).square().sum(-1)
+        square = (points.double() - chosen[Tessellation(chosen).locate(points)]).square().sum(-1)
+        # Distinct points have odds, however near they are.
+        odds = (square / square.max().clamp_min(1e-300)).clamp_min(1e-30)
         more = min(len(chosen), count - len(chosen))
-        chosen = torch.cat([chosen, points[(square / square.max()).multinomial(more, generator=generator())]])
+        chosen = torch.cat([chosen, points[odds.multinomial(more, generator=generator())]])
     return chosen
 
 

@@ -49,11 +49,11 @@ def score_rows(
 def score_in_orders(
     model: MatchedFlow, y: Tensor, orders: Sequence[Sequence[int]], given: int = 0, *, samples: int = 1
 ) -> Tensor:
-    """Return each variable's log-probability given those before it in each of K orders, nats, shape ``(K, B, N)``.
+    """Return each variable's log-probability given those before it in each of K orders, nats, shape ``(K, ..., N)``.
 
     Args:
         model: The model.
-        y: Rows, shape ``(B, N)`` or ``(B, N + M)``.
+        y: Rows, shape ``(..., N)`` or ``(..., N + M)``.
         orders: The orders, each of which may leave variables out, that are not looked at.
         given: How many variables, at the beginning of each order, are not scored; of these, and of those left out, the
             result means nothing.
@@ -61,8 +61,8 @@ def score_in_orders(
     """
     parts = model.conditionals
     sees = [_sees(_places(order, y.new_empty(len(model.variables), dtype=torch.int64))) for order in orders]
-    found = []
-    for rows in y.split(_ROWS if y.device.type == "cpu" else max(1, len(y))):
+    found, every_row = [], y.reshape(-1, y.shape[-1])
+    for rows in every_row.split(_ROWS if y.device.type == "cpu" else max(1, len(every_row))):
         codes, numbers = parts.split(rows)
         parts.check(codes)
         x = parts.represent(codes, numbers)  # once for all orders
@@ -71,7 +71,7 @@ def score_in_orders(
             for order, seen in zip(orders, sees, strict=True)
         ]
         found.append(torch.stack(of_orders))
-    return torch.cat(found, 1)
+    return torch.cat(found, 1).unflatten(1, y.shape[:-1])
 
 
 def outputs_in_order(model: MatchedFlow, x: Tensor, order: Sequence[int], given: int = 0) -> Tensor:

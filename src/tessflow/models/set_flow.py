@@ -76,7 +76,8 @@ class SetFlow(DequantizedFlow):
         base, each = cast(nn.Module, self.flow.base), cast(SharedDequantizer, self.dequantizer).each
         if isinstance(each, VoronoiDequantizer):
             places = _places(y, each.cardinalities[0], each.dim)
-            each.tessellation.anchors.data[0, :, : places.shape[1]] = places.to(each.tessellation.anchors)
+            with torch.no_grad():
+                each.tessellation.anchors[0, :, : places.shape[1]].copy_(places)
         parameters = [*base.parameters(), *self.dequantizer.parameters()]
         optimizer = torch.optim.Adam(parameters, lr=learning_rate)
         for step in range(steps):

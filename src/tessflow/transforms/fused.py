@@ -64,7 +64,7 @@ def map_points(
         side_by_side(tessellation.lower, d),
         side_by_side(tessellation.upper, d),
     )
-    cells, kind = index.expand(batch).reshape(rows, n), _PROFILES[type(profile)]
+    cells, kind = index.long().expand(batch).reshape(rows, n), _PROFILES[type(profile)]
     if torch.compiler.is_compiling():
         z, log_det, _ = ops.cell_map(*given, None, None, cells, kind, inverse)
     else:

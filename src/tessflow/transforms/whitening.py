@@ -14,6 +14,9 @@ __all__ = ["GroupWhitening"]
 # Numbers of products of pairs of features held at once.
 _BLOCK = 1 << 20
 
+# A product of matrices a group is faster than sums of outer products up to so many groups, in numbers that are summed.
+_PRODUCTS = 1e-4
+
 
 class GroupWhitening(nn.Module):
     r"""Shift and decorrelate the points of each group, :math:`y = W_k (x - m_k)` with lower-triangular :math:`W_k`.
@@ -69,9 +72,14 @@ class GroupWhitening(nn.Module):
         # A group without points has the mean of all.
         mean = torch.where(count[:, None] > 0, mean, x.mean(0))
         scatter = x.new_zeros(groups, features, features)
-        for part in torch.arange(len(x), device=x.device).split(max(1, _BLOCK // features**2)):
-            rows = x[part] - mean[group[part]]
-            scatter.index_add_(0, group[part], rows[:, :, None] * rows[:, None, :])
+        if groups < _PRODUCTS * len(x) * features**2:
+            for number, part in enumerate(group.argsort().split(count.long().tolist())):
+                rows = x[part] - mean[number]
+                scatter[number] = rows.mT @ rows
+        else:
+            for part in torch.arange(len(x), device=x.device).split(max(1, _BLOCK // features**2)):
+                rows = x[part] - mean[group[part]]
+                scatter.index_add_(0, group[part], rows[:, :, None] * rows[:, None, :])
         identity = torch.eye(features, dtype=x.dtype, device=x.device)
         free = len(x) - (count > 0).sum()  # degrees of freedom about the groups' means
         within = (scatter.sum(0) + 0.1 * identity) / (free + 0.1)
