@@ -94,6 +94,7 @@ class Budget(BaseModel):
         hidden_features: The width of the LSTM.
         layers: The number of its layers.
         embedding: The size of what it reads of a character.
+        dropout: The share of what the LSTM of an exact model reads and says that is dropped in training.
         learning_rate: The highest learning rate.
         ema_decay: Decay of the average of the weights.
         evaluate_every: Steps between two evaluations on validation rows.
@@ -113,6 +114,7 @@ class Budget(BaseModel):
     hidden_features: int = Field(default=256, ge=1)
     layers: int = Field(default=1, ge=1)
     embedding: int = Field(default=64, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     learning_rate: float = Field(default=8e-3, gt=0)
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     evaluate_every: int = Field(default=200, ge=1)
@@ -135,7 +137,8 @@ def build(method: Method, budget: Budget, classes: int, length: int) -> Any:
         blocks = RecurrentBlockFlow(letters, length, block=method.block, couplings=method.couplings, **network)
         return DequantizedFlow(blocks, SharedDequantizer(letters, length))
     if method.model in ("matched", "categorical"):
-        return CharacterModel(classes, length, dim=method.dim if method.model == "matched" else None, **network)
+        dim = method.dim if method.model == "matched" else None
+        return CharacterModel(classes, length, dim=dim, dropout=budget.dropout, **network)
     each = _dequantizer(method, classes)
     if method.model == "logistics":
         width = budget.hidden_features

@@ -79,14 +79,15 @@ struct One {
 // Up to BLOCK points of one tessellation, coordinate by coordinate: a vector holds one coordinate of several points.
 struct Block {
   int m = 0, filled = 0, d;
-  Buffer<double> displacement, anchor, normal;
+  Buffer<double> displacement, anchor, normal, row;
   int64_t own[BLOCK], wall[BLOCK];
   alignas(64) double square[BLOCK], bisector[BLOCK], gauge[BLOCK], clearance[BLOCK], offset[BLOCK], scale[BLOCK];
   alignas(64) double ratio[BLOCK], log_det[BLOCK], longest[BLOCK];
   alignas(64) double best[BLOCK], which[BLOCK];
   alignas(64) double along[BLOCK], of_log_det[BLOCK], of_square[BLOCK], of_gauge[BLOCK], of_scale[BLOCK];
   bool infinite[BLOCK], held[BLOCK];
-  explicit Block(int d) : d(d), displacement((size_t)d * PITCH), anchor((size_t)d * PITCH), normal((size_t)d * PITCH) {}
+  explicit Block(int d)
+      : d(d), displacement((size_t)d * PITCH), anchor((size_t)d * PITCH), normal((size_t)d * PITCH), row(d) {}
   // Points past the last are copies of it, so that whole vectors can be worked on.
   void fill() {
     filled = (m + LANES - 1) / LANES * LANES;
@@ -583,6 +584,15 @@ static void read(const One& cells, Block& b, const Map& map, int64_t n, int64_t 
   b.fill();
 }
 
+// A point's displacement once more, in the order of the point's own coordinates.
+static void displacement_of(const One& cells, const Block& b, int p, const float* x, double* v) {
+  const float* centre = cells.centres + (size_t)b.own[p] * cells.d;
+  if (b.infinite[p])
+    for (int c = 0; c < cells.d; c++) v[c] = b.displacement.p[c * PITCH + p];
+  else
+    for (int c = 0; c < cells.d; c++) v[c] = (double)x[c] - (double)centre[c];
+}
+
 static void map_rows(const Cells& every, const Map& map, Block& b, int64_t n, int64_t begin, int64_t end) {
   const One cells(every, n);
   const int d = cells.d;
@@ -598,12 +608,14 @@ static void map_rows(const Cells& every, const Map& map, Block& b, int64_t n, in
       const size_t r = (size_t)(row + p) * every.n + n;
       const double number = b.square[p] - b.square[p];  // 0, or none, where a coordinate is none
       const double ratio = number + (map.inverse ? b.ratio[p] : std::min(b.ratio[p], b.longest[p]));
-      for (int c = 0; c < d; c++) {
-        float z = (float)((double)cells.centres[(size_t)b.own[p] * d + c] + ratio * b.displacement.p[c * PITCH + p]);
-        if (!map.inverse && cells.lower) z = z < cells.lower[c] ? cells.lower[c] : z;
-        if (!map.inverse && cells.upper) z = z > cells.upper[c] ? cells.upper[c] : z;
-        map.z[r * d + c] = z;
-      }
+      const float* centre = cells.centres + (size_t)b.own[p] * d;
+      float* z = map.z + r * d;
+      displacement_of(cells, b, p, map.x + r * d, b.row.p);
+      for (int c = 0; c < d; c++) z[c] = (float)((double)centre[c] + ratio * b.row.p[c]);
+      if (!map.inverse && cells.lower)
+        for (int c = 0; c < d; c++) z[c] = z[c] < cells.lower[c] ? cells.lower[c] : z[c];
+      if (!map.inverse && cells.upper)
+        for (int c = 0; c < d; c++) z[c] = z[c] > cells.upper[c] ? cells.upper[c] : z[c];
       map.log_det[r] = b.infinite[p] ? -std::numeric_limits<float>::infinity() : (float)(number + b.log_det[p]);
       map.wall[r] = !map.inverse && b.ratio[p] > b.longest[p] ? ~b.wall[p] : b.wall[p];
     }
@@ -634,7 +646,8 @@ static void map_backward_rows(const Cells& every, const Map& map, const Gradient
     for (int p = 0; p < b.filled; p++) {
       const size_t r = (size_t)(row + std::min(p, m - 1)) * every.n + n;
       double along = 0;
-      for (int c = 0; c < d; c++) along += b.displacement.p[c * PITCH + p] * (double)of.z[r * d + c];
+      displacement_of(cells, b, std::min(p, m - 1), map.x + r * d, b.row.p);
+      for (int c = 0; c < d; c++) along += b.row.p[c] * (double)of.z[r * d + c];
       // Where the point was held back, its place on the ray does not depend on the profile.
       b.along[p] = b.held[p] ? 0 : along;
       b.of_log_det[p] = b.infinite[std::min(p, m - 1)] ? 0 : of.log_det[r];
@@ -652,22 +665,32 @@ static void map_backward_rows(const Cells& every, const Map& map, const Gradient
       const double slope = bisector ? 2 * by_gauge / h : 0;
       double *own_anchor = to_anchors + own * d, *centre = to_centres + own * d;
       double* facing = to_anchors + (wall < k ? wall : own) * d;
+      const float *at_own = cells.anchors + own * d, *at_wall = cells.anchors + (wall < k ? wall : own) * d;
+      displacement_of(cells, b, p, map.x + r * d, b.row.p);
+      if (voronoi && wall < k) {  // by far the most, without a branch a coordinate
+        for (int c = 0; c < d; c++) {
+          const double v = b.row.p[c], normal = (double)at_wall[c] - (double)at_own[c], z = of.z[r * d + c];
+          const double of_v = ratio * z + 2 * b.of_square[p] * v + slope * normal;
+          const double of_normal = slope * (v - b.bisector[p] * normal);
+          facing[c] += of_normal;
+          own_anchor[c] += z - of_v - of_normal;
+          of.x[r * d + c] = (float)of_v;
+        }
+        if (b.infinite[p])
+          for (int c = 0; c < d; c++)
+            if (std::isinf(map.x[r * d + c])) of.x[r * d + c] = 0;
+        continue;
+      }
       for (int c = 0; c < d; c++) {
-        const double v = b.displacement.p[c * PITCH + p], normal = b.normal.p[c * PITCH + p], z = of.z[r * d + c];
+        const double v = b.row.p[c], normal = (double)at_wall[c] - (double)at_own[c], z = of.z[r * d + c];
         double of_v = ratio * z + 2 * b.of_square[p] * v + slope * normal;
         double of_centre = z;
         if (bisector) {
-          if (voronoi) {
-            const double of_normal = slope * (v - b.bisector[p] * normal);
-            facing[c] += of_normal, own_anchor[c] -= of_normal;
-          } else {
-            const double of_offset = -slope * b.bisector[p] / 2, at_own = cells.anchors[own * d + c],
-                         at_wall = cells.anchors[wall * d + c], at_centre = cells.centres[own * d + c];
-            facing[c] += slope * v + 2 * of_offset * (at_wall - at_centre);
-            own_anchor[c] -= slope * v + 2 * of_offset * (at_own - at_centre);
-            of_centre -= 2 * of_offset * normal;
-            if (c == 0 && to_weights) to_weights[wall] -= of_offset, to_weights[own] += of_offset;
-          }
+          const double of_offset = -slope * b.bisector[p] / 2, at_centre = cells.centres[own * d + c];
+          facing[c] += slope * v + 2 * of_offset * (at_wall[c] - at_centre);
+          own_anchor[c] -= slope * v + 2 * of_offset * (at_own[c] - at_centre);
+          of_centre -= 2 * of_offset * normal;
+          if (c == 0 && to_weights) to_weights[wall] -= of_offset, to_weights[own] += of_offset;
         } else if (wall >= k && (wall - k) / 2 == c) {
           const bool lower = (wall - k) % 2;
           const double room = room_of(cells, own, c, lower), by_room = by_gauge * b.gauge[p] / room;

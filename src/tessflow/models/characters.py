@@ -9,7 +9,7 @@ from tessflow.configuration import Configured
 from tessflow.dequantization.base import require_classes
 from tessflow.flows.precision import full_precision
 from tessflow.flows.sequence import GaussianComponents, ShiftedLSTM
-from tessflow.randomness import categorical
+from tessflow.randomness import Dropout, categorical
 
 __all__ = ["CharacterModel"]
 
@@ -33,12 +33,13 @@ class CharacterModel(Configured):
         hidden_features: The width of the LSTM.
         layers: The number of its layers.
         embedding: The size of what it reads of a symbol.
+        dropout: The share of what the LSTM reads and says that is dropped in training.
 
     Attributes:
         lower_bound: False: log-probabilities are exact.
 
     Raises:
-        ValueError: If a size is below 1.
+        ValueError: If a size is below 1, or ``dropout`` is no probability.
 
     Example:
         >>> model = CharacterModel(3, length=2, dim=4, hidden_features=16)
@@ -61,6 +62,7 @@ class CharacterModel(Configured):
         hidden_features: int = 256,
         layers: int = 1,
         embedding: int = 64,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         sizes = (classes, length, hidden_features, layers, embedding, 1 if dim is None else dim)
@@ -74,6 +76,7 @@ class CharacterModel(Configured):
         self.components = None if dim is None else GaussianComponents(classes, dim)
         self.lstm = ShiftedLSTM(embedding, hidden_features, layers=layers)
         self.logits = nn.Linear(hidden_features, classes)
+        self.dropout = Dropout(dropout)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -87,7 +90,7 @@ class CharacterModel(Configured):
             ValueError: If ``y`` has a value that is no class.
         """
         require_classes(y, torch.full((y.shape[-1],), self.logits.out_features, device=y.device))
-        logits = full_precision(self.logits(self.lstm(self._seen()[y])))
+        logits = full_precision(self.logits(self.dropout(self.lstm(self.dropout(self._seen()[y])))))
         return logits.log_softmax(-1).gather(-1, y[..., None]).squeeze(-1).sum(-1)
 
     @torch.no_grad()
