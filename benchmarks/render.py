@@ -62,6 +62,7 @@ def render(text: str) -> str:
         ("speed", speed()),
         ("many_cells", many_cells()),
         ("steps", steps()),
+        ("training_steps", training_steps()),
     ):
         text = _put(text, name, part)
     return text
@@ -215,6 +216,24 @@ def steps() -> str:
         floor = first.setdefault(row["group"], row["milliseconds"])
         rows.append((row["group"], row["model"], f"{row['milliseconds']:.1f}", f"{row['milliseconds'] / floor:.2f}"))
     return table(("models", "", "ms a step", "ratio"), rows, left=2) + made_by(result)
+
+
+def training_steps() -> str:
+    """One table of the run of ``training_step.py``: a row a model, beside the version before."""
+    path = RESULTS / "training_step.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text())
+    rows = [
+        (
+            row["case"],
+            f"{row['now']:.1f}",
+            or_dash(row.get("before")),
+            or_dash(row.get("before", 0) / row["now"] or None, 2),
+        )
+        for row in result["rows"]
+    ]
+    return table(("model", "ms a step", "before", "times as fast"), rows, left=1) + made_by(result)
 
 
 def _changed(command: str) -> str:
