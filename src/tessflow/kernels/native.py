@@ -232,16 +232,13 @@ def cell_map_backward(
     x, scale, wall, of_z, of_log_det = (t.contiguous() for t in (x, scale, wall, of_z, of_log_det))
     index = index.long().contiguous()
     general, boxed = centres is not None or weights is not None, lower is not None or upper is not None
-    nothing = torch.Size([0])
-    sums = [
-        torch.zeros(shape, dtype=torch.float64)
-        for shape in (
-            anchors.shape,
-            anchors.shape if general else nothing,
-            nothing if weights is None else weights.shape,
-            torch.Size([2, anchors.shape[0], anchors.shape[2]]) if boxed else nothing,
-        )
-    ]
+    shapes = (
+        anchors.shape,
+        anchors.shape if general else None,
+        None if weights is None else weights.shape,
+        (2, anchors.shape[0], anchors.shape[2]) if boxed else None,
+    )
+    sums = [torch.empty(0) if shape is None else torch.zeros(shape, dtype=torch.float64) for shape in shapes]
     of_x, of_scale = torch.empty_like(x), torch.empty_like(scale)
     task = _Map(x.data_ptr(), index.data_ptr(), scale.data_ptr(), None, None, wall.data_ptr(), len(x), profile, inverse)
     parts = (of_z, of_log_det, of_x, of_scale, *sums)
