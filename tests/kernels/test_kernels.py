@@ -240,16 +240,20 @@ def test_threads_give_the_same_numbers():
 @compiled
 @pytest.mark.parametrize("inverse", [False, True], ids=["into", "out of"])
 @pytest.mark.parametrize("profile", [0, 1], ids=["softsign", "truncated Gaussian"])
-def test_centres_and_weights_are_those_of_power_cells(profile, inverse):
+@pytest.mark.parametrize("centred", [False, True], ids=["about anchors", "about centres"])
+def test_centres_and_weights_are_those_of_power_cells(profile, inverse, centred):
     """Against torch's own gradients of h = |x_i - c|^2 - w_i - |x_k - c|^2 + w_k, by brute force."""
     torch.manual_seed(0)
     b, n, k, d = 30, 2, 6, 3
     anchors, weights = torch.randn(n, k, d), 0.1 * torch.rand(n, k)
-    centres = anchors + 0.05 * torch.randn(n, k, d)
+    centres = anchors + 0.05 * centred * torch.randn(n, k, d)
     index, scale = torch.randint(k, (b, n)), 0.5 + torch.rand(b, n)
     x = centres[torch.arange(n), index] + (0.02 if inverse else 1) * torch.randn(b, n, d)
     leaves = [t.clone().requires_grad_() for t in (x, scale, anchors, centres, weights)]
     x, scale, anchors, centres, weights = leaves
+    if not centred:
+        centres = anchors
+        leaves.pop(3)
 
     def taken(table):
         return table.double()[torch.arange(n), index]
@@ -265,7 +269,8 @@ def test_centres_and_weights_are_those_of_power_cells(profile, inverse):
     square = v.square().sum(-1)
     ratio, log_det = kind.inverse(gauge, 1 - gauge, square, d) if inverse else kind.forward(gauge, square, d)
     expected = (taken(centres) + ratio[..., None] * v).float(), log_det.float()
-    found = ops.cell_map(x, scale, anchors, None, None, None, centres, weights, index, profile, inverse)[:2]
+    given = centres if centred else None
+    found = ops.cell_map(x, scale, anchors, None, None, None, given, weights, index, profile, inverse)[:2]
     assert_close(found[0], expected[0], rtol=1e-5, atol=1e-5)
     assert_close(found[1], expected[1], rtol=1e-5, atol=1e-5)
     ways = [torch.autograd.grad(sum(y.sum() for y in ys), leaves) for ys in (found, expected)]

@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Distribution, Transform, constraints
+from torch.distributions import Distribution, Transform
 from zuko.flows import Flow
 from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.lazy import LazyDistribution, UnconditionalDistribution
@@ -16,7 +16,7 @@ from zuko.nn import MLP
 from tessflow.flows.bases import Logistic
 from tessflow.flows.bends import seen_of
 from tessflow.flows.precision import full_precision
-from tessflow.flows.sequence import ShiftedLSTM
+from tessflow.flows.sequence import SequenceDensity, ShiftedLSTM
 from tessflow.randomness import draw
 from tessflow.transforms import LogisticMixtureTransform
 
@@ -141,31 +141,16 @@ class RecurrentFlow(LazyDistribution):
         return cast("Tensor", self.embedding(seen_of(x[..., None, :])))
 
 
-class _RecurrentDensity(Distribution):
+class _RecurrentDensity(SequenceDensity):
     """The density that a :class:`RecurrentFlow` holds the parameters of."""
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
-    support = constraints.real_vector
+    flow: RecurrentFlow
 
-    def __init__(self, flow: RecurrentFlow) -> None:
-        super().__init__(Size(), Size((flow.length * flow.dim,)), validate_args=False)
-        self.flow = flow
+    def _of_points(self, x: Tensor) -> Tensor:
+        return cast("Tensor", self.flow.flow(self.flow.lstm(self._read(x))).log_prob(x))
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        flow = self.flow
-        if value.shape[-1] % flow.dim:
-            raise ValueError(f"x must have shape (..., T * {flow.dim}), got {tuple(value.shape)}.")
-        if not value.numel():
-            return value.sum(-1)
-        x = value.reshape(-1, value.shape[-1] // flow.dim, flow.dim)
-        total: Tensor = flow.flow(flow.lstm(flow.embed(x))).log_prob(x).sum(-1)
-        return total.reshape(value.shape[:-1])
+    def _draw(self, h: Tensor) -> Tensor:
+        return draw(self.flow.flow(h))
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        flow, shape = self.flow, Size(sample_shape)
-        points, state = [], flow.lstm.start(shape.numel())
-        for _ in range(flow.length):
-            points.append(draw(flow.flow(flow.lstm.output(state))))
-            state = flow.lstm.step(flow.embed(points[-1]), state)
-        return torch.cat(points, -1).reshape(*shape, flow.length * flow.dim)
+    def _read(self, x: Tensor) -> Tensor:
+        return self.flow.embed(x)

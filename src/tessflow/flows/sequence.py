@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from zuko.nn import MLP
 from tessflow.flows.precision import full_precision
 from tessflow.randomness import categorical, normal
 
-__all__ = ["GaussianComponents", "RecurrentMixture", "ShiftedLSTM"]
+__all__ = ["GaussianComponents", "RecurrentMixture", "SequenceDensity", "ShiftedLSTM"]
 
 State = tuple[Tensor, Tensor]
 
@@ -110,35 +111,68 @@ class RecurrentMixture(nn.Module):
         return self.embedding(torch.cat([z, (self.sharpness * z).tanh()], -1))
 
 
-class _RecurrentMixtureDensity(Distribution):
-    """The density that a :class:`RecurrentMixture` holds the parameters of."""
+class SequenceDensity(Distribution, abc.ABC):
+    """A density of points one after another, each given what an LSTM read of those before.
+
+    Args:
+        flow: What holds the parameters: its ``lstm``, ``length`` and ``dim``.
+    """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012
     support = constraints.real_vector
 
-    def __init__(self, flow: RecurrentMixture) -> None:
+    def __init__(self, flow: Any) -> None:
         super().__init__(Size(), Size((flow.length * flow.dim,)), validate_args=False)
         self.flow = flow
 
     def log_prob(self, value: Tensor) -> Tensor:
-        flow = self.flow
-        if value.shape[-1] % flow.dim:
-            raise ValueError(f"x must have shape (..., T * {flow.dim}), got {tuple(value.shape)}.")
-        x = value.reshape(-1, value.shape[-1] // flow.dim, flow.dim)
-        log_densities = flow.components.log_prob(x)
-        log_weights = full_precision(flow.logits(flow.lstm(flow.embed(x, log_densities)))).log_softmax(-1)
-        return (log_weights + log_densities).logsumexp(-1).sum(-1).reshape(value.shape[:-1])
+        """Return the log-density in nats, ``(..., T D)`` to ``(...)``."""
+        dim = self.flow.dim
+        if value.shape[-1] % dim:
+            raise ValueError(f"x must have shape (..., T * {dim}), got {tuple(value.shape)}.")
+        if not value.numel():
+            return value.sum(-1)
+        return self._of_points(value.reshape(-1, value.shape[-1] // dim, dim)).sum(-1).reshape(value.shape[:-1])
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw samples ``(*sample_shape, length D)``."""
         flow, shape = self.flow, Size(sample_shape)
-        n = shape.numel()
-        points, state = [], flow.lstm.start(n)
+        points, state = [], flow.lstm.start(shape.numel())
         for _ in range(flow.length):
-            index = categorical(flow.logits(flow.lstm.output(state)))
-            points.append(flow.components.sample(index))
-            state = flow.lstm.step(flow.embed(points[-1], flow.components.log_prob(points[-1])), state)
+            points.append(self._draw(flow.lstm.output(state)))
+            state = flow.lstm.step(self._read(points[-1]), state)
         return torch.cat(points, -1).reshape(*shape, flow.length * flow.dim)
+
+    @abc.abstractmethod
+    def _of_points(self, x: Tensor) -> Tensor:
+        """Return the log-density of each point given those before, ``(B, T, D)`` to ``(B, T)``."""
+
+    @abc.abstractmethod
+    def _draw(self, h: Tensor) -> Tensor:
+        """Draw points ``(B, D)``, given what the LSTM says of those before."""
+
+    @abc.abstractmethod
+    def _read(self, x: Tensor) -> Tensor:
+        """Return what the LSTM reads of points ``(..., D)``."""
+
+
+class _RecurrentMixtureDensity(SequenceDensity):
+    """The density that a :class:`RecurrentMixture` holds the parameters of."""
+
+    flow: RecurrentMixture
+
+    def _of_points(self, x: Tensor) -> Tensor:
+        flow = self.flow
+        log_densities = flow.components.log_prob(x)
+        log_weights = full_precision(flow.logits(flow.lstm(flow.embed(x, log_densities)))).log_softmax(-1)
+        return (log_weights + log_densities).logsumexp(-1)
+
+    def _draw(self, h: Tensor) -> Tensor:
+        return self.flow.components.sample(categorical(self.flow.logits(h)))
+
+    def _read(self, x: Tensor) -> Tensor:
+        return self.flow.embed(x, self.flow.components.log_prob(x))
 
 
 class GaussianComponents(nn.Module):

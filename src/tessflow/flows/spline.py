@@ -46,12 +46,7 @@ class Spline(Transform):
         self, widths: Tensor, heights: Tensor, slopes: Tensor, *, bound: float = 5.0, least: float = 1e-3
     ) -> None:
         super().__init__()
-        bins = widths.shape[-1]
-        if heights.shape[-1] != bins or slopes.shape[-1] != bins - 1:
-            raise ValueError(
-                f"a spline of K bins has K widths, K heights and K - 1 slopes, got {bins}, {heights.shape[-1]} and "
-                f"{slopes.shape[-1]}."
-            )
+        native.check_bins(widths, heights, slopes)
         self.parameters = widths, heights, slopes
         self.bound, self.least = bound, least
 

@@ -628,7 +628,7 @@ static void map_backward_rows(const Cells& every, const Map& map, const Gradient
   const int d = cells.d, k = cells.k;
   const bool voronoi = cells.voronoi();
   double* to_anchors = of.anchors + (size_t)n * k * d;
-  double* to_centres = voronoi ? to_anchors : of.centres + (size_t)n * k * d;
+  double* to_centres = every.centres ? of.centres + (size_t)n * k * d : to_anchors;
   double* to_weights = of.weights ? of.weights + (size_t)n * k : nullptr;
   double* to_lower = of.box ? of.box + (size_t)n * d : nullptr;
   double* to_upper = of.box ? of.box + (size_t)(every.n + n) * d : nullptr;

@@ -16,9 +16,11 @@ __all__ = [
     "OFF",
     "cell_map",
     "cell_map_backward",
+    "check_bins",
     "disabled",
     "facing",
     "locate",
+    "shapes_of_sums",
     "spline",
     "spline_backward",
     "status",
@@ -231,14 +233,8 @@ def cell_map_backward(
     cells = _Held(anchors, mask, lower, upper, centres, weights)
     x, scale, wall, of_z, of_log_det = (t.contiguous() for t in (x, scale, wall, of_z, of_log_det))
     index = index.long().contiguous()
-    general, boxed = centres is not None or weights is not None, lower is not None or upper is not None
-    shapes = (
-        anchors.shape,
-        anchors.shape if general else None,
-        None if weights is None else weights.shape,
-        (2, anchors.shape[0], anchors.shape[2]) if boxed else None,
-    )
-    sums = [torch.empty(0) if shape is None else torch.zeros(shape, dtype=torch.float64) for shape in shapes]
+    shapes = shapes_of_sums(anchors, lower, upper, centres, weights)
+    sums = [torch.zeros(shape, dtype=torch.float64) if shape else torch.empty(0) for shape in shapes]
     of_x, of_scale = torch.empty_like(x), torch.empty_like(scale)
     task = _Map(x.data_ptr(), index.data_ptr(), scale.data_ptr(), None, None, wall.data_ptr(), len(x), profile, inverse)
     parts = (of_z, of_log_det, of_x, of_scale, *sums)
@@ -248,9 +244,20 @@ def cell_map_backward(
             cells.at, ctypes.addressof(task), ctypes.addressof(gradient), torch.get_num_threads()
         )
     )
-    if general and centres is None:  # rays begin at the anchors
-        sums[0], sums[1] = sums[0] + sums[1], sums[1].new_zeros(0)
     return of_x, of_scale, *(of.float() for of in sums)
+
+
+def shapes_of_sums(
+    anchors: Tensor, lower: Tensor | None, upper: Tensor | None, centres: Tensor | None, weights: Tensor | None
+) -> tuple[tuple[int, ...] | None, ...]:
+    """Return the shapes of the gradients of anchors, centres, weights and box; ``None`` for what is not there."""
+    n, _, d = anchors.shape
+    return (
+        tuple(anchors.shape),
+        None if centres is None else tuple(centres.shape),
+        None if weights is None else tuple(weights.shape),
+        None if lower is None and upper is None else (2, n, d),
+    )
 
 
 def spline(
@@ -266,7 +273,7 @@ def spline(
         bound: The splines are the identity outside of [-bound, bound].
         least: The least mean slope.
     """
-    _check_bins(widths, heights, slopes)
+    check_bins(widths, heights, slopes)
     given = [tensor.contiguous() for tensor in (x, widths, heights, slopes)]
     y, log_slope = torch.empty_like(given[0]), torch.empty_like(given[0])
     places = (tensor.data_ptr() for tensor in (*given, y, log_slope))
@@ -286,7 +293,7 @@ def spline_backward(
     least: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of points, widths, heights and slopes; see :func:`spline`."""
-    _check_bins(widths, heights, slopes)
+    check_bins(widths, heights, slopes)
     given = [tensor.contiguous() for tensor in (x, widths, heights, slopes)]
     of = [of_y.contiguous(), of_log_slope.contiguous()]
     found = [torch.empty_like(tensor) for tensor in given]
@@ -299,7 +306,8 @@ def spline_backward(
     return found[0], found[1], found[2], found[3]
 
 
-def _check_bins(widths: Tensor, heights: Tensor, slopes: Tensor) -> None:
+def check_bins(widths: Tensor, heights: Tensor, slopes: Tensor) -> None:
+    """Raise a ValueError unless there are K widths, K heights and K - 1 slopes, last."""
     bins = widths.shape[-1]
     if heights.shape[-1] != bins or slopes.shape[-1] != bins - 1:
         raise ValueError(

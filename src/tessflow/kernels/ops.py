@@ -74,16 +74,8 @@ def _(
     weights: Tensor | None,
     *rest: Tensor,
 ) -> tuple[Tensor, ...]:
-    general = centres is not None or weights is not None
-    shapes = (
-        x.shape,
-        scale.shape,
-        anchors.shape,
-        anchors.shape if general and centres is not None else (0,),
-        (0,) if weights is None else weights.shape,
-        (0,) if lower is None and upper is None else (2, anchors.shape[0], anchors.shape[2]),
-    )
-    return tuple(x.new_empty(shape) for shape in shapes)
+    sums = native.shapes_of_sums(anchors, lower, upper, centres, weights)
+    return x.new_empty(x.shape), scale.new_empty(scale.shape), *(x.new_empty(shape or (0,)) for shape in sums)
 
 
 @_fake("spline")

@@ -111,11 +111,8 @@ def _differentiable(ctx: Any, of_z: Tensor, of_log_det: Tensor) -> tuple[Tensor 
     x, scale, anchors, mask, lower, upper, index, _ = ctx.saved_tensors
     profile = Softsign(scale) if ctx.profile == 0 else TruncatedGaussian(scale)
     inputs = [t for t, needed in zip((x, scale, anchors, lower, upper), _needed(ctx), strict=True) if needed]
-    with native.disabled():
-        z, log_det = ctx.plain(Tessellation(anchors, lower, upper, mask), index, profile, x)
-        found = iter(
-            torch.autograd.grad([z, log_det], inputs, [of_z, of_log_det], create_graph=True, allow_unused=True)
-        )
+    z, log_det = ctx.plain(Tessellation(anchors, lower, upper, mask), index, profile, x)
+    found = iter(torch.autograd.grad([z, log_det], inputs, [of_z, of_log_det], create_graph=True, allow_unused=True))
     of_x, of_scale, of_anchors, of_lower, of_upper = (next(found) if needed else None for needed in _needed(ctx))
     return of_x, of_scale, of_anchors, None, of_lower, of_upper, None, None, None, None
 
