@@ -2,6 +2,7 @@
 # Both work in ./.venv, which they make themselves. Another interpreter: make test PYTHON=python3.12
 
 PYTHON  ?= python3
+EXTRAS  ?= dev
 VENV    := .venv
 BIN     := $(VENV)/bin
 CREATED := $(VENV)/.created-by-$(notdir $(PYTHON))
@@ -54,7 +55,7 @@ $(RUNTIME): $(CREATED) pyproject.toml constraints.txt $(KERNELS)
 	@touch $@
 
 $(DEV): $(CREATED) pyproject.toml constraints.txt $(KERNELS)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $(RUNTIME) $@
 
 ask  = $(shell $(PYTHON) -c '$(1)' 2>/dev/null)

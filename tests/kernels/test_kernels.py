@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from kernel_cases import PROFILES, Case
 from torch import Tensor
 from torch.testing import assert_close
 
 import tessflow.kernels
 from tessflow.geometry import Tessellation
 from tessflow.kernels import native, ops
-from tessflow.transforms import CellTransform, Softsign, TruncatedGaussian
+from tessflow.transforms import CellTransform, TruncatedGaussian
 
 SOURCE = Path(tessflow.kernels.__file__).with_name("kernels.cpp")
-PROFILES = (Softsign, TruncatedGaussian)
 # Few cells; many, in which the search is in float32; more rows than a block has, and than vectors have lanes.
 SHAPES = [(7, 3, 3, 4), (130, 2, 30, 2), (50, 2, 100, 5), (200, 1, 40, 1), (64, 2, 64, 40), (1, 5, 1, 2)]
 
@@ -35,39 +35,6 @@ def level(request):
         pytest.skip("this processor has no such instructions")
     yield
     native._library.tessflow_use(best)
-
-
-class Case:
-    """Cells, and points to map into them."""
-
-    def __init__(self, shape, *, box=False, masked=False, seed=0):
-        b, n, k, d = shape
-        torch.manual_seed(seed)
-        self.anchors, self.x = torch.randn(n, k, d), torch.randn(b, n, d)
-        self.mask = None
-        if masked:
-            self.mask = torch.rand(n, k) < 0.7
-            self.mask[:, 0] = True
-        exists = torch.ones(n, k) if self.mask is None else self.mask.float()
-        self.index = torch.multinomial(exists, b, replacement=True).T
-        self.scale = (0.3 * torch.randn(b, n)).exp()
-        self.walls = (-4.5 - torch.rand(n, d), 4.5 + torch.rand(n, d)) if box else (None, None)
-        self.of_z, self.of_log_det = torch.randn(b, n, d), torch.randn(b, n)
-
-    def cells(self, anchors=None, walls=None):
-        return Tessellation(self.anchors if anchors is None else anchors, *(walls or self.walls), self.mask)
-
-    def results(self, profile, *, inverse):
-        """Points, log-determinants, and the gradients of all that has one."""
-        x = self.x
-        if inverse:
-            with torch.no_grad(), native.disabled():
-                x = CellTransform(self.cells(), self.index, profile=TruncatedGaussian(self.scale))(x)
-        leaves = [t.clone().requires_grad_() for t in (x, self.scale, self.anchors, *self.walls) if t is not None]
-        x, scale, anchors, *walls = leaves
-        transform = CellTransform(self.cells(anchors, walls), self.index, profile=profile(scale))
-        z, log_det = transform.inv.call_and_ladj(x) if inverse else transform.call_and_ladj(x)
-        return z, log_det, *torch.autograd.grad([z, log_det], leaves, [self.of_z, self.of_log_det])
 
 
 @compiled

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "cell_map_backward",
     "check_bins",
     "disabled",
+    "enabled",
     "facing",
     "locate",
     "shapes_of_sums",
@@ -86,7 +88,7 @@ def _typed(library: Any) -> Any:
 
 
 _library, _says = _load()
-_enabled = _library is not None
+_enabled = os.environ.get(OFF) != "0"
 
 
 def status() -> str:
@@ -96,7 +98,10 @@ def status() -> str:
         >>> status().startswith("kernels: ")
         True
     """
-    return f"kernels: {'C++, ' if _library is not None else 'torch, '}{_says}"
+    on_gpus = ""
+    if torch.cuda.is_available() and _enabled:
+        on_gpus = "; on GPUs: Triton" if find_spec("triton") else "; on GPUs: torch (pip install 'tessflow[gpu]')"
+    return f"kernels: {'C++, ' if _library is not None else 'torch, '}{_says}{on_gpus}"
 
 
 @contextlib.contextmanager
@@ -116,9 +121,20 @@ def disabled() -> Iterator[None]:
         _enabled = before
 
 
+def enabled() -> bool:
+    """Return whether kernels may be used, of the processor or a GPU; see :data:`OFF` and :func:`disabled`.
+
+    Example:
+        >>> with disabled():
+        ...     enabled()
+        False
+    """
+    return _enabled
+
+
 def usable(*tensors: Tensor | None) -> bool:
     """Return whether the kernel takes these tensors: float32, on the processor, no dual numbers, none of functorch."""
-    if not _enabled:
+    if _library is None or not _enabled:
         return False
     for tensor in tensors:
         if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):

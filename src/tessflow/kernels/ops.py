@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tessflow.kernels import native
+from tessflow.kernels import cuda, native
 
 __all__ = ["cell_map", "cell_map_backward", "facing", "locate", "spline", "spline_backward"]
 
@@ -37,6 +37,8 @@ _library.impl("locate", native.locate, "CPU")
 _library.impl("facing", native.facing, "CPU")
 _library.impl("cell_map", native.cell_map, "CPU")
 _library.impl("cell_map_backward", native.cell_map_backward, "CPU")
+_library.impl("cell_map", cuda.cell_map, "CUDA")
+_library.impl("cell_map_backward", cuda.cell_map_backward, "CUDA")
 _library.impl("spline", native.spline, "CPU")
 _library.impl("spline_backward", native.spline_backward, "CPU")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tessflow.geometry import Tessellation
-from tessflow.kernels import native, ops
+from tessflow.kernels import cuda, native, ops
 from tessflow.transforms.profiles import Profile, Softsign, TruncatedGaussian
 
 __all__ = ["Plain", "map_points", "takes"]
@@ -22,12 +22,15 @@ _PROFILES: dict[type, int] = {Softsign: 0, TruncatedGaussian: 1}
 
 def takes(tessellation: Tessellation, profile: Profile, x: Tensor) -> bool:
     """Return whether there is a kernel for these points, ``(..., *N, D)``."""
-    return (
-        type(profile) in _PROFILES
-        and type(tessellation) is Tessellation
-        and tessellation.search == "scan"
-        and native.usable(x, tessellation.anchors, tessellation.lower, tessellation.upper, _tensor(profile))
-    )
+    if type(profile) not in _PROFILES or type(tessellation) is not Tessellation or tessellation.search != "scan":
+        return False
+    tensors = (x, tessellation.anchors, tessellation.lower, tessellation.upper, _tensor(profile))
+    return native.usable(*tensors) or cuda.usable(*tensors)
+
+
+def _kernels(x: Tensor) -> Any:
+    """Return the functions of a device."""
+    return native if x.device.type == "cpu" else cuda
 
 
 def map_points(
@@ -49,7 +52,7 @@ def map_points(
     shape = tessellation.shape
     batch = torch.broadcast_shapes(x.shape[:-1], index.shape, shape)
     n, k, d = shape.numel(), tessellation.num_cells, tessellation.dim
-    scale = torch.as_tensor(profile.scale, dtype=x.dtype)
+    scale = torch.as_tensor(profile.scale, dtype=x.dtype, device=x.device)
     batch = torch.broadcast_shapes(batch, scale.shape)
     rows = batch[: len(batch) - len(shape)].numel()
 
@@ -89,7 +92,8 @@ class _CellMap(torch.autograd.Function):
         inverse: bool,  # noqa: FBT001
         plain: Plain,
     ) -> tuple[Tensor, Tensor]:
-        z, log_det, wall = native.cell_map(x, scale, anchors, mask, lower, upper, None, None, index, profile, inverse)
+        given = (x, scale, anchors, mask, lower, upper, None, None, index, profile, inverse)
+        z, log_det, wall = _kernels(x).cell_map(*given)
         ctx.save_for_backward(x, scale, anchors, mask, lower, upper, index, wall)
         ctx.profile, ctx.inverse, ctx.plain = profile, inverse, plain
         return z, log_det
@@ -100,7 +104,7 @@ class _CellMap(torch.autograd.Function):
         x, scale, anchors, mask, lower, upper, index, wall = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _differentiable(ctx, of_z, of_log_det)
-        of_x, of_scale, of_anchors, _, _, of_box = native.cell_map_backward(
+        of_x, of_scale, of_anchors, _, _, of_box = _kernels(x).cell_map_backward(
             of_z, of_log_det, x, scale, anchors, mask, lower, upper, None, None, index, wall, ctx.profile, ctx.inverse
         )
         of_lower, of_upper = (None if wall is None else of_box[i] for i, wall in enumerate((lower, upper)))
