@@ -14,7 +14,7 @@ PROFILES = (Softsign, TruncatedGaussian)
 class Case:
     """Cells, and points to map into them."""
 
-    def __init__(self, shape, *, box=False, masked=False, seed=0):
+    def __init__(self, shape, *, box=False, masked=False, wide=False, seed=0):
         b, n, k, d = shape
         torch.manual_seed(seed)
         self.anchors, self.x = torch.randn(n, k, d), torch.randn(b, n, d)
@@ -27,6 +27,9 @@ class Case:
         self.scale = (0.3 * torch.randn(b, n)).exp()
         self.walls = (-4.5 - torch.rand(n, d), 4.5 + torch.rand(n, d)) if box else (None, None)
         self.of_z, self.of_log_det = torch.randn(b, n, d), torch.randn(b, n)
+        if wide:  # points that float32 does not have
+            noise = 1 + 1e-9 * torch.randn(b, n, d, dtype=torch.float64)
+            self.x, self.of_z, self.of_log_det = self.x * noise, self.of_z.double(), self.of_log_det.double()
 
     def cells(self, anchors=None, walls=None):
         return Tessellation(self.anchors if anchors is None else anchors, *(walls or self.walls), self.mask)
@@ -37,6 +40,8 @@ class Case:
         if inverse:
             with torch.no_grad(), native.disabled():
                 x = CellTransform(self.cells(), self.index, profile=TruncatedGaussian(self.scale))(x)
+                if x.dtype == torch.float64:  # not so near the walls that even float64 has few digits
+                    x = x.lerp(self.anchors[torch.arange(len(self.anchors)), self.index].double(), 0.1)
         given = (x, self.scale, self.anchors, *self.walls)
         x, scale, anchors, *walls = (None if t is None else t.clone().requires_grad_() for t in given)
         leaves = [t for t in (x, scale, anchors, *walls) if t is not None]

@@ -44,7 +44,7 @@ def test_by_interpreter():
 
 @pytest.fixture
 def kernels_of_gpus(monkeypatch):
-    monkeypatch.setattr(native, "usable", lambda *_: native.enabled())
+    monkeypatch.setattr(native, "usable", lambda *_, **__: native.enabled())
     monkeypatch.setattr(fused, "_kernels", lambda _: cuda)
 
 
@@ -62,7 +62,7 @@ def assert_torchs(case: Case, profile, *, inverse: bool, rtol: float = 1e-5, ato
 @pytest.mark.parametrize("inverse", [False, True], ids=["into", "out of"])
 def test_map_and_gradients_are_torchs(shape, inverse):
     for profile, box, masked in itertools.product(PROFILES, [False, True], [False, True]):
-        assert_torchs(Case(shape, box=box, masked=masked), profile, inverse=inverse)
+        assert_torchs(Case(shape, box=box, masked=masked, wide=box != masked), profile, inverse=inverse)
 
 
 @by_interpreter
@@ -145,7 +145,7 @@ def test_compiles_for_gpus(capability, inverse, monkeypatch, tmp_path):
         [triton_cells.forward_kernel, triton_cells.backward_kernel], [True, False]
     ):
         options = {"GAUSSIAN": gaussian, "INVERSE": inverse, "MASKED": True, "UPPER": True, "LOWER": True}
-        options |= {"ROWS": 32, "CELLS": 32}
+        options |= {"WIDE": False, "ROWS": 32, "CELLS": 32}
         options = {name: option for name, option in options.items() if name in kernel.arg_names}
         signature = {name: kinds.get(name, "*fp32") for name in kernel.arg_names} | dict.fromkeys(options, "constexpr")
         source = ASTSource(fn=kernel, signature=signature, constexprs=options)

@@ -18,7 +18,7 @@ from torch.testing import assert_close
 import tessflow.kernels
 from tessflow.geometry import Tessellation
 from tessflow.kernels import native, ops
-from tessflow.transforms import CellTransform, TruncatedGaussian
+from tessflow.transforms import CellTransform, Softsign, TruncatedGaussian, fused
 
 SOURCE = Path(tessflow.kernels.__file__).with_name("kernels.cpp")
 # Few cells; many, in which the search is in float32; more rows than a block has, and than vectors have lanes.
@@ -107,6 +107,45 @@ def test_extreme_points_are_torchs(size):
 
 
 @compiled
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("inverse", [False, True], ids=["into", "out of"])
+def test_points_may_be_of_float64(level, shape, inverse):
+    """Among anchors of float32: points, log-determinants and gradients of points have the digits of float64."""
+    for profile, box, masked in itertools.product(PROFILES, [False, True], [False, True]):
+        case = Case(shape, box=box, masked=masked, wide=True)
+        found = case.results(profile, inverse=inverse)
+        with native.disabled():
+            expected = case.results(profile, inverse=inverse)
+        assert [each.dtype for each in found] == [other.dtype for other in expected]
+        for each, other in zip(found, expected, strict=True):
+            rounding = 1e-9 if each.dtype == torch.float64 else 1e-5
+            assert_close(each, other, rtol=rounding, atol=rounding * max(other.abs().max().item(), 1))
+        assert torch.equal(case.cells().locate(case.x), case.cells().locate(case.x.clone().requires_grad_()))
+
+
+@compiled
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1e8, 1e30, 1e60, 1e100, 1e308, float("inf")])
+def test_extreme_points_of_float64_are_torchs(size):
+    case = Case((40, 2, 30, 3), box=size >= 1e4, wide=True)
+    case.x = case.cells().anchors[torch.arange(2), case.index] + size * case.x.sign()
+    for profile in PROFILES:
+        found = case.results(profile, inverse=False)
+        with native.disabled():
+            expected = case.results(profile, inverse=False)
+        for each, other in zip(found, expected, strict=True):
+            assert_close(each, other, rtol=1e-4, atol=1e-4)
+
+
+@compiled
+def test_a_scale_that_float32_does_not_have_is_left_to_torch():
+    case = Case((5, 1, 4, 2), wide=True)
+    cells = case.cells()
+    for scale, kernels in ((0.5, True), (0.1, False)):
+        assert fused.takes(cells, Softsign(scale), case.x) == kernels
+        assert fused.takes(cells, Softsign(scale), case.x.float())
+
+
+@compiled
 @pytest.mark.parametrize("inverse", [False, True], ids=["into", "out of"])
 def test_what_is_no_number_stays_none(inverse):
     case = Case((40, 2, 30, 3))
@@ -141,14 +180,14 @@ def adversarial(seed: int) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     return anchors, mask, index, v.double()
 
 
-def worst_losses(facing, locate, seeds: int) -> tuple[float, float]:
+def worst_losses(facing, locate, seeds: int, dtype: torch.dtype = torch.float32) -> tuple[float, float]:
     """How much worse walls and anchors are than those of brute force in float64, relatively, at most."""
     worst = [0.0, 0.0]
     for seed in range(seeds):
         anchors, mask, index, v = adversarial(seed)
         own = anchors.double()[torch.arange(2), index]
         walls = facing(anchors, mask, index, v)
-        points = (own + 1e-3 * v).float()
+        points = (own + 1e-3 * v).to(dtype)
         nearest = locate(anchors, mask, points)
         for n in range(2):
             exists = torch.ones(anchors.shape[1], dtype=torch.bool) if mask is None else mask[n]
@@ -169,6 +208,8 @@ def worst_losses(facing, locate, seeds: int) -> tuple[float, float]:
 def test_no_wall_is_worse_than_brute_force_finds(level):
     facing, locate = worst_losses(native.facing, native.locate, 60)
     assert facing < 1e-12
+    _, wide = worst_losses(native.facing, native.locate, 60, torch.float64)
+    assert wide < 1e-9
     assert locate < 1e-9  # far out anchors are told by products, not by distances
 
 
@@ -184,9 +225,10 @@ def build(where: Path, *options: str) -> ctypes.CDLL:
 @compiled
 def test_without_its_margin_the_search_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(native, "_library", build(tmp_path / "cells.so", "-DMARGIN=0"))
-    facing, locate = worst_losses(native.facing, native.locate, 60)
-    assert facing > 1e-9
-    assert locate > 1e-9
+    for dtype in (torch.float32, torch.float64):
+        facing, locate = worst_losses(native.facing, native.locate, 60, dtype)
+        assert facing > 1e-9
+        assert locate > 1e-9
 
 
 @compiled
@@ -264,6 +306,7 @@ def test_what_the_kernel_does_not_do_is_done_by_torch():
         return transform.call_and_ladj(x)[1].sum()
 
     assert not native.usable(case.x.double())
+    assert not native.usable(case.anchors.double(), points=case.x)
     x = case.x.clone().requires_grad_()
     (first,) = torch.autograd.grad(log_det(x), x, create_graph=True)
     (second,) = torch.autograd.grad(first.square().sum(), x, retain_graph=True)

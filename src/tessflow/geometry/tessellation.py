@@ -128,7 +128,7 @@ class Tessellation:
         """
         with torch.no_grad():
             batch = torch.broadcast_shapes(x.shape[:-1], self.shape)
-            if self.search == "scan" and native.usable(x, self.anchors):
+            if self.search == "scan" and native.usable(self.anchors, points=x):
                 points = self._side_by_side(x.expand(*batch, self.dim)).transpose(0, 1)
                 return ops.locate(*self._compiled(), points).reshape(batch)
             found = self._searched().nearest(self._side_by_side(double(x).expand(*batch, self.dim)))

@@ -9,7 +9,9 @@ constexpr float UNIT = 6e-8f;  // half the spacing of float32 at 1
 // As in profiles.py: how near a wall an inverse looks, and the least half squared radius.
 constexpr double NEAREST = 1e-12, LEAST = 1e-20;
 static const double TINY = std::pow(2.2250738585072014e-308, 0.2);
-constexpr double SEEN = 3.6641e11;  // where infinite points are taken to be: float32's largest number to the power .3
+// Where points too far away are taken to be, as in cell.py: the largest number to the power .3.
+static const double SEEN = std::pow((double)std::numeric_limits<float>::max(), 0.3);
+static const double FARTHEST = std::pow(std::numeric_limits<double>::max(), 0.3);
 
 template <class T>
 struct Buffer {  // aligned memory
@@ -85,7 +87,7 @@ struct Block {
   alignas(64) double ratio[BLOCK], log_det[BLOCK], longest[BLOCK];
   alignas(64) double best[BLOCK], which[BLOCK];
   alignas(64) double along[BLOCK], of_log_det[BLOCK], of_square[BLOCK], of_gauge[BLOCK], of_scale[BLOCK];
-  bool infinite[BLOCK], held[BLOCK];
+  bool infinite[BLOCK], moved[BLOCK], held[BLOCK];  // moved: a coordinate was too far away
   explicit Block(int d)
       : d(d), displacement((size_t)d * PITCH), anchor((size_t)d * PITCH), normal((size_t)d * PITCH), row(d) {}
   // Points past the last are copies of it, so that whole vectors can be worked on.
@@ -243,7 +245,8 @@ struct Search {
 
 // The nearest anchors of points ``(rows, n, d)`` of one tessellation. In float64 two anchors are compared by
 // |a - x|^2 - |b - x|^2 = <a - b, a + b - 2 x>, which keeps its digits far out, where both squares are huge, and close by.
-static void locate_rows(const Cells& every, int64_t n, const float* x, int64_t* index, int64_t begin, int64_t end) {
+template <class T>
+static void locate_rows(const Cells& every, int64_t n, const T* x, int64_t* index, int64_t begin, int64_t end) {
   const One cells(every, n);
   const int d = cells.d, k = cells.k, first = cells.first();
   const int64_t stride = every.n;
@@ -285,8 +288,9 @@ static void locate_rows(const Cells& every, int64_t n, const float* x, int64_t* 
   const float margin = 1 + MARGIN * (2 * d + 10) * UNIT, least = MARGIN * d * 1e-37f;
   for (int64_t row = begin; row < end; row += TILE) {
     const int m = (int)std::min<int64_t>(TILE, end - row);
+    const auto at_point = [&](int p, int c) { return (double)x[((row + p) * stride + n) * d + c]; };
     for (int p = 0; p < TILE; p++)
-      for (int c = 0; c < d; c++) points.p[p * d + c] = x[((row + (p < m ? p : 0)) * stride + n) * d + c];
+      for (int c = 0; c < d; c++) points.p[p * d + c] = (float)at_point(p < m ? p : 0, c);
     Floats best[TILE];
     for (int p = 0; p < TILE; p++) best[p] = infinity;
     for (int i = 0; i < table.padded; i += FLOATS) {
@@ -310,7 +314,13 @@ static void locate_rows(const Cells& every, int64_t n, const float* x, int64_t* 
     for (int p = 0; p < m; p++) {
       float nearest = best[p][0];
       for (int l = 1; l < FLOATS; l++) nearest = std::min(nearest, best[p][l]);
-      const float limit = nearest * margin + least;
+      float limit = nearest * margin + least;
+      if (sizeof(T) == 8) {  // the point was rounded: each distance may be wrong by as much as that moved it
+        double size = 0;
+        for (int c = 0; c < d; c++) size += at_point(p, c) * at_point(p, c);
+        const double farther = std::sqrt((double)limit) + 3 * MARGIN * UNIT * std::sqrt(size);
+        limit = (float)(farther * farther * margin);
+      }
       int64_t which = -1;
       for (int i = 0; i < table.padded; i += FLOATS) {
         const Ints candidate = at((const float*)squares.p + (size_t)p * table.padded + i) <= limit;
@@ -320,7 +330,7 @@ static void locate_rows(const Cells& every, int64_t n, const float* x, int64_t* 
           double farther = which < 0 ? -1 : 0;
           for (int c = 0; which >= 0 && c < d; c++) {
             const double a = anchors[(size_t)(i + l) * d + c], other = anchors[(size_t)which * d + c];
-            farther += (a - other) * (a + other - 2 * (double)points.p[p * d + c]);
+            farther += (a - other) * (a + other - 2 * at_point(p, c));
           }
           if (farther < 0) which = i + l;
         }
@@ -383,9 +393,10 @@ static void measure(const One& cells, Block& b, const bool known) {
 }
 
 // How far points may go along their rays without being rounded across a bisector, in displacements: `Rays.longest`.
+template <class T>
 static void measure_longest(const One& cells, Block& b) {
   const float* first = cells.anchors + (size_t)cells.first() * cells.d;  // about which points are located
-  const double eps = 1.1920928955078125e-07, rounding = 2.220446049250313e-16 * (cells.d + 4);
+  const double eps = std::numeric_limits<T>::epsilon(), rounding = 2.220446049250313e-16 * (cells.d + 4);
   for (int p = 0; p < b.filled; p += LANES) {
     Doubles centre = all(0.0), apart = all(0.0), normal = all(0.0);
     for (int c = 0; c < cells.d; c++) {
@@ -566,7 +577,12 @@ static void apply_profile_backward(Block& b, int profile, int inverse) {
   else inverse ? truncated_gaussian_inverse_backward(b) : truncated_gaussian_backward(b);
 }
 
-// Reads points and what is known of them into a block; infinite coordinates are far away.
+// A coordinate; one that is infinite, or too large for its square, is far away.
+static inline double seen(float x) { return std::isinf(x) ? std::copysign(SEEN, x) : (double)x; }
+static inline double seen(double x) { return std::abs(x) > FARTHEST ? std::copysign(FARTHEST, x) : x; }
+
+// Reads points and what is known of them into a block.
+template <class T>
 static void read(const One& cells, Block& b, const Map& map, int64_t n, int64_t stride, int64_t row, int m) {
   const int d = cells.d;
   b.m = m;
@@ -574,10 +590,12 @@ static void read(const One& cells, Block& b, const Map& map, int64_t n, int64_t 
     const size_t r = (size_t)(row + p) * stride + n;
     b.own[p] = checked(map.index[r], cells.k);
     b.scale[p] = map.scale ? map.scale[r] : 1;
-    b.infinite[p] = false;
+    b.infinite[p] = b.moved[p] = false;
     for (int c = 0; c < d; c++) {
-      double x = map.x[r * d + c];
-      if (std::isinf(x)) b.infinite[p] = true, x = x > 0 ? SEEN : -SEEN;
+      const T given = ((const T*)map.x)[r * d + c];
+      const double x = seen(given);
+      b.infinite[p] |= std::isinf(given);
+      b.moved[p] |= x != (double)given;
       b.displacement.p[c * PITCH + p] = x - (double)cells.centres[(size_t)b.own[p] * d + c];
     }
   }
@@ -585,47 +603,54 @@ static void read(const One& cells, Block& b, const Map& map, int64_t n, int64_t 
 }
 
 // A point's displacement once more, in the order of the point's own coordinates.
-static void displacement_of(const One& cells, const Block& b, int p, const float* x, double* v) {
+template <class T>
+static void displacement_of(const One& cells, const Block& b, int p, const T* x, double* v) {
   const float* centre = cells.centres + (size_t)b.own[p] * cells.d;
-  if (b.infinite[p])
+  if (b.moved[p])
     for (int c = 0; c < cells.d; c++) v[c] = b.displacement.p[c * PITCH + p];
   else
     for (int c = 0; c < cells.d; c++) v[c] = (double)x[c] - (double)centre[c];
 }
 
+template <class T>
 static void map_rows(const Cells& every, const Map& map, Block& b, int64_t n, int64_t begin, int64_t end) {
   const One cells(every, n);
   const int d = cells.d;
+  const T* x = (const T*)map.x;
+  T* log_det = (T*)map.log_det;
   Search search(cells);
   for (int64_t row = begin; row < end; row += BLOCK) {
     const int m = (int)std::min<int64_t>(BLOCK, end - row);
-    read(cells, b, map, n, every.n, row, m);
+    read<T>(cells, b, map, n, every.n, row, m);
     search.walls(cells, b);
     measure(cells, b, false);
     apply_profile(b, map.profile, map.inverse);
-    if (!map.inverse) measure_longest(cells, b);
+    if (!map.inverse) measure_longest<T>(cells, b);
     for (int p = 0; p < m; p++) {
       const size_t r = (size_t)(row + p) * every.n + n;
       const double number = b.square[p] - b.square[p];  // 0, or none, where a coordinate is none
       const double ratio = number + (map.inverse ? b.ratio[p] : std::min(b.ratio[p], b.longest[p]));
       const float* centre = cells.centres + (size_t)b.own[p] * d;
-      float* z = map.z + r * d;
-      displacement_of(cells, b, p, map.x + r * d, b.row.p);
-      for (int c = 0; c < d; c++) z[c] = (float)((double)centre[c] + ratio * b.row.p[c]);
+      T* z = (T*)map.z + r * d;
+      displacement_of(cells, b, p, x + r * d, b.row.p);
+      for (int c = 0; c < d; c++) z[c] = (T)((double)centre[c] + ratio * b.row.p[c]);
       if (!map.inverse && cells.lower)
         for (int c = 0; c < d; c++) z[c] = z[c] < cells.lower[c] ? cells.lower[c] : z[c];
       if (!map.inverse && cells.upper)
         for (int c = 0; c < d; c++) z[c] = z[c] > cells.upper[c] ? cells.upper[c] : z[c];
-      map.log_det[r] = b.infinite[p] ? -std::numeric_limits<float>::infinity() : (float)(number + b.log_det[p]);
+      log_det[r] = b.infinite[p] ? -std::numeric_limits<T>::infinity() : (T)(number + b.log_det[p]);
       map.wall[r] = !map.inverse && b.ratio[p] > b.longest[p] ? ~b.wall[p] : b.wall[p];
     }
   }
 }
 
+template <class T>
 static void map_backward_rows(const Cells& every, const Map& map, const Gradient& of, Block& b, int64_t n, int64_t begin,
                               int64_t end) {
   const One cells(every, n);
   const int d = cells.d, k = cells.k;
+  const T *x = (const T*)map.x, *of_z = (const T*)of.z, *of_log_det = (const T*)of.log_det;
+  T* of_x = (T*)of.x;
   const bool voronoi = cells.voronoi();
   double* to_anchors = of.anchors + (size_t)n * k * d;
   double* to_centres = every.centres ? of.centres + (size_t)n * k * d : to_anchors;
@@ -634,7 +659,7 @@ static void map_backward_rows(const Cells& every, const Map& map, const Gradient
   double* to_upper = of.box ? of.box + (size_t)(every.n + n) * d : nullptr;
   for (int64_t row = begin; row < end; row += BLOCK) {
     const int m = (int)std::min<int64_t>(BLOCK, end - row);
-    read(cells, b, map, n, every.n, row, m);
+    read<T>(cells, b, map, n, every.n, row, m);
     bool held = false;
     for (int p = 0; p < b.filled; p++) {
       const int64_t wall = map.wall[(size_t)(row + std::min(p, m - 1)) * every.n + n];
@@ -646,14 +671,14 @@ static void map_backward_rows(const Cells& every, const Map& map, const Gradient
     for (int p = 0; p < b.filled; p++) {
       const size_t r = (size_t)(row + std::min(p, m - 1)) * every.n + n;
       double along = 0;
-      displacement_of(cells, b, std::min(p, m - 1), map.x + r * d, b.row.p);
-      for (int c = 0; c < d; c++) along += b.row.p[c] * (double)of.z[r * d + c];
+      displacement_of(cells, b, std::min(p, m - 1), x + r * d, b.row.p);
+      for (int c = 0; c < d; c++) along += b.row.p[c] * (double)of_z[r * d + c];
       // Where the point was held back, its place on the ray does not depend on the profile.
       b.along[p] = b.held[p] ? 0 : along;
-      b.of_log_det[p] = b.infinite[std::min(p, m - 1)] ? 0 : of.log_det[r];
+      b.of_log_det[p] = b.infinite[std::min(p, m - 1)] ? 0 : of_log_det[r];
     }
     apply_profile_backward(b, map.profile, map.inverse);
-    if (held) measure_longest(cells, b);
+    if (held) measure_longest<T>(cells, b);
     for (int p = 0; p < m; p++) {
       const size_t r = (size_t)(row + p) * every.n + n;
       const int64_t own = b.own[p], wall = b.wall[p];
@@ -666,23 +691,23 @@ static void map_backward_rows(const Cells& every, const Map& map, const Gradient
       double *own_anchor = to_anchors + own * d, *centre = to_centres + own * d;
       double* facing = to_anchors + (wall < k ? wall : own) * d;
       const float *at_own = cells.anchors + own * d, *at_wall = cells.anchors + (wall < k ? wall : own) * d;
-      displacement_of(cells, b, p, map.x + r * d, b.row.p);
+      displacement_of(cells, b, p, x + r * d, b.row.p);
       if (voronoi && wall < k) {  // by far the most, without a branch a coordinate
         for (int c = 0; c < d; c++) {
-          const double v = b.row.p[c], normal = (double)at_wall[c] - (double)at_own[c], z = of.z[r * d + c];
+          const double v = b.row.p[c], normal = (double)at_wall[c] - (double)at_own[c], z = of_z[r * d + c];
           const double of_v = ratio * z + 2 * b.of_square[p] * v + slope * normal;
           const double of_normal = slope * (v - b.bisector[p] * normal);
           facing[c] += of_normal;
           own_anchor[c] += z - of_v - of_normal;
-          of.x[r * d + c] = (float)of_v;
+          of_x[r * d + c] = (T)of_v;
         }
-        if (b.infinite[p])
+        if (b.moved[p])
           for (int c = 0; c < d; c++)
-            if (std::isinf(map.x[r * d + c])) of.x[r * d + c] = 0;
+            if (seen(x[r * d + c]) != (double)x[r * d + c]) of_x[r * d + c] = 0;
         continue;
       }
       for (int c = 0; c < d; c++) {
-        const double v = b.row.p[c], normal = (double)at_wall[c] - (double)at_own[c], z = of.z[r * d + c];
+        const double v = b.row.p[c], normal = (double)at_wall[c] - (double)at_own[c], z = of_z[r * d + c];
         double of_v = ratio * z + 2 * b.of_square[p] * v + slope * normal;
         double of_centre = z;
         if (bisector) {
@@ -698,7 +723,7 @@ static void map_backward_rows(const Cells& every, const Map& map, const Gradient
           of_centre += lower ? -by_room : by_room;
           (lower ? to_lower : to_upper)[c] += lower ? by_room : -by_room;
         }
-        of.x[r * d + c] = std::isinf(map.x[r * d + c]) ? 0 : (float)of_v;
+        of_x[r * d + c] = b.moved[p] && seen(x[r * d + c]) != (double)x[r * d + c] ? 0 : (T)of_v;
         centre[c] += of_centre - of_v;
       }
     }
@@ -725,8 +750,11 @@ static void facing_rows(const Cells& every, const int64_t* index, const double* 
   }
 }
 
-static void locate_all(const Cells& cells, const float* x, int64_t* index, const Pieces& pieces) {
-  pieces.each([&](int64_t n, int64_t begin, int64_t end) { locate_rows(cells, n, x, index, begin, end); });
+static void locate_all(const Cells& cells, const void* x, int64_t* index, bool wide, const Pieces& pieces) {
+  pieces.each([&](int64_t n, int64_t begin, int64_t end) {
+    wide ? locate_rows(cells, n, (const double*)x, index, begin, end)
+         : locate_rows(cells, n, (const float*)x, index, begin, end);
+  });
 }
 
 static void facing_all(const Cells& cells, const int64_t* index, const double* v, int64_t* wall, const Pieces& pieces) {
@@ -736,10 +764,15 @@ static void facing_all(const Cells& cells, const int64_t* index, const double* v
 
 static void map_all(const Cells& cells, const Map& map, const Pieces& pieces) {
   Block b((int)cells.d);
-  pieces.each([&](int64_t n, int64_t begin, int64_t end) { map_rows(cells, map, b, n, begin, end); });
+  pieces.each([&](int64_t n, int64_t begin, int64_t end) {
+    map.wide ? map_rows<double>(cells, map, b, n, begin, end) : map_rows<float>(cells, map, b, n, begin, end);
+  });
 }
 
 static void map_backward_all(const Cells& cells, const Map& map, const Gradient& of, const Pieces& pieces) {
   Block b((int)cells.d);
-  pieces.each([&](int64_t n, int64_t begin, int64_t end) { map_backward_rows(cells, map, of, b, n, begin, end); });
+  pieces.each([&](int64_t n, int64_t begin, int64_t end) {
+    map.wide ? map_backward_rows<double>(cells, map, of, b, n, begin, end)
+             : map_backward_rows<float>(cells, map, of, b, n, begin, end);
+  });
 }

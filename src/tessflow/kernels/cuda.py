@@ -22,19 +22,14 @@ def _found() -> bool:
     return find_spec("triton") is not None
 
 
-def usable(*tensors: Tensor | None) -> bool:
-    """Return whether the kernel takes these tensors: float32, on one GPU, none that only torch works on.
+def usable(*tensors: Tensor | None, points: Tensor | None = None) -> bool:
+    """Return whether the kernel takes these tensors, on a GPU; see :func:`.native.usable`.
 
     Example:
         >>> usable(torch.zeros(2))
         False
     """
-    devices = {tensor.device for tensor in tensors if tensor is not None}
-    if len(devices) != 1 or devices.pop().type != "cuda" or not (native.enabled() and _found()):
-        return False
-    if any(tensor is not None and tensor.dtype != torch.float32 for tensor in tensors):
-        return False
-    return torch.compiler.is_compiling() or not native.transformed(*tensors)
+    return native.fit("cuda", *tensors, points=points) and _found()
 
 
 def cell_map(
@@ -59,7 +54,7 @@ def cell_map(
 
     cells = _Held(x, anchors, mask, lower, upper, centres, weights)
     x, scale, index = x.contiguous(), scale.contiguous(), index.long().contiguous()
-    z, log_det, wall = torch.empty_like(x), torch.empty_like(scale), torch.empty_like(index)
+    z, log_det, wall = torch.empty_like(x), x.new_empty(scale.shape), torch.empty_like(index)
     given = (x, index, scale, cells.anchors, cells.first, cells.exists, cells.lower, cells.upper)
     cells.launch(
         forward_kernel,
@@ -106,7 +101,7 @@ def cell_map_backward(
         GAUSSIAN=profile == 1,
         INVERSE=bool(inverse),
     )
-    none = x.new_empty(0)
+    none = scale.new_empty(0)
     boxed = lower is not None or upper is not None
     return of_x, of_scale, of_anchors.float(), none, none, of_box.float() if boxed else none
 
@@ -131,7 +126,7 @@ class _Held:
         # What is not there is not read: any tensor will do.
         self.exists = self.anchors if mask is None else mask.to(torch.uint8).contiguous()
         self.lower, self.upper = (self.anchors if side is None else side.contiguous() for side in (lower, upper))
-        self.boxed = {"LOWER": lower is not None, "UPPER": upper is not None}
+        self.kind = {"LOWER": lower is not None, "UPPER": upper is not None, "WIDE": x.dtype == torch.float64}
         some = torch.zeros(len(anchors), dtype=torch.int64, device=x.device)
         self.first = some if mask is None else self.exists.argmax(-1)
 
@@ -142,4 +137,4 @@ class _Held:
             return
         grid = (-(-rows // _ROWS), n)
         with torch.cuda.device_of(tensors[0]):
-            kernel[grid](*tensors, *self.sizes, ROWS=_ROWS, enable_fp_fusion=False, **self.boxed, **options)
+            kernel[grid](*tensors, *self.sizes, ROWS=_ROWS, enable_fp_fusion=False, **self.kind, **options)

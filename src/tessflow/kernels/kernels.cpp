@@ -33,22 +33,23 @@ struct Cells {
 
 // B points of each tessellation, and where to put what becomes of them.
 struct Map {
-  const float* x;        // (B, N, D)
+  const void* x;         // (B, N, D), of double if `wide`, or else of float, as are z, log_det and their gradients
   const int64_t* index;  // (B, N)
   const float* scale;    // (B, N), or null for 1
-  float* z;              // (B, N, D)
-  float* log_det;        // (B, N)
+  void* z;               // (B, N, D)
+  void* log_det;         // (B, N)
   int64_t* wall;         // (B, N): see cells.h
   int64_t rows;
   int64_t profile;  // 0: softsign, 1: truncated Gaussian
   int64_t inverse;  // 0: into the cell, 1: out of it
+  int64_t wide;
 };
 
 // Gradients: of z and log_det, given; of x, of the scale (both (B, N, ...)), and of the cells, to be filled.
 struct Gradient {
-  const float* z;
-  const float* log_det;
-  float* x;
+  const void* z;
+  const void* log_det;
+  void* x;
   float* scale;
   double* anchors;  // (N, K, D), zeros
   double* centres;  // (N, K, D), zeros, or null
@@ -212,9 +213,9 @@ int tessflow_use(int which) {
   return 1;
 }
 
-int tessflow_locate(const Cells* cells, const float* x, int64_t* index, int64_t rows, int threads) {
+int tessflow_locate(const Cells* cells, const void* x, int64_t* index, int64_t rows, int wide, int threads) {
   return share(rows, cells->n, cost(*cells), threads, [&](int, Pieces pieces) {
-    CALL(locate_all, *cells, x, index, pieces);
+    CALL(locate_all, *cells, x, index, wide, pieces);
   });
 }
 

@@ -21,6 +21,7 @@ __all__ = [
     "disabled",
     "enabled",
     "facing",
+    "fit",
     "locate",
     "shapes_of_sums",
     "spline",
@@ -44,7 +45,7 @@ class _Cells(ctypes.Structure):
 
 class _Map(ctypes.Structure):
     _fields_ = [(name, _POINTER) for name in ("x", "index", "scale", "z", "log_det", "wall")]
-    _fields_ += [(name, _LONG) for name in ("rows", "profile", "inverse")]
+    _fields_ += [(name, _LONG) for name in ("rows", "profile", "inverse", "wide")]
 
 
 class _Gradient(ctypes.Structure):
@@ -78,7 +79,7 @@ def _load() -> tuple[Any, str]:
 
 def _typed(library: Any) -> Any:
     """Tell ctypes what the functions of a library take."""
-    library.tessflow_locate.argtypes = [_POINTER, _POINTER, _POINTER, _LONG, _INT]
+    library.tessflow_locate.argtypes = [_POINTER, _POINTER, _POINTER, _LONG, _INT, _INT]
     library.tessflow_facing.argtypes = [_POINTER, _POINTER, _POINTER, _POINTER, _LONG, _INT]
     library.tessflow_map.argtypes = [_POINTER, _POINTER, _INT]
     library.tessflow_map_backward.argtypes = [_POINTER, _POINTER, _POINTER, _INT]
@@ -132,14 +133,32 @@ def enabled() -> bool:
     return _enabled
 
 
-def usable(*tensors: Tensor | None) -> bool:
-    """Return whether the kernel takes these tensors: float32, on the processor, no dual numbers, none of functorch."""
-    if _library is None or not _enabled:
+def usable(*tensors: Tensor | None, points: Tensor | None = None) -> bool:
+    """Return whether the kernels of the processor take these tensors: float32, no dual numbers, none of functorch.
+
+    Args:
+        tensors: What has to be of float32.
+        points: What may be of float64, too.
+
+    Example:
+        >>> usable(torch.zeros(2, dtype=torch.float64))
+        False
+    """
+    return _library is not None and fit("cpu", *tensors, points=points)
+
+
+def fit(device: str, *tensors: Tensor | None, points: Tensor | None) -> bool:
+    """Return whether kernels may be used, and take tensors, if there are any for this type of device."""
+    if not _enabled:
         return False
     for tensor in tensors:
-        if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
+        if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != device):
             return False
-    return torch.compiler.is_compiling() or not (torch.jit.is_tracing() or transformed(*tensors))  # type: ignore[attr-defined]
+    if points is not None and (points.dtype not in (torch.float32, torch.float64) or points.device.type != device):
+        return False
+    if torch.compiler.is_compiling():
+        return True
+    return not (torch.jit.is_tracing() or transformed(*tensors, points))  # type: ignore[attr-defined]
 
 
 def transformed(*tensors: Tensor | None) -> bool:
@@ -161,11 +180,18 @@ def transformed(*tensors: Tensor | None) -> bool:
 
 
 def locate(anchors: Tensor, mask: Tensor | None, x: Tensor) -> Tensor:
-    """Return the nearest anchors: float32 ``(N, K, D)``, ``(N, K)`` and ``(B, N, D)`` to int64 ``(B, N)``."""
+    """Return the nearest anchors of points, int64 ``(B, N)``.
+
+    Args:
+        anchors: float32 ``(N, K, D)``.
+        mask: Boolean ``(N, K)``, or ``None``.
+        x: Points, float32 or float64 ``(B, N, D)``.
+    """
     cells = _Held(anchors, mask)
     x = x.contiguous()
     index = torch.empty(x.shape[:-1], dtype=torch.int64)
-    _check(_library.tessflow_locate(cells.at, x.data_ptr(), index.data_ptr(), len(x), torch.get_num_threads()))
+    wide = x.dtype == torch.float64
+    _check(_library.tessflow_locate(cells.at, x.data_ptr(), index.data_ptr(), len(x), wide, torch.get_num_threads()))
     return index
 
 
@@ -205,8 +231,8 @@ def cell_map(
     """Return mapped points ``(B, N, D)``, log-determinants ``(B, N)`` and codes of walls ``(B, N)``.
 
     Args:
-        x: Points, float32 ``(B, N, D)``.
-        scale: Scales ``(B, N)``.
+        x: Points, float32 or float64 ``(B, N, D)``; what is returned is of the same dtype.
+        scale: Scales, float32 ``(B, N)``, as all that follows.
         anchors: ``(N, K, D)``.
         mask: Which exist, ``(N, K)``; this and the following may be ``None``.
         lower: Lower walls of a box, ``(N, D)``,
@@ -219,9 +245,9 @@ def cell_map(
     """
     cells = _Held(anchors, mask, lower, upper, centres, weights)
     x, scale, index = x.contiguous(), scale.contiguous(), index.long().contiguous()
-    z, log_det, wall = torch.empty_like(x), torch.empty_like(scale), torch.empty_like(index)
+    z, log_det, wall = torch.empty_like(x), x.new_empty(scale.shape), torch.empty_like(index)
     places = (tensor.data_ptr() for tensor in (x, index, scale, z, log_det, wall))
-    task = _Map(*places, len(x), profile, inverse)
+    task = _Map(*places, len(x), profile, inverse, x.dtype == torch.float64)
     _check(_library.tessflow_map(cells.at, ctypes.addressof(task), torch.get_num_threads()))
     return z, log_det, wall
 
@@ -252,7 +278,8 @@ def cell_map_backward(
     shapes = shapes_of_sums(anchors, lower, upper, centres, weights)
     sums = [torch.zeros(shape, dtype=torch.float64) if shape else torch.empty(0) for shape in shapes]
     of_x, of_scale = torch.empty_like(x), torch.empty_like(scale)
-    task = _Map(x.data_ptr(), index.data_ptr(), scale.data_ptr(), None, None, wall.data_ptr(), len(x), profile, inverse)
+    places = (x.data_ptr(), index.data_ptr(), scale.data_ptr(), None, None, wall.data_ptr())
+    task = _Map(*places, len(x), profile, inverse, x.dtype == torch.float64)
     parts = (of_z, of_log_det, of_x, of_scale, *sums)
     gradient = _Gradient(*(tensor.data_ptr() or None for tensor in parts))
     _check(

@@ -59,7 +59,7 @@ def _(anchors: Tensor, mask: Tensor | None, index: Tensor, v: Tensor) -> Tensor:
 
 @_fake("cell_map")
 def _(x: Tensor, scale: Tensor, *cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), scale.new_empty(scale.shape), scale.new_empty(scale.shape, dtype=torch.int64)
+    return x.new_empty(x.shape), x.new_empty(scale.shape), scale.new_empty(scale.shape, dtype=torch.int64)
 
 
 @_fake("cell_map_backward")
@@ -77,7 +77,7 @@ def _(
     *rest: Tensor,
 ) -> tuple[Tensor, ...]:
     sums = native.shapes_of_sums(anchors, lower, upper, centres, weights)
-    return x.new_empty(x.shape), scale.new_empty(scale.shape), *(x.new_empty(shape or (0,)) for shape in sums)
+    return x.new_empty(x.shape), scale.new_empty(scale.shape), *(scale.new_empty(shape or (0,)) for shape in sums)
 
 
 @_fake("spline")

@@ -6,6 +6,7 @@ walls, and what stands in for infinite coordinates, are those of `cells.h`.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import triton
@@ -14,14 +15,15 @@ import triton.language as tl
 __all__ = ["backward_kernel", "forward_kernel"]
 
 # As in cells.h and profiles.py: how near a wall an inverse looks, the least half squared radius, where infinite points
-# are taken to be, bounds of the square of a gauge over it, and the smallest normal number.
+# are taken to be (and of float64 those too large for their squares), a bound of the square of a gauge over half that of
+# the length, the smallest normal number, and the spacing of numbers at 1.
 _NEAREST: Any = tl.constexpr(1e-12)
 _LEAST: Any = tl.constexpr(1e-20)
-_SEEN: Any = tl.constexpr(3.6641e11)
+_SEEN: Any = tl.constexpr((2.0 - 2.0**-23) ** 0.3 * 2.0 ** (127 * 0.3))
+_FARTHEST: Any = tl.constexpr(sys.float_info.max**0.3)
 _TINY: Any = tl.constexpr(2.2250738585072014e-308**0.2)
 _SMALLEST: Any = tl.constexpr(2.2250738585072014e-308)
 _UNIT: Any = tl.constexpr(2.220446049250313e-16)
-_UNIT_OF_POINTS: Any = tl.constexpr(1.1920928955078125e-07)
 
 
 @triton.jit
@@ -52,8 +54,16 @@ def _expm1(a):
 
 
 @triton.jit
-def _finite(a):
-    return tl.where(a == float("inf"), _SEEN, tl.where(a == -float("inf"), -_SEEN, a))
+def _moved(a, WIDE: tl.constexpr):
+    """Return whether a coordinate is too far away."""
+    return tl.abs(a) > _FARTHEST if WIDE else tl.abs(a) == float("inf")
+
+
+@triton.jit
+def _seen(a, WIDE: tl.constexpr):
+    """Return where a coordinate is taken to be."""
+    far = _FARTHEST if WIDE else _SEEN
+    return tl.where(_moved(a, WIDE), tl.where(a > 0.0, far, -far), a)
 
 
 @triton.jit
@@ -62,7 +72,9 @@ def _load(at, live):
 
 
 @triton.jit
-def _facing(points, own, cells, exists, live, k, d, masked: tl.constexpr, CELLS: tl.constexpr):
+def _facing(
+    points, own, cells, exists, live, k, d, masked: tl.constexpr, WIDE: tl.constexpr, CELLS: tl.constexpr
+):  # fmt: skip
     """Return the anchors behind the bisectors that rays meet first, or the cells' own."""
     zero = tl.zeros(own.shape, tl.float64)
     best, wall = zero, own
@@ -75,7 +87,7 @@ def _facing(points, own, cells, exists, live, k, d, masked: tl.constexpr, CELLS:
         square = along
         for c in range(d):
             at_own = _load(cells + own * d + c, live)
-            v = _finite(_load(points + c, live)) - at_own
+            v = _seen(_load(points + c, live), WIDE) - at_own
             normal = _load(cells + cell * d + c, there)[None, :] - at_own[:, None]
             along += v[:, None] * normal
             square += normal * normal
@@ -96,7 +108,7 @@ def _room(at_own, side, wall: tl.constexpr):
 @triton.jit
 def _measure(
     points, own, wall, cells, first, upper, lower, live, k, d,
-    known: tl.constexpr, UPPER: tl.constexpr, LOWER: tl.constexpr,
+    known: tl.constexpr, UPPER: tl.constexpr, LOWER: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Return what the map needs to know of rays: walls, squared lengths and so on; see `measure` in cells.h."""
     zero = tl.zeros(own.shape, tl.float64)
@@ -107,7 +119,7 @@ def _measure(
         point = _load(points + c, live)
         infinite = infinite | (tl.abs(point) == float("inf"))
         at_own = _load(cells + own * d + c, live)
-        v, normal = _finite(point) - at_own, _load(cells + facing * d + c, live) - at_own
+        v, normal = _seen(point, WIDE) - at_own, _load(cells + facing * d + c, live) - at_own
         square += v * v
         spacing += normal * normal
         dot += v * normal
@@ -120,7 +132,7 @@ def _measure(
     gauge, clearance = bisector, tl.where(bisector > 0.0, left / spacing, 1.0)
     for c in range(d):
         at_own = _load(cells + own * d + c, live)
-        v = _finite(_load(points + c, live)) - at_own
+        v = _seen(_load(points + c, live), WIDE) - at_own
         if UPPER:
             room = _room(at_own, tl.load(upper + c).to(tl.float64), 0)
             this = wall == k + 2 * c if known else v / room > gauge
@@ -135,12 +147,13 @@ def _measure(
 
 
 @triton.jit
-def _longest(ratio, square, spacing, bisector, size, apart, d):
+def _longest(ratio, square, spacing, bisector, size, apart, d, WIDE: tl.constexpr):
     """Return how far points may go along their rays without being rounded across a bisector: `Rays.longest`."""
     length, between = ratio * tl.sqrt(square), tl.sqrt(spacing)
-    moved = 2.0 * _UNIT_OF_POINTS * (tl.sqrt(size) + length) / between
+    unit = _UNIT if WIDE else 1.1920928955078125e-07  # of the points
+    moved = 2.0 * unit * (tl.sqrt(size) + length) / between
     extent = tl.sqrt(apart) + length + between
-    share = 1.0 + 4.0 * _UNIT_OF_POINTS + moved + _UNIT * (d + 4) * extent * extent / spacing
+    share = 1.0 + 4.0 * unit + moved + _UNIT * (d + 4) * extent * extent / spacing
     return tl.where(bisector > 0.0, 1.0 / (share * tl.where(bisector > 0.0, bisector, 1.0)), float("inf"))
 
 
@@ -255,7 +268,7 @@ def _profile_backward(t, of_log_det, scale, square, gauge, clearance, d, GAUSSIA
 def forward_kernel(
     x, index, scale, anchors, first, mask, lower, upper, z, log_det, wall, rows, n, k, d,
     GAUSSIAN: tl.constexpr, INVERSE: tl.constexpr, MASKED: tl.constexpr, UPPER: tl.constexpr, LOWER: tl.constexpr,
-    ROWS: tl.constexpr, CELLS: tl.constexpr,
+    WIDE: tl.constexpr, ROWS: tl.constexpr, CELLS: tl.constexpr,
 ):  # fmt: skip
     """Write mapped points, log-determinants and codes of walls."""
     row, which = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64), tl.program_id(1).to(tl.int64)
@@ -264,30 +277,30 @@ def forward_kernel(
     own = tl.load(index + at, mask=live, other=0)
     cells, points, to = anchors + which * k * d, x + at * d, z + at * d
     above, below = upper + which * d, lower + which * d
-    facing = _facing(points, own, cells, mask + which * k, live, k, d, MASKED, CELLS)
+    facing = _facing(points, own, cells, mask + which * k, live, k, d, MASKED, WIDE, CELLS)
     met, square, spacing, bisector, gauge, clearance, size, apart, infinite = _measure(
-        points, own, facing, cells, tl.load(first + which), above, below, live, k, d, False, UPPER, LOWER
+        points, own, facing, cells, tl.load(first + which), above, below, live, k, d, False, UPPER, LOWER, WIDE
     )
     slope = tl.load(scale + at, mask=live, other=1.0).to(tl.float64)
     ratio, change = _profile(slope, square, gauge, clearance, d, GAUSSIAN, INVERSE)
     number = square - square  # 0, or none, where a coordinate is none
     code = met
     if not INVERSE:
-        longest = _longest(ratio, square, spacing, bisector, size, apart, d)
+        longest = _longest(ratio, square, spacing, bisector, size, apart, d, WIDE)
         code = tl.where(ratio > longest, -1 - met, met)
         ratio = tl.minimum(ratio, longest)
     for c in range(d):
         at_own = _load(cells + own * d + c, live)
-        end = (at_own + (ratio + number) * (_finite(_load(points + c, live)) - at_own)).to(tl.float32)
+        end = (at_own + (ratio + number) * (_seen(_load(points + c, live), WIDE) - at_own)).to(z.dtype.element_ty)
         if not INVERSE:
             if LOWER:
-                wall_here = tl.load(below + c)
+                wall_here = tl.load(below + c).to(z.dtype.element_ty)
                 end = tl.where(end < wall_here, wall_here, end)
             if UPPER:
-                wall_here = tl.load(above + c)
+                wall_here = tl.load(above + c).to(z.dtype.element_ty)
                 end = tl.where(end > wall_here, wall_here, end)
         tl.store(to + c, end, mask=live)
-    tl.store(log_det + at, tl.where(infinite, -float("inf"), change + number).to(tl.float32), mask=live)
+    tl.store(log_det + at, tl.where(infinite, -float("inf"), change + number).to(z.dtype.element_ty), mask=live)
     tl.store(wall + at, code, mask=live)
 
 
@@ -295,7 +308,8 @@ def forward_kernel(
 def backward_kernel(
     of_z, of_log_det, x, index, scale, anchors, first, lower, upper, wall, of_x, of_scale, of_anchors, of_lower,
     of_upper, rows, n, k, d,
-    GAUSSIAN: tl.constexpr, INVERSE: tl.constexpr, UPPER: tl.constexpr, LOWER: tl.constexpr, ROWS: tl.constexpr,
+    GAUSSIAN: tl.constexpr, INVERSE: tl.constexpr, UPPER: tl.constexpr, LOWER: tl.constexpr, WIDE: tl.constexpr,
+    ROWS: tl.constexpr,
 ):  # fmt: skip
     """Write gradients of points and scales; add those of anchors and the box, in float64."""
     row, which = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64), tl.program_id(1).to(tl.int64)
@@ -308,11 +322,11 @@ def backward_kernel(
     cells, points, of_end = anchors + which * k * d, x + at * d, of_z + at * d
     above, below = upper + which * d, lower + which * d
     _, square, spacing, bisector, gauge, clearance, size, apart, infinite = _measure(
-        points, own, met, cells, tl.load(first + which), above, below, live, k, d, True, UPPER, LOWER
+        points, own, met, cells, tl.load(first + which), above, below, live, k, d, True, UPPER, LOWER, WIDE
     )
     along = tl.zeros(own.shape, tl.float64)
     for c in range(d):
-        along += (_finite(_load(points + c, live)) - _load(cells + own * d + c, live)) * _load(of_end + c, live)
+        along += (_seen(_load(points + c, live), WIDE) - _load(cells + own * d + c, live)) * _load(of_end + c, live)
     along = tl.where(held_back, 0.0, along)  # there a point's place on its ray does not depend on the profile
     of_change = tl.where(infinite, 0.0, _load(of_log_det + at, live))
     slope = tl.load(scale + at, mask=live, other=1.0).to(tl.float64)
@@ -320,7 +334,7 @@ def backward_kernel(
         along, of_change, slope, square, gauge, clearance, d, GAUSSIAN, INVERSE
     )
     if not INVERSE:
-        longest = _longest(ratio, square, spacing, bisector, size, apart, d)
+        longest = _longest(ratio, square, spacing, bisector, size, apart, d, WIDE)
         ratio = tl.where(held_back & (longest < float("inf")), longest, ratio)
     tl.store(of_scale + at, of_slope.to(tl.float32), mask=live)
     facing, by_bisector = tl.where(met < k, met, own), (met < k) & (bisector > 0.0)
@@ -328,7 +342,7 @@ def backward_kernel(
     sums = of_anchors + which * k * d
     for c in range(d):
         point, at_own = _load(points + c, live), _load(cells + own * d + c, live)
-        v, normal = _finite(point) - at_own, _load(cells + facing * d + c, live) - at_own
+        v, normal = _seen(point, WIDE) - at_own, _load(cells + facing * d + c, live) - at_own
         given = _load(of_end + c, live)
         of_v = ratio * given + 2.0 * of_square * v + by_normal * normal
         of_normal = by_normal * (v - bisector * normal)
@@ -345,5 +359,5 @@ def backward_kernel(
             tl.atomic_add(of_lower + which * d + c, tl.sum(tl.where(live, by_room * gauge, 0.0)))
         tl.atomic_add(sums + facing * d + c, of_normal, mask=live & by_bisector)
         tl.atomic_add(sums + own * d + c, of_own - of_v, mask=live)
-        seen = tl.where(tl.abs(point) == float("inf"), 0.0, of_v)
-        tl.store(of_x + at * d + c, seen.to(tl.float32), mask=live)
+        of_v = tl.where(_moved(point, WIDE), 0.0, of_v)
+        tl.store(of_x + at * d + c, of_v.to(of_x.dtype.element_ty), mask=live)

@@ -24,8 +24,14 @@ def takes(tessellation: Tessellation, profile: Profile, x: Tensor) -> bool:
     """Return whether there is a kernel for these points, ``(..., *N, D)``."""
     if type(profile) not in _PROFILES or type(tessellation) is not Tessellation or tessellation.search != "scan":
         return False
-    tensors = (x, tessellation.anchors, tessellation.lower, tessellation.upper, _tensor(profile))
-    return native.usable(*tensors) or cuda.usable(*tensors)
+    scale: Any = profile.scale  # type: ignore[attr-defined]
+    if not isinstance(scale, Tensor):
+        # Scales are float32; in float64 another number would be another map.
+        if x.dtype == torch.float64 and torch.tensor(scale, dtype=torch.float32).item() != scale:
+            return False
+        scale = None
+    tensors = (tessellation.anchors, tessellation.lower, tessellation.upper, scale)
+    return native.usable(*tensors, points=x) or cuda.usable(*tensors, points=x)
 
 
 def _kernels(x: Tensor) -> Any:
@@ -52,7 +58,7 @@ def map_points(
     shape = tessellation.shape
     batch = torch.broadcast_shapes(x.shape[:-1], index.shape, shape)
     n, k, d = shape.numel(), tessellation.num_cells, tessellation.dim
-    scale = torch.as_tensor(profile.scale, dtype=x.dtype, device=x.device)
+    scale = torch.as_tensor(profile.scale, dtype=torch.float32, device=x.device)
     batch = torch.broadcast_shapes(batch, scale.shape)
     rows = batch[: len(batch) - len(shape)].numel()
 
@@ -124,7 +130,3 @@ def _differentiable(ctx: Any, of_z: Tensor, of_log_det: Tensor) -> tuple[Tensor 
 def _needed(ctx: Any) -> tuple[bool, ...]:
     needed = ctx.needs_input_grad
     return (*needed[:3], *needed[4:6])
-
-
-def _tensor(profile: Any) -> Tensor | None:
-    return profile.scale if isinstance(profile.scale, Tensor) else None
