@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from dequantizer_cases import perturb
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import tessflow
 from cell_cases import Case
+from tessflow.dequantization import base as dequantization
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -108,6 +111,32 @@ def test_no_number_differs_from_one():
     assert gpu_conformance.difference(torch.tensor([1.0, torch.nan]), numbers) == torch.inf
     assert gpu_conformance.difference(torch.tensor([torch.inf, 2.0]), numbers) == torch.inf
     assert gpu_conformance.difference(numbers[:1], numbers) == torch.inf
+
+
+class Looks(TorchDispatchMode):
+    """Collects the operations whose result depends on values, or that copy from Python: both wait for a GPU."""
+
+    names = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "lift_fresh")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.found += [str(func)] * any(name in str(func) for name in self.names)
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch's own call, at an import
+@pytest.mark.parametrize("case", gpu_steps.CASES)
+def test_a_step_looks_at_no_value_once_it_is_captured(case, monkeypatch):
+    step = gpu_steps.make_step(case, "plain", HERE, tiny=True)
+    step()
+    monkeypatch.setattr(dequantization, "_can_look", lambda _: False)  # as while a CUDA graph is captured
+    monkeypatch.setattr(F, "one_hot", lambda y, classes: (y[..., None] == torch.arange(classes)).long())  # as on a GPU
+    with Looks() as looks:
+        step()
+    assert looks.found == []
 
 
 def test_what_takes_too_long_is_told():
