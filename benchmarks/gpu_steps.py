@@ -154,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", type=torch.device, default=torch.device("cuda"))
     parser.add_argument("--tiny", action="store_true", help="a step of one model, compiled without a compiler")
-    parser.add_argument("--seconds", type=float, default=150.0, help="most seconds for all")
+    parser.add_argument("--seconds", type=float, default=180.0, help="most seconds for all")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     options = parser.parse_args()
     ends = time.monotonic() + options.seconds
@@ -166,8 +166,8 @@ def main() -> None:
         left = ends - time.monotonic()
         if left < 5:
             found: dict[str, Any] = {"failed": "not tried: no time was left"}
-        else:  # one that compiles for ever leaves half of the time to those after it
-            limit = left if place == len(todo) - 1 else left / 2
+        else:  # twice its share, so that one that compiles for ever leaves time to those after it
+            limit = min(left, 2 * left / (len(todo) - place))
             found = in_a_process(case, mode, options.device, tiny=options.tiny, seconds=limit)
         measured.append({"case": case, "mode": mode, **found})
         print(f"{case}; {mode}: {found.get('failed') or format(found['milliseconds'], '.2f') + ' ms'}", flush=True)

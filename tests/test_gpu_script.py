@@ -102,7 +102,7 @@ def test_a_device_that_maps_otherwise_fails(monkeypatch):
 
 def test_a_device_with_other_weights_fails(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "to", lambda self, to: perturb(self) if isinstance(to, torch.device) else self)
-    assert "dequantizers, log q(x), float32" in failed(gpu_conformance.dequantizers(HERE, ["voronoi, D = 2"]))
+    assert "dequantizers, draws and log q, float32" in failed(gpu_conformance.dequantizers(HERE, ["voronoi, D = 2"]))
     assert "models, log p(y), float32" in failed(gpu_conformance.models(HERE, ["matched", "cells, mlp"]))
 
 
