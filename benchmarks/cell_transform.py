@@ -320,14 +320,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    made_by = provenance()
+    made_by = provenance(device)
     shapes = SHAPES if args.shapes is None else [SHAPES[i] for i in args.shapes]
     rows = [row for shape in shapes for row in measure(shape, args, device)]
     Console(width=140).print(show(rows))
     config = {key: value for key, value in vars(args).items() if key != "out"}
     config["kernels"] = status()
-    if device.type == "cuda":
-        config["gpu"] = torch.cuda.get_device_name(device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps({**made_by, "config": config, "rows": rows}, indent=1) + "\n")
 

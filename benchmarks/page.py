@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "made_by", "mean_and_spread", "or_dash", "table"]
+__all__ = ["RESULTS", "cells_table", "made_by", "mean_and_spread", "or_dash", "table"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -35,3 +35,27 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) ->
             yield f"| {' | '.join(row)} |"
 
     return "\n".join(lines()) + "\n"
+
+
+def cells_table(result: dict[str, Any]) -> str:
+    tasks: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in result["rows"]:
+        tasks.setdefault((", ".join(map(str, row["shape"])), row["method"]), {})[row["task"]] = row
+    rows = []
+    for (shape, method), task in tasks.items():
+        if method in ("floor", "paper"):
+            continue
+        forward, both, inverse = (task[name] for name in ("forward", "forward+backward", "inverse"))
+        rows.append(
+            (
+                shape,
+                method.replace("_", "-"),
+                *(f"{row['ratio_to_floor']:.1f}" for row in (forward, both, inverse)),
+                *(or_dash(row.get("times_faster_than_paper")) for row in (forward, both)),
+                f"{forward['peak_bytes'] / 2**20:.1f} ({forward['floor_peak_bytes'] / 2**20:.1f})",
+                f"{forward['floor_seconds'] * 1e3:.2f}",
+            )
+        )
+    header = ("B, N, K, D", "profile", "forward", "forward + backward", "inverse", "paper: forward",
+              "paper: forward + backward", "peak MiB (floor)", "floor, ms")  # fmt: skip
+    return table(header, rows, left=2)

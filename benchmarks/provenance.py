@@ -17,12 +17,14 @@ __all__ = ["provenance"]
 _TELLING = ("MALLOC_", "OMP_", "MKL_")
 
 
-def provenance() -> dict[str, Any]:
-    """Return the fields that every result file has."""
+def provenance(device: torch.device | None = None) -> dict[str, Any]:
+    """Return the fields that every result file has, on a GPU with its name and the version of CUDA."""
+    on_gpu = device is not None and device.type == "cuda"
     return {
         "command": " ".join(["python", *_telling_arguments(sys.argv)]),
         "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(_TELLING)},
         **made_with(),
+        **({"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda} if on_gpu else {}),
         "threads": torch.get_num_threads(),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }

@@ -15,9 +15,10 @@ from typing import Any
 
 import docs_tables
 from blocks_page import blocks
+from gpu_page import gpu
 from many_cells_page import many_cells
 from mixed_page import mixed_tables
-from page import RESULTS, made_by, mean_and_spread, or_dash, table
+from page import RESULTS, cells_table, made_by, mean_and_spread, or_dash, table
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
@@ -63,6 +64,7 @@ def render(text: str) -> str:
         ("many_cells", many_cells()),
         ("steps", steps()),
         ("training_steps", training_steps()),
+        ("gpu", gpu()),
     ):
         text = _put(text, name, part)
     return text
@@ -91,31 +93,8 @@ def _put(text: str, name: str, table: str) -> str:
 
 def cells() -> str:
     """Tables of the cell transform: one a result file."""
-    return "\n".join(_cells(json.loads(path.read_text())) for path in sorted(RESULTS.glob("cell_transform*.json")))
-
-
-def _cells(result: dict[str, Any]) -> str:
-    tasks: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for row in result["rows"]:
-        tasks.setdefault((", ".join(map(str, row["shape"])), row["method"]), {})[row["task"]] = row
-    rows = []
-    for (shape, method), task in tasks.items():
-        if method in ("floor", "paper"):
-            continue
-        forward, both, inverse = (task[name] for name in ("forward", "forward+backward", "inverse"))
-        rows.append(
-            (
-                shape,
-                method.replace("_", "-"),
-                *(f"{row['ratio_to_floor']:.1f}" for row in (forward, both, inverse)),
-                *(or_dash(row.get("times_faster_than_paper")) for row in (forward, both)),
-                f"{forward['peak_bytes'] / 2**20:.1f} ({forward['floor_peak_bytes'] / 2**20:.1f})",
-                f"{forward['floor_seconds'] * 1e3:.2f}",
-            )
-        )
-    header = ("B, N, K, D", "profile", "forward", "forward + backward", "inverse", "paper: forward",
-              "paper: forward + backward", "peak MiB (floor)", "floor, ms")  # fmt: skip
-    return table(header, rows, left=2) + made_by(result)
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("cell_transform*.json"))]
+    return "\n".join(cells_table(result) + made_by(result) for result in results)
 
 
 def likelihoods() -> str:

@@ -33,6 +33,10 @@ class Case:
         floating = {k: v.to(dtype) for k, v in floating.items() if v is not None and v.is_floating_point()}
         return replace(self, **floating)
 
+    def on(self, device: torch.device | str) -> Case:
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: v.to(device) for k, v in tensors.items() if v is not None})
+
     def with_grad(self) -> Case:
         return replace(self, **{k: v.detach().clone().requires_grad_() for k, v in self.leaves().items()})
 

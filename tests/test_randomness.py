@@ -16,7 +16,17 @@ from torch.overrides import get_overridable_functions
 
 import tessflow
 from tessflow import randomness
-from tessflow.randomness import Dropout, Generators, draw, draws_by_itself, generator, redirected, seeded
+from tessflow.randomness import (
+    Dropout,
+    Generators,
+    draw,
+    draws_by_itself,
+    generator,
+    normal,
+    redirected,
+    seeded,
+    uniform,
+)
 
 ONES = torch.ones(40)
 HALF = ONES / 2
@@ -307,3 +317,10 @@ def test_a_generator_that_is_given_is_used():
     expected = torch.poisson(torch.ones(5), given)
     with seeded(0):
         assert torch.equal(torch.poisson(torch.ones(5), given.manual_seed(3)), expected)
+
+
+@pytest.mark.parametrize("draws", [uniform, normal])
+def test_noise_of_any_shape_can_be_compiled(draws):
+    compiled = torch.compile(lambda x: draws(x.shape, x), backend="eager", dynamic=True)
+    for shape in ((3, 4), (5, 6)):
+        assert compiled(torch.zeros(shape)).shape == shape

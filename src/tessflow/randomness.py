@@ -113,6 +113,12 @@ def generator(device: torch.device | str = "cpu") -> torch.Generator | None:
     return None if generators is None else generators.on(device)
 
 
+def _named(device: torch.device) -> dict[str, Any]:
+    """Return the option that names the generator; none outside of `seeded`, since torch.compile takes no None."""
+    mine = generator(device)
+    return {} if mine is None else {"generator": mine}
+
+
 def uniform(shape: Any, like: Tensor) -> Tensor:
     """Draw numbers between 0 and 1, of the dtype and on the device of a tensor.
 
@@ -120,7 +126,7 @@ def uniform(shape: Any, like: Tensor) -> Tensor:
         >>> uniform((2, 3), torch.zeros(1, dtype=torch.float64)).dtype
         torch.float64
     """
-    return torch.rand(Size(shape), dtype=like.dtype, device=like.device, generator=generator(like.device))
+    return torch.rand(Size(shape), dtype=like.dtype, device=like.device, **_named(like.device))
 
 
 def normal(shape: Any, like: Tensor) -> Tensor:
@@ -130,7 +136,7 @@ def normal(shape: Any, like: Tensor) -> Tensor:
         >>> normal((2, 3), torch.zeros(1)).shape
         torch.Size([2, 3])
     """
-    return torch.randn(Size(shape), dtype=like.dtype, device=like.device, generator=generator(like.device))
+    return torch.randn(Size(shape), dtype=like.dtype, device=like.device, **_named(like.device))
 
 
 def categorical(logits: Tensor, sample_shape: Any = ()) -> Tensor:

@@ -141,6 +141,8 @@ def require_classes(y: Tensor, num_classes: Tensor) -> None:
         raise ValueError(f"y must have shape (..., {len(num_classes)}), got {tuple(y.shape)}.")
     if y.is_floating_point():
         raise ValueError(f"y holds classes, which are whole numbers, got {y.dtype}: give int64.")
+    if not _can_look(y):
+        return
     wrong = ((y < 0) | (y >= num_classes)).reshape(-1, len(num_classes)).any(0)
     if wrong.any():
         n = int(wrong.int().argmax())
@@ -148,6 +150,11 @@ def require_classes(y: Tensor, num_classes: Tensor) -> None:
             f"variable {n} has values 0, ..., {int(num_classes[n]) - 1}, "
             f"got y[..., {n}] from {int(y[..., n].min())} to {int(y[..., n].max())}."
         )
+
+
+def _can_look(y: Tensor) -> bool:
+    """Return whether there are values to check: none while a CUDA graph is captured, or torch.compile traces."""
+    return not (torch.compiler.is_compiling() or (y.is_cuda and torch.cuda.is_current_stream_capturing()))
 
 
 def whole_codes(y: Tensor) -> Tensor:
@@ -162,7 +169,7 @@ def whole_codes(y: Tensor) -> Tensor:
         ValueError: the codes of classes are whole numbers, got 0.7.
     """
     codes = y.long()
-    if y.is_floating_point() and not (same := codes == y).all():
+    if y.is_floating_point() and _can_look(y) and not (same := codes == y).all():
         raise ValueError(f"the codes of classes are whole numbers, got {y[~same][0].item():.6g}.")
     return codes
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 from zuko.flows import Flow
 from zuko.lazy import LazyTransform
-from zuko.transforms import CouplingTransform, DependentTransform, MonotonicAffineTransform
+from zuko.transforms import DependentTransform, MonotonicAffineTransform
 
-from tessflow.flows.coupling import coupling_mask
+from tessflow.flows.coupling import IndexedCoupling, coupling_mask, register_split
 from tessflow.flows.diagonal_gaussians import DiagonalGaussians
 from tessflow.flows.networks import NetworkName, TokenNetwork
 from tessflow.transforms import ActNorm
@@ -121,10 +121,6 @@ class CellCoupling(LazyTransform):
         dropout: The same.
     """
 
-    kept: Tensor
-    moved: Tensor
-    place: Tensor
-
     def __init__(
         self,
         cells: Cells,
@@ -141,10 +137,7 @@ class CellCoupling(LazyTransform):
         self._shape = (n, dim)
         self.reads = reads = reads and n > 0
         variable = torch.cat([torch.arange(n).repeat_interleave(dim), torch.arange(n, len(keep))])
-        kept, moved = keep[variable].nonzero().flatten(), (~keep)[variable].nonzero().flatten()
-        self.register_buffer("kept", kept, persistent=False)
-        self.register_buffer("moved", moved, persistent=False)
-        self.register_buffer("place", torch.cat([kept, moved]).argsort(), persistent=False)
+        register_split(self, keep[variable])
         celled = keep[:n]
         self.register_buffer("_celled", celled.nonzero().flatten(), persistent=False)
         self._numbers = int(keep[n:].sum())
@@ -165,7 +158,7 @@ class CellCoupling(LazyTransform):
 
     def forward(self, c: Tensor | None = None) -> Transform:
         """Return the transform; a context has no effect."""
-        return _Coupling(self)
+        return IndexedCoupling(self, self.transform_given)
 
     def transform_given(self, kept: Tensor) -> Transform:
         """Return the map of the moved features, given the kept ones ``(..., features kept)``."""
@@ -193,18 +186,3 @@ class CellCoupling(LazyTransform):
         y = self._cells[0].quantize(points)[..., self._celled]
         hot = F.one_hot(y, self._classes)
         return F.pad(hot, (0, 0, 0, self._numbers))
-
-
-class _Coupling(CouplingTransform):
-    """zuko's coupling, split and put together by `index_select`, whose gradients are faster than those of indexing."""
-
-    def __init__(self, layer: CellCoupling) -> None:
-        Transform.__init__(self)
-        self.layer = layer
-        self.meta = layer.transform_given
-
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x.index_select(-1, self.layer.kept), x.index_select(-1, self.layer.moved)
-
-    def merge(self, x_a: Tensor, x_b: Tensor, shape: torch.Size) -> Tensor:
-        return torch.cat([x_a, x_b], -1).index_select(-1, self.layer.place)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -12,7 +13,7 @@ from zuko.flows import Flow
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.lazy import UnconditionalDistribution
 from zuko.mixtures import GMM
-from zuko.transforms import MonotonicAffineTransform
+from zuko.transforms import CouplingTransform, MonotonicAffineTransform
 from zuko.utils import broadcast
 
 from tessflow.flows.bases import Gaussian
@@ -21,7 +22,7 @@ from tessflow.flows.precision import full_precision
 from tessflow.flows.spline import Spline
 from tessflow.transforms import ActNorm
 
-__all__ = ["coupling_flow", "coupling_layers", "coupling_mask"]
+__all__ = ["IndexedCoupling", "coupling_flow", "coupling_layers", "coupling_mask", "register_split"]
 
 
 def coupling_flow(
@@ -159,8 +160,46 @@ def coupling_layers(
     return blocks
 
 
+class IndexedCoupling(CouplingTransform):
+    """zuko's coupling by indices that a layer keeps: they need not be found anew from a mask, which waits for a GPU.
+
+    `index_select` splits features and puts them together, since its gradients are faster than those of indexing.
+
+    Args:
+        layer: What has the indices of the features `kept` and `moved`, and `place`, what puts both in order again.
+        meta: The map of the moved features, given the kept ones.
+    """
+
+    def __init__(self, layer: Any, meta: Callable[[Tensor], Transform]) -> None:
+        Transform.__init__(self)
+        self.layer = layer
+        self.meta = meta
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the kept and the moved features."""
+        return x.index_select(-1, self.layer.kept), x.index_select(-1, self.layer.moved)
+
+    def merge(self, x_a: Tensor, x_b: Tensor, shape: torch.Size) -> Tensor:
+        """Put them in order again."""
+        return torch.cat([x_a, x_b], -1).index_select(-1, self.layer.place)
+
+
+def register_split(layer: nn.Module, keep: Tensor) -> None:
+    """Give a layer the indices of an :class:`IndexedCoupling`, of which features it keeps, boolean ``(features,)``."""
+    kept, moved = keep.nonzero().flatten(), (~keep).nonzero().flatten()
+    for name, index in (("kept", kept), ("moved", moved), ("place", torch.cat([kept, moved]).argsort())):
+        layer.register_buffer(name, index, persistent=False)
+
+
 class _Coupling(GeneralCouplingTransform):
     """Networks see features no farther than 100 from 0: whatever the point, what they say stays finite."""
+
+    def __init__(self, features: int, context: int, mask: Tensor, **options: Any) -> None:
+        super().__init__(features, context, mask, **options)
+        register_split(self, mask)
+
+    def forward(self, c: Tensor | None = None) -> Transform:
+        return IndexedCoupling(self, partial(self.meta, c))
 
     def meta(self, c: Tensor | None, x: Tensor) -> Transform:
         return super().meta(c, x.clamp(-100, 100))

@@ -287,7 +287,7 @@ class MatchedFlow(Configured):
         x = parts.represent(codes, numbers)
         if isinstance(self.network, AnyOrderNetwork):
             return parts.at(n, self.bias[block] + self.network.one(n, x, known), limits)
-        output = outputs_in_order(self, x, self.order.tolist()).expand(len(x), -1)
+        output = outputs_in_order(self, x).expand(len(x), -1)
         if self.components == 1:
             return parts.at(n, output[:, block], limits)
         sees = known[:, None] & (self._rank < self._rank[:, None])

@@ -75,6 +75,7 @@ class MixedFlow(Configured):
         (torch.Size([5, 3]), torch.Size([5]))
     """
 
+    _classed: Tensor
     _knots: Tensor
     _scores: Tensor
     _whole: Tensor
@@ -101,6 +102,7 @@ class MixedFlow(Configured):
         # A flow needs a coordinate: with nothing else to model there are cells of one class.
         several = [n for n, variable in enumerate(self.variables) if variable.classes > 1]
         self.classed = several or ([] if self.numeric else [0])
+        self.register_buffer("_classed", torch.tensor(self.classed, dtype=torch.int64), persistent=False)
         self.dequantizer: VoronoiDequantizer | None = None
         if self.classed:
             cardinalities = [self.variables[n].classes for n in self.classed]
@@ -155,7 +157,7 @@ class MixedFlow(Configured):
         parts: list[Tensor] = []
         log_q = torch.zeros((), device=rows.device)
         if self.dequantizer is not None:
-            points, log_q = self.dequantizer(codes[..., self.classed]).rsample_with_log_prob()
+            points, log_q = self.dequantizer(codes.index_select(-1, self._classed)).rsample_with_log_prob()
             parts.append(points.flatten(-2))
         near = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         if self.numeric:

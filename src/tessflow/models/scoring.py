@@ -42,7 +42,7 @@ def score_rows(
         output = model.bias + model.network(x, sees)
     else:
         sees = _sees(model.order.argsort())
-        output = outputs_in_order(model, x, model.order.tolist())
+        output = outputs_in_order(model, x)
     return _log_probs(model, output, codes, numbers, sees, samples).unflatten(0, y.shape[:-1])
 
 
@@ -74,20 +74,20 @@ def score_in_orders(
     return torch.cat(found, 1).unflatten(1, y.shape[:-1])
 
 
-def outputs_in_order(model: MatchedFlow, x: Tensor, order: Sequence[int], given: int = 0) -> Tensor:
+def outputs_in_order(model: MatchedFlow, x: Tensor, order: Sequence[int] | None = None, given: int = 0) -> Tensor:
     """Return the blocks of all variables for rows in an order, side by side; one row for all, without a network.
 
     Args:
         model: The model.
         x: What the network sees of rows, shape ``(B, N, D)``.
-        order: The order of a model of any order; of others it is their own.
+        order: The order of a model of any order, by default the one it has; of others it is their own.
         given: How many variables, at the beginning, need no block.
     """
     if model.network is None:
         return model.bias[None]
     if isinstance(model.network, MaskedNetwork):
         return model.bias + model.network(x)
-    return model.bias + model.network.in_order(x, order, given)
+    return model.bias + model.network.in_order(x, model.order.tolist() if order is None else order, given)
 
 
 def _log_probs(

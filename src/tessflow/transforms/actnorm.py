@@ -43,6 +43,12 @@ class ActNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(features))
         self.log_scale = nn.Parameter(torch.zeros(features))
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
+        self._was_initialized = False
+
+    def is_initialized(self) -> bool:
+        """Return whether a batch has set mean and deviation; once it has, a GPU is not asked again."""
+        self._was_initialized = self._was_initialized or bool(self.initialized)
+        return self._was_initialized
 
     def forward(self, context: Tensor | None = None) -> Transform:
         """Return the transform; ``context`` has no effect."""
@@ -59,6 +65,7 @@ class ActNorm(nn.Module):
         self.mean.copy_(rows.mean(0))
         self.log_deviation.copy_(torch.where(deviation > rounding, deviation, 1).log())
         self.initialized.fill_(1)
+        self._was_initialized = True
 
     def upgrade_state(self, state: dict[str, Tensor], prefix: str) -> None:
         """Read what was saved when shift and scale were in units of the data: they become mean and deviation."""
@@ -70,6 +77,7 @@ class ActNorm(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *arguments: Any) -> None:
         self.upgrade_state(state_dict, prefix)
+        self._was_initialized = False
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
@@ -83,7 +91,7 @@ class _ActNormTransform(Transform):
         self.module = module
 
     def _call(self, x: Tensor) -> Tensor:
-        if self.module.training and not self.module.initialized:
+        if self.module.training and not self.module.is_initialized():
             self.module.initialize(x)
         standard = (x - self.module.mean) * (-self.module.log_deviation).exp()
         return (standard + self.module.shift) * self.module.log_scale.exp()

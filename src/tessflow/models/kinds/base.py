@@ -67,6 +67,9 @@ class Kind(nn.Module, ABC):
         self.variables = tuple(variables)
         self.components = components
         classes = torch.tensor([variable.classes for variable in variables])
+        # Asked of tensors, each would wait for a GPU.
+        self._ragged = len({variable.classes for variable in variables}) > 1
+        self._reserves = any(variable.reserve for variable in variables)
         self._buffer("_mask", torch.arange(int(classes.max())) < classes[:, None])
         self._buffer("_reserve", torch.tensor([variable.reserve for variable in variables], dtype=torch.float64))
         self._buffer("_unseen", classes - 1)
@@ -191,10 +194,10 @@ class Kind(nn.Module, ABC):
     def _log_softmax(self, logits: Tensor, of: slice) -> Tensor:
         """Normalise logits ``(..., V, K)``; the class of what was not seen keeps its reserve, and so do numbers."""
         mask, reserve = self._mask[of], self._reserve[of].to(logits.dtype)[:, None]
-        if not mask.all():
+        if self._ragged:
             logits = logits.masked_fill(~mask, -math.inf)
         log_probs = logits.log_softmax(-1)
-        if not self._reserve.any():
+        if not self._reserves:
             return log_probs
         place = torch.arange(mask.shape[-1], device=logits.device)
         keeps = place == self._unseen[of][:, None]
