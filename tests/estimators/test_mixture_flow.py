@@ -307,7 +307,9 @@ SCRIPT = """
 import sys, torch
 sys.path.insert(0, {tests!r})
 from test_mixture_flow import fit_and_save
+from tessflow.training import loop
 torch.set_num_threads(1)
+loop.CHECKPOINT_SECONDS = 0
 fit_and_save({options!r}, {directory!r})
 """
 
@@ -319,8 +321,8 @@ def fit_and_save(options, directory):
 @pytest.mark.parametrize(
     ("options", "begun"),
     [
-        ({"max_steps": 200}, "history.csv"),
-        ({"max_steps": 200, "n_estimators": 2, "n_cells": None}, "estimator-1/history.csv"),
+        ({"max_steps": 200}, "checkpoint.safetensors"),
+        ({"max_steps": 200, "n_estimators": 2, "n_cells": None}, "estimator-1/checkpoint.safetensors"),
     ],
 )
 def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, options, begun):

@@ -241,7 +241,9 @@ SCRIPT = """
 import sys, torch
 sys.path.insert(0, {tests!r})
 from test_tabular_flow import fit_and_save
+from tessflow.training import loop
 torch.set_num_threads(1)
+loop.CHECKPOINT_SECONDS = 0
 fit_and_save({directory!r})
 """
 
@@ -255,7 +257,7 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path):
     script = SCRIPT.format(tests=os.path.dirname(__file__), directory=str(tmp_path / "killed"))
     process = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 60
-    while not (tmp_path / "killed" / "history.csv").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "killed" / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
