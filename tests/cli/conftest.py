@@ -1,5 +1,7 @@
 """Shared by the tests of the command line: commands in an empty directory, and beside a small model."""
 
+import os
+
 import malformed
 import pytest
 from commands import Commands, animals
@@ -40,3 +42,18 @@ def zoo(folder, monkeypatch):
     """Commands in the directory of animals."""
     monkeypatch.chdir(folder)
     return Commands()
+
+
+@pytest.fixture
+def redirected():
+    """Open a file as standard input or output, as a shell does."""
+    kept = {descriptor: os.dup(descriptor) for descriptor in (0, 1)}
+
+    def redirect(descriptor, path, mode):
+        with open(path, mode) as file:
+            os.dup2(file.fileno(), descriptor)
+
+    yield redirect
+    for descriptor, copy in kept.items():
+        os.dup2(copy, descriptor)
+        os.close(copy)

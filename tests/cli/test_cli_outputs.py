@@ -42,21 +42,6 @@ def test_no_command_writes_onto_what_it_reads(run):
     assert [fault for call in calls for fault in malformed.faults(call)] == []
 
 
-@pytest.fixture
-def redirected():
-    """Open a file as standard input or output, as a shell does."""
-    kept = {descriptor: os.dup(descriptor) for descriptor in (0, 1)}
-
-    def redirect(descriptor, path, mode):
-        with open(path, mode) as file:
-            os.dup2(file.fileno(), descriptor)
-
-    yield redirect
-    for descriptor, copy in kept.items():
-        os.dup2(copy, descriptor)
-        os.close(copy)
-
-
 READING = [
     (name, call)
     for name, calls in malformed.GOOD.items()

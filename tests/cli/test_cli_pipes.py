@@ -99,25 +99,19 @@ def test_nothing_is_read_if_the_call_is_wrong(run, tmp_path):
     assert "nowhere" in run.refused("score", "nowhere", tmp_path / "silent")
 
 
-def shell(arguments, **more):
-    command = [sys.executable, "-m", "tessflow", *arguments]
-    return subprocess.run(command, capture_output=True, timeout=120, check=False, **more)
-
-
-def test_standard_input_and_output(run):
-    filled = run("impute", "model", "table.csv", "--out", "new.csv").stdout
+def test_standard_input_and_output(run, redirected):
+    filled = run("impute", "model", "table.csv", "--out", "new.csv").stdout.replace("new.csv", "-")
     expected = Path("new.csv").read_bytes()
     Path("new.csv").unlink()
-    with Path("table.csv").open("rb") as table:
-        from_file = shell(["impute", "model", "/dev/stdin", "--out", "-"], stdin=table)
-    from_pipe = shell(["impute", "model", "-", "--out", "-"], input=Path("table.csv").read_bytes())
-    for done in (from_file, from_pipe):
-        assert (done.returncode, done.stdout) == (0, expected)
-        assert done.stderr.decode() == filled.replace("new.csv", "-")
-    nothing = shell(["score", "model", "-"], stdin=subprocess.DEVNULL)
-    assert nothing.returncode == 2
-    assert nothing.stderr.decode().startswith("tessflow: standard input is a device, and holds no table")
-    assert nothing.stderr.decode().count("\n") == 1
+    command = [sys.executable, "-m", "tessflow", "impute", "model", "-", "--out", "-"]
+    done = subprocess.run(command, input=Path("table.csv").read_bytes(), capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (0, expected, filled)
+    redirected(0, "table.csv", "rb")
+    from_file = run("impute", "model", "/dev/stdin", "--out", "-")
+    assert (from_file.stdout.encode(), from_file.stderr) == (expected, filled)
+    redirected(0, os.devnull, "rb")
+    said = run.refused("score", "model", "-")
+    assert said.startswith("tessflow: standard input is a device, and holds no table")
     assert not Path("-").exists()
 
 

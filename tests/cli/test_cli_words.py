@@ -43,14 +43,14 @@ def test_a_model_keeps_the_words_that_were_named(run, way):
     else:
         options = ["--stream"] if way == "stream" else []
         run("fit", "train.csv", "--na", "unknown", "--out", "model", *options, *TINY)
-    for command in (["score"], ["check", "--train", "train.csv"], ["impute", "--out", "filled.csv"]):
+    for command in (["score"], ["check", "--train", "train.csv", "--rows", 5], ["impute", "--out", "filled.csv"]):
         words = [command[0], "model", "train.csv", *command[1:]]
         plain = run(*words)
         assert plain.stderr == ""
         assert plain.stdout == run(*words, "--na", "unknown").stdout
     assert "unknown" not in Path("filled.csv").read_text()
     assert "filled in filled.csv: " in plain.stdout
-    assert run("report", "model", "--table", "train.csv").stderr == ""
+    assert run("report", "model", "--table", "train.csv", "--rows", 5).stderr == ""
     drawn = run("sample", "model", "-n", 3, "--given", "weight=unknown").stdout.splitlines()[1:]
     assert [row.split(",")[1] for row in drawn] == [""] * 3
 

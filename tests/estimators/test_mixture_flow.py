@@ -304,39 +304,43 @@ def test_another_model_does_not_resume(tmp_path):
 
 
 SCRIPT = """
-import sys
+import sys, torch
 sys.path.insert(0, {tests!r})
-from test_mixture_flow import FAST, clusters
-from tessflow import MixtureFlow
-MixtureFlow(**FAST | {options!r}).fit(clusters(), directory={directory!r}).save({directory!r})
+from test_mixture_flow import fit_and_save
+from tessflow.training import loop
+torch.set_num_threads(1)
+loop.CHECKPOINT_SECONDS = 0
+fit_and_save({options!r}, {directory!r})
 """
+
+
+def fit_and_save(options, directory):
+    MixtureFlow(**FAST | options).fit(clusters(), directory=directory).save(directory)
 
 
 @pytest.mark.parametrize(
     ("options", "begun"),
     [
-        ({"max_steps": 200}, "history.csv"),
-        ({"max_steps": 200, "n_estimators": 2, "n_cells": None}, "estimator-1/history.csv"),
+        ({"max_steps": 200}, "checkpoint.safetensors"),
+        ({"max_steps": 200, "n_estimators": 2, "n_cells": None}, "estimator-1/checkpoint.safetensors"),
     ],
 )
 def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, options, begun):
-    def script(name):
-        text = SCRIPT.format(tests=os.path.dirname(__file__), directory=str(tmp_path / name), options=options)
-        return [sys.executable, "-c", text]
-
-    process = subprocess.Popen(script("killed"))
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    script = SCRIPT.format(tests=os.path.dirname(__file__), directory=str(killed), options=options)
+    process = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 60
-    while not (tmp_path / "killed" / begun).exists() and time.monotonic() < deadline:
+    while not (killed / begun).exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("estimator-0/*")}
-    subprocess.run(script("killed"), check=True)
+    done = {path: path.stat().st_mtime_ns for path in killed.glob("estimator-0/*")}
+    fit_and_save(options, killed)
     assert all(path.stat().st_mtime_ns == before for path, before in done.items())  # it was not trained again
-    subprocess.run(script("whole"), check=True)
+    fit_and_save(options, whole)
     for kind in ("weights", "config", "schema"):
-        (killed,), (whole,) = (list((tmp_path / name).glob(f"{kind}*")) for name in ("killed", "whole"))
-        assert (killed.name, killed.read_bytes()) == (whole.name, whole.read_bytes())
+        (one,), (other,) = (list(directory.glob(f"{kind}*")) for directory in (killed, whole))
+        assert (one.name, one.read_bytes()) == (other.name, other.read_bytes())
 
 
 @parametrize_with_checks([MixtureFlow(**FAST), MixtureFlow(**FAST | {"n_cells": None, "max_steps": 2})])

@@ -15,8 +15,8 @@ from tessflow import TabularFlow
 
 SMALL = {"dimension": 2, "hidden_features": (16,), "batch_size": 32, "random_state": 0}
 BACKBONES = {
-    "any order": {"dropout": 0.0, "learning_rate": 0.01, "max_steps": 200},
-    "coupling": {"backbone": "coupling", "layers": 2, "max_steps": 200},
+    "any order": {"dropout": 0.0, "learning_rate": 0.01, "max_steps": 100},
+    "coupling": {"backbone": "coupling", "layers": 2, "max_steps": 100},
 }
 LARGEST, LEAST = sys.float_info.max, math.ulp(0.0)
 

@@ -109,7 +109,7 @@ def test_every_answer_is_the_same_from_threads(name, tmp_path):
     torch.manual_seed(3)
     states = torch.get_rng_state(), np.random.get_state()[1].copy()
     # Different answers are asked for at once, so that they could take numbers from each other.
-    work = [call for _ in range(3) for call in found]
+    work = [call for _ in range(2) for call in found]
     with ThreadPoolExecutor(4) as pool:
         for call, answer in zip(work, pool.map(lambda call: found[call](), work), strict=True):
             assert same(answer, alone[call]), call
@@ -189,7 +189,7 @@ def test_a_wrong_number_is_refused_before_anything_is_drawn(option, value):
 
 def test_partitions_draw_independent_rows_from_spawned_seeds():
     model = made("any order")
-    seeds = np.random.SeedSequence(5).spawn(50)
+    seeds = np.random.SeedSequence(5).spawn(20)
     parts = [model.sample(8, random_state=seed) for seed in seeds]
     assert all(not same(one, other) for n, one in enumerate(parts) for other in parts[:n])
     with ThreadPoolExecutor(4) as pool:

@@ -19,6 +19,7 @@ from tessflow.tables import read_table
 
 PENGUINS = Path(__file__).parents[2] / "examples" / "penguins.csv"
 SMALL = {"max_steps": 20, "hidden_features": (16,), "random_state": 0}
+BRIEF = TabularFlow(**SMALL | {"max_steps": 2})
 EQUIVALENCE = "check_sample_weight_equivalence_on_dense_data"
 
 
@@ -30,7 +31,7 @@ def expected_failed_checks(estimator):
 
 
 @parametrize_with_checks(
-    [TabularImputer(TabularFlow(**SMALL)), TabularOutlierDetector(TabularFlow(**SMALL))],
+    [TabularImputer(BRIEF), TabularOutlierDetector(BRIEF)],
     expected_failed_checks=expected_failed_checks,
 )
 def test_sklearn_conventions(estimator, check):
@@ -79,7 +80,7 @@ def test_the_imputer_in_a_pipeline(penguins):
     assert pipeline.score(table, penguins["species"]) > 0.9
     assert list(pipeline[:1].get_feature_names_out()) == list(table.columns)
     search = GridSearchCV(
-        pipeline, {"tabularimputer__flow__max_steps": [1, 20]}, cv=KFold(2, shuffle=True, random_state=0)
+        pipeline, {"tabularimputer__flow__max_steps": [1, 2]}, cv=KFold(2, shuffle=True, random_state=0)
     )
     assert search.fit(table, penguins["species"]).best_score_ > 0.5
 
@@ -146,5 +147,5 @@ def test_an_imputer_of_another_flow_is_refused_before_anything_is_trained(pengui
 
 def test_an_imputer_of_many_columns_takes_any_order():
     rows = np.random.default_rng(0).integers(0, 2, (60, 66)).astype(str)
-    imputer = TabularImputer(TabularFlow(**(SMALL | {"max_steps": 2}))).fit(rows)
+    imputer = TabularImputer(BRIEF).fit(rows)
     assert imputer.flow_.get_params()["order"] == "any"

@@ -1,21 +1,17 @@
 """The pages say what the result files say."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
+from typer.testing import CliRunner
+
+from experiments.__main__ import app
 from experiments.config import read_table
 from experiments.render import PAGES, markdown, mean_and_spread, read_results, render_text
 
-ROOT = Path(__file__).parents[2]
-
 
 def test_the_pages_are_rendered_from_the_result_files():
-    call = subprocess.run(
-        [sys.executable, "-m", "experiments", "render", "--check"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert call.returncode == 0, call.stderr
+    call = CliRunner().invoke(app, ["render", "--check"])
+    assert call.exit_code == 0, call.stderr
 
 
 def test_a_page_that_is_not_current_is_seen(tmp_path, monkeypatch):

@@ -1,19 +1,16 @@
 """Runs: done ones are skipped, killed ones go on, failing ones do not stop the others."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from experiments import discrete
+from experiments.__main__ import app
 from experiments.bounds import bounds
 from experiments.config import Table, read_table
 from experiments.results import is_done, read_result
 from experiments.runner import run_row, run_rows
-
-ROOT = Path(__file__).parents[2]
 
 
 def tiny(steps=4, methods=None, data="nursery"):
@@ -119,9 +116,8 @@ def test_a_run_that_fails_does_not_stop_the_others(places, monkeypatch):
 
 
 def test_the_command_names_what_it_does_not_know():
-    command = [sys.executable, "-m", "experiments", "run"]
-    call = subprocess.run([*command, "table9"], cwd=ROOT, capture_output=True, text=True)
-    assert call.returncode == 2
+    call = CliRunner().invoke(app, ["run", "table9"])
+    assert call.exit_code == 2
     assert "there is no table 'table9'" in call.stderr
     assert "Traceback" not in call.stderr
 

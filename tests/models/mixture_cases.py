@@ -90,7 +90,7 @@ def nested() -> DisjointMixture:
 
 def plane(*, box: bool) -> tuple[Tensor, Tensor]:
     """A grid of the plane and the area of its cells: even, or if tails are heavy, wider and wider."""
-    edges = torch.linspace(-7, 7, 321, dtype=torch.float64) if box else torch.linspace(-9, 9, 641, dtype=torch.float64)
+    edges = torch.linspace(-7, 7, 241, dtype=torch.float64) if box else torch.linspace(-9, 9, 481, dtype=torch.float64)
     line = (edges[1:] + edges[:-1]) / 2
     width = (edges[1:] - edges[:-1]) * (1 if box else line.cosh())
     line = line if box else line.sinh()

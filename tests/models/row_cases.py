@@ -74,9 +74,9 @@ def nodes(number: Number, points: int = 4) -> tuple[Tensor, Tensor]:
     return torch.tensor((middle + half * x).ravel()), torch.tensor((half * w).ravel())
 
 
-def every_row(variables=FEW) -> tuple[Tensor, Tensor]:
-    """All rows of some variables, and their weights."""
-    parts = [support(variable) for variable in variables]
+def every_row(variables=FEW, *, reach: int = 50) -> tuple[Tensor, Tensor]:
+    """All rows of some variables, of whole numbers those within reach, and their weights."""
+    parts = [support(variable, reach=reach) for variable in variables]
     index = torch.cartesian_prod(*(torch.arange(len(codes)) for codes, _, _ in parts)).reshape(-1, len(parts))
     columns = [codes[i].double() for (codes, _, _), i in zip(parts, index.T, strict=True)]
     columns += [

@@ -97,7 +97,7 @@ def test_mass_is_that_of_what_is_allowed(n, allowed):
 
 @pytest.mark.parametrize(("n", "allowed"), RESTRICTIONS, ids=str)
 def test_draws_are_inside_and_follow_the_renormalised_distribution(n, allowed):
-    size = 20_000
+    size = 5000
     parts, output = make()
     block = output[:, parts.block(n)].expand(size, -1)
     codes, numbers = parts.at(n, block).draw(allowed)

@@ -19,8 +19,10 @@ def make(**options):
     return DequantizedFlow(coupling_flow(dequantizer.features, layers=4, hidden_features=(32,)), dequantizer)
 
 
+@pytest.fixture(scope="module")
 def trained():
     """A model of a table whose second column follows from its first, give or take."""
+    torch.manual_seed(1234)
     model = make()
     first = torch.randint(3, (1000,))
     y = torch.stack([first, (first > 0).long() ^ (torch.rand(1000) < 0.1)], 1)
@@ -28,8 +30,8 @@ def trained():
     return model, y
 
 
-def test_bound_of_a_trained_model_sums_to_nearly_one():
-    model, y = trained()
+def test_bound_of_a_trained_model_sums_to_nearly_one(trained):
+    model, y = trained
     draws = torch.stack([model.elbo(ROWS.repeat(40, 1)).detach() for _ in range(250)]).double().exp()
     draws = draws.reshape(-1, len(ROWS))
     total, error = draws.mean(0).sum().item(), draws.sum(1).std().item() / math.sqrt(len(draws))
@@ -40,8 +42,8 @@ def test_bound_of_a_trained_model_sums_to_nearly_one():
     assert -model.log_prob(y, samples=200).mean() < math.log(3) + 0.325 + 0.08
 
 
-def test_samples_follow_the_probabilities():
-    model, _ = trained()
+def test_samples_follow_the_probabilities(trained):
+    model, _ = trained
     n = 20_000
     frequency = (model.sample(n)[:, None] == ROWS).all(-1).double().mean(0)
     probability = model.log_prob(ROWS, samples=4000).double().exp()

@@ -139,7 +139,7 @@ def test_conditional_samples_follow_the_renormalised_probabilities(condition, op
     masses = {v: float(model.conditional(row[None], v, where).log_mass(allowed[v])) for v in sorted(allowed)}
     begin = sorted(masses, key=lambda v: masses[v]) if model.any_order else sorted(allowed)
     columns = {0: [0], 1: [1, 3], 2: [2, 4]}
-    rows, weight = every_row([Variable(1) if v in known else FEW[v] for v in range(3)])
+    rows, weight = every_row([Variable(1) if v in known else FEW[v] for v in range(3)], reach=20)
     if known:
         numbers = [v for v in numeric(FEW) if v not in known]
         full = row.repeat(len(rows), 1)

@@ -46,9 +46,8 @@ CONFIG = TrainingConfig(
 )
 
 
-def main(directory: Path, *, sleep_at_call: int, die_at_replacement: int) -> None:
+def main(directory: Path, *, sleep_at_call: int = 0, die_at_replacement: int = 0) -> None:
     """Train; print a line at every call of the objective, sleep at one of them, die before a file is renamed."""
-    torch.set_num_threads(1)
     calls, replacements, replace = count(1), count(1), os.replace
 
     def deadly_replace(source, target) -> None:
@@ -56,7 +55,8 @@ def main(directory: Path, *, sleep_at_call: int, die_at_replacement: int) -> Non
             os.kill(os.getpid(), signal.SIGKILL)
         replace(source, target)
 
-    os.replace = deadly_replace
+    if die_at_replacement:
+        os.replace = deadly_replace
 
     def objective(model, batch):
         print("call", flush=True)
@@ -72,4 +72,5 @@ def main(directory: Path, *, sleep_at_call: int, die_at_replacement: int) -> Non
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(Path(sys.argv[1]), sleep_at_call=int(sys.argv[2]), die_at_replacement=int(sys.argv[3]))

@@ -225,13 +225,13 @@ def test_the_thirty_columns_that_differ_most_are_drawn(tmp_path):
     rng = np.random.default_rng(0)
     table = pd.DataFrame({f"c{i}": rng.normal(size=60) if i % 2 else rng.choice(list("abc"), 60) for i in range(60)})
     model = fitted(table)
-    page = report(model, tmp_path, table.assign(c7=table["c7"] + 100))
+    page = report(model, tmp_path, table.assign(c7=table["c7"] + 100), rows=60)
     assert "Of 60 columns these are the 30 in which real and drawn rows differ most beyond chance." in page.text
     assert "Of 30 columns of classes these are the 12 with the most classes." in page.text
     assert page.count("svg") == 1 + 30 + 3 + 12
     assert page.source.split('id="comparison"')[1].split("<h3>")[1].startswith("c7<")
     assert len(page.source) < 1_500_000
-    assert "these are the first 30." in report(model, tmp_path).text
+    assert "these are the first 30." in report(model, tmp_path, rows=60).text
 
 
 def test_a_seed_gives_the_same_page_again_and_another_another(mixed, tmp_path):

@@ -181,7 +181,7 @@ def test_quantiles_are_the_least_numbers_that_reach_a_level(number):
 @every_number
 def test_draws_follow_the_probabilities(number):
     torch.manual_seed(0)
-    n = 20_000
+    n = 5000
     law = law_of(number)
     big = type(law)(law.kind, law.of, law.block.expand(n, -1))
     codes, numbers = big.draw()
