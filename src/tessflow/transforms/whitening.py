@@ -112,8 +112,10 @@ class _Whiten(Transform):
         return self._inverse(y), -self.log_abs_det_jacobian(y, y)
 
     def _call(self, x: Tensor) -> Tensor:
-        # As a product of matrices it would be of half precision under autocast.
-        return (self.matrix * (x - self.mean)[..., None, :]).sum(-1)
+        with torch.autocast(x.device.type, enabled=False):  # the product would be of half precision
+            v, d = x - self.mean, x.shape[-1]
+            rows, matrix = v.reshape(-1, 1, d), self.matrix.expand(*v.shape, d).reshape(-1, d, d)
+            return torch.bmm(rows, matrix.mT).reshape(v.shape)  # a third of the time of `@`, whose gradients copy
 
     def _inverse(self, y: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self.matrix, y[..., None], upper=False).squeeze(-1) + self.mean
