@@ -7,7 +7,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 CREATED := $(VENV)/.created-by-$(notdir $(PYTHON))
 RUNTIME := $(VENV)/.installed-runtime
-DEV     := $(VENV)/.installed-dev
+DEV     := $(VENV)/.installed-$(EXTRAS)
 KERNELS := $(wildcard src/tessflow/kernels/*.cpp src/tessflow/kernels/*.h)
 SOURCES := $(wildcard src tests benchmarks examples experiments)
 

@@ -261,3 +261,10 @@ def test_noise_that_ignores_the_value_is_drawn_for_each_row():
     x, log_prob = noise.rsample_with_log_prob()
     assert len(x.flatten(1).unique(dim=0)) == 500
     assert log_prob.shape == noise.log_prob(x).shape == (500,)
+
+
+def test_classes_are_checked_where_torch_compiles():
+    dequantizer = VoronoiDequantizer((3, 4), 2)
+    compiled = torch.compile(lambda y: dequantizer(y).rsample_with_log_prob()[1], backend="eager")
+    with pytest.raises(ValueError, match=r"variable 0 has values 0, ..., 2"):
+        compiled(torch.tensor([[0, 1], [3, 3]]))

@@ -114,6 +114,21 @@ def test_what_is_no_number_stays_none_and_no_rows_are_none():
     assert (z.shape, log_det.shape) == ((0, 2, 3), (0, 2))
 
 
+@by_interpreter
+@pytest.mark.usefixtures("kernels_of_gpus")
+def test_an_index_of_no_cell_has_no_numbers_and_changes_no_sum():
+    case = Case((20, 2, 5, 3), box=True)
+    case.of_z[3], case.of_log_det[3] = 0, 0
+    without = case.results(TruncatedGaussian, inverse=False)
+    case.of_z[3], case.of_log_det[3] = 1, 1
+    case.index[3] = torch.tensor([5, -1])
+    z, log_det, _, _, *sums = case.results(TruncatedGaussian, inverse=False)
+    assert z[3].isnan().all()
+    assert log_det.isnan().nonzero().tolist() == [[3, 0], [3, 1]]
+    for each, other in zip(sums, without[4:], strict=True):
+        assert_close(each, other)
+
+
 def test_what_the_kernel_does_not_know_is_refused():
     case = Case((3, 1, 4, 2))
     given = (case.x, case.scale, case.anchors, None, None, None, None, torch.zeros(1, 4), case.index)
@@ -144,10 +159,12 @@ def test_compiles_for_gpus(capability, inverse, monkeypatch, tmp_path):
     for kernel, gaussian in itertools.product(
         [triton_cells.forward_kernel, triton_cells.backward_kernel], [True, False]
     ):
-        options = {"GAUSSIAN": gaussian, "INVERSE": inverse, "MASKED": True, "UPPER": True, "LOWER": True}
-        options |= {"WIDE": False, "ROWS": 32, "CELLS": 32}
+        options = {"GAUSSIAN": gaussian, "INVERSE": inverse, "MASKED": gaussian, "UPPER": True, "LOWER": gaussian}
+        options |= {"WIDE": gaussian, "ROWS": 32, "CELLS": 32}
         options = {name: option for name, option in options.items() if name in kernel.arg_names}
-        signature = {name: kinds.get(name, "*fp32") for name in kernel.arg_names} | dict.fromkeys(options, "constexpr")
+        points = dict.fromkeys(["x", "z", "log_det", "of_x", "of_z", "of_log_det"], "*fp64" if gaussian else "*fp32")
+        signature = {name: {**kinds, **points}.get(name, "*fp32") for name in kernel.arg_names}
+        signature |= dict.fromkeys(options, "constexpr")
         source = ASTSource(fn=kernel, signature=signature, constexprs=options)
         built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"enable_fp_fusion": False})
         assert built.asm["cubin"]

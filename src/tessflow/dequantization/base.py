@@ -153,8 +153,8 @@ def require_classes(y: Tensor, num_classes: Tensor) -> None:
 
 
 def _can_look(y: Tensor) -> bool:
-    """Return whether there are values to check: none while a CUDA graph is captured, or torch.compile traces."""
-    return not (torch.compiler.is_compiling() or (y.is_cuda and torch.cuda.is_current_stream_capturing()))
+    """Return whether there are values to check: not while a CUDA graph is captured."""
+    return not (y.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def whole_codes(y: Tensor) -> Tensor:

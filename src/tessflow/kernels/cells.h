@@ -318,7 +318,7 @@ static void locate_rows(const Cells& every, int64_t n, const T* x, int64_t* inde
       if (sizeof(T) == 8) {  // the point was rounded: each distance may be wrong by as much as that moved it
         double size = 0;
         for (int c = 0; c < d; c++) size += at_point(p, c) * at_point(p, c);
-        const double farther = std::sqrt((double)limit) + 3 * MARGIN * UNIT * std::sqrt(size);
+        const double farther = std::sqrt((double)limit) + ROUNDED * MARGIN * UNIT * std::sqrt(size);
         limit = (float)(farther * farther * margin);
       }
       int64_t which = -1;

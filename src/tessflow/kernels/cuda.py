@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,19 +16,19 @@ __all__ = ["cell_map", "cell_map_backward", "usable"]
 _ROWS, _CELLS = 32, 32
 
 
-@functools.cache
-def _found() -> bool:
-    return find_spec("triton") is not None
+_FOUND = find_spec("triton") is not None
 
 
 def usable(*tensors: Tensor | None, points: Tensor | None = None) -> bool:
     """Return whether the kernel takes these tensors, on a GPU; see :func:`.native.usable`.
 
+    Not where torch was asked for deterministic algorithms: gradients are summed in an order that the GPU chooses.
+
     Example:
         >>> usable(torch.zeros(2))
         False
     """
-    return native.fit("cuda", *tensors, points=points) and _found()
+    return _FOUND and native.fit("cuda", *tensors, points=points) and not torch.are_deterministic_algorithms_enabled()
 
 
 def cell_map(
@@ -46,6 +45,8 @@ def cell_map(
     inverse: bool,  # noqa: FBT001
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return mapped points, log-determinants and codes of walls; see :func:`.native.cell_map`.
+
+    To raise an error for an index that is that of no cell would wait for the GPU: there are no numbers there.
 
     Raises:
         NotImplementedError: If there are centres or weights: the kernel knows cells of Voronoi about their anchors.
@@ -135,6 +136,6 @@ class _Held:
         rows, n, *_ = self.sizes
         if rows * n == 0:
             return
-        grid = (-(-rows // _ROWS), n)
+        grid = (-(-rows // _ROWS) * n,)
         with torch.cuda.device_of(tensors[0]):
             kernel[grid](*tensors, *self.sizes, ROWS=_ROWS, enable_fp_fusion=False, **self.kind, **options)

@@ -18,6 +18,10 @@
 #define MARGIN 1  // a test builds the search without its margin, and has to see it fail
 #endif
 
+#ifndef ROUNDED
+#define ROUNDED 3  // how often the rounding of a point of double counts in its distances; a test builds it with 0
+#endif
+
 extern "C" {
 
 // N tessellations of K cells in D dimensions.

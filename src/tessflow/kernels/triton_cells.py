@@ -26,6 +26,10 @@ _SMALLEST: Any = tl.constexpr(2.2250738585072014e-308)
 _UNIT: Any = tl.constexpr(2.220446049250313e-16)
 
 
+# One version for all sizes: a batch with another number of rows is not worth a compilation.
+_kernel = triton.jit(do_not_specialize=["rows", "n", "k", "d"])
+
+
 @triton.jit
 def _most(a, b: tl.constexpr):
     return tl.maximum(a, tl.full(a.shape, b, tl.float64))
@@ -265,16 +269,24 @@ def _profile_backward(t, of_log_det, scale, square, gauge, clearance, d, GAUSSIA
 
 
 @triton.jit
+def _rows(index, rows, n, k, ROWS: tl.constexpr):
+    """Return the tessellation of a program, places of its rows, which are there, their cells, and which are cells."""
+    program = tl.program_id(0).to(tl.int64)
+    which, row = program % n, program // n * ROWS + tl.arange(0, ROWS)
+    live, at = row < rows, row * n + which
+    own = tl.load(index + at, mask=live, other=0)
+    known = (own >= 0) & (own < k)
+    return which, at, live, tl.where(known, own, 0), known
+
+
+@_kernel
 def forward_kernel(
     x, index, scale, anchors, first, mask, lower, upper, z, log_det, wall, rows, n, k, d,
     GAUSSIAN: tl.constexpr, INVERSE: tl.constexpr, MASKED: tl.constexpr, UPPER: tl.constexpr, LOWER: tl.constexpr,
     WIDE: tl.constexpr, ROWS: tl.constexpr, CELLS: tl.constexpr,
 ):  # fmt: skip
-    """Write mapped points, log-determinants and codes of walls."""
-    row, which = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64), tl.program_id(1).to(tl.int64)
-    live = row < rows
-    at = row * n + which
-    own = tl.load(index + at, mask=live, other=0)
+    """Write mapped points, log-determinants and codes of walls; where an index is that of no cell, no numbers."""
+    which, at, live, own, known = _rows(index, rows, n, k, ROWS)
     cells, points, to = anchors + which * k * d, x + at * d, z + at * d
     above, below = upper + which * d, lower + which * d
     facing = _facing(points, own, cells, mask + which * k, live, k, d, MASKED, WIDE, CELLS)
@@ -283,7 +295,7 @@ def forward_kernel(
     )
     slope = tl.load(scale + at, mask=live, other=1.0).to(tl.float64)
     ratio, change = _profile(slope, square, gauge, clearance, d, GAUSSIAN, INVERSE)
-    number = square - square  # 0, or none, where a coordinate is none
+    number = tl.where(known, square - square, float("nan"))  # 0, or none, where a coordinate is none
     code = met
     if not INVERSE:
         longest = _longest(ratio, square, spacing, bisector, size, apart, d, WIDE)
@@ -300,11 +312,12 @@ def forward_kernel(
                 wall_here = tl.load(above + c).to(z.dtype.element_ty)
                 end = tl.where(end > wall_here, wall_here, end)
         tl.store(to + c, end, mask=live)
-    tl.store(log_det + at, tl.where(infinite, -float("inf"), change + number).to(z.dtype.element_ty), mask=live)
+    change = tl.where(infinite & known, -float("inf"), change + number)
+    tl.store(log_det + at, change.to(z.dtype.element_ty), mask=live)
     tl.store(wall + at, code, mask=live)
 
 
-@triton.jit
+@_kernel
 def backward_kernel(
     of_z, of_log_det, x, index, scale, anchors, first, lower, upper, wall, of_x, of_scale, of_anchors, of_lower,
     of_upper, rows, n, k, d,
@@ -312,10 +325,7 @@ def backward_kernel(
     ROWS: tl.constexpr,
 ):  # fmt: skip
     """Write gradients of points and scales; add those of anchors and the box, in float64."""
-    row, which = tl.program_id(0) * ROWS + tl.arange(0, ROWS).to(tl.int64), tl.program_id(1).to(tl.int64)
-    live = row < rows
-    at = row * n + which
-    own = tl.load(index + at, mask=live, other=0)
+    which, at, live, own, known = _rows(index, rows, n, k, ROWS)
     code = tl.load(wall + at, mask=live, other=0)
     held_back = code < 0
     met = tl.where(held_back, -1 - code, code)
@@ -339,7 +349,7 @@ def backward_kernel(
     tl.store(of_scale + at, of_slope.to(tl.float32), mask=live)
     facing, by_bisector = tl.where(met < k, met, own), (met < k) & (bisector > 0.0)
     by_normal = tl.where(by_bisector, 2.0 * of_gauge / spacing, 0.0)
-    sums = of_anchors + which * k * d
+    sums, counts = of_anchors + which * k * d, live & known
     for c in range(d):
         point, at_own = _load(points + c, live), _load(cells + own * d + c, live)
         v, normal = _seen(point, WIDE) - at_own, _load(cells + facing * d + c, live) - at_own
@@ -351,13 +361,13 @@ def backward_kernel(
             here, room = met == k + 2 * c, _room(at_own, tl.load(above + c).to(tl.float64), 0)
             by_room = tl.where(here, of_gauge / room, 0.0)
             of_v, of_own = of_v + by_room, of_own + by_room * gauge
-            tl.atomic_add(of_upper + which * d + c, tl.sum(tl.where(live, -by_room * gauge, 0.0)))
+            tl.atomic_add(of_upper + which * d + c, tl.sum(tl.where(counts, -by_room * gauge, 0.0)))
         if LOWER:
             here, room = met == k + 2 * c + 1, _room(at_own, tl.load(below + c).to(tl.float64), 1)
             by_room = tl.where(here, of_gauge / room, 0.0)
             of_v, of_own = of_v - by_room, of_own - by_room * gauge
-            tl.atomic_add(of_lower + which * d + c, tl.sum(tl.where(live, by_room * gauge, 0.0)))
-        tl.atomic_add(sums + facing * d + c, of_normal, mask=live & by_bisector)
-        tl.atomic_add(sums + own * d + c, of_own - of_v, mask=live)
+            tl.atomic_add(of_lower + which * d + c, tl.sum(tl.where(counts, by_room * gauge, 0.0)))
+        tl.atomic_add(sums + facing * d + c, of_normal, mask=counts & by_bisector)
+        tl.atomic_add(sums + own * d + c, of_own - of_v, mask=counts)
         of_v = tl.where(_moved(point, WIDE), 0.0, of_v)
         tl.store(of_x + at * d + c, of_v.to(of_x.dtype.element_ty), mask=live)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from tessflow.geometry import Tessellation
 from tessflow.kernels import cuda, native, ops
-from tessflow.transforms.profiles import Profile, Softsign, TruncatedGaussian
+from tessflow.transforms.profiles import Profile, Softsign, TruncatedGaussian, as_scale
 
 __all__ = ["Plain", "map_points", "takes"]
 
@@ -27,7 +28,7 @@ def takes(tessellation: Tessellation, profile: Profile, x: Tensor) -> bool:
     scale: Any = profile.scale  # type: ignore[attr-defined]
     if not isinstance(scale, Tensor):
         # Scales are float32; in float64 another number would be another map.
-        if x.dtype == torch.float64 and torch.tensor(scale, dtype=torch.float32).item() != scale:
+        if x.dtype == torch.float64 and struct.unpack("f", struct.pack("f", scale))[0] != scale:
             return False
         scale = None
     tensors = (tessellation.anchors, tessellation.lower, tessellation.upper, scale)
@@ -58,7 +59,7 @@ def map_points(
     shape = tessellation.shape
     batch = torch.broadcast_shapes(x.shape[:-1], index.shape, shape)
     n, k, d = shape.numel(), tessellation.num_cells, tessellation.dim
-    scale = torch.as_tensor(profile.scale, dtype=torch.float32, device=x.device)
+    scale = as_scale(profile.scale, torch.float32, x.device)
     batch = torch.broadcast_shapes(batch, scale.shape)
     rows = batch[: len(batch) - len(shape)].numel()
 

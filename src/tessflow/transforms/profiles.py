@@ -150,8 +150,13 @@ class TruncatedGaussian:
         return 1 / (scale * ratio.sqrt()), log_det
 
 
+def as_scale(scale: Tensor | float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a scale as a tensor; a number is written where it is needed, since to copy it would wait for a GPU."""
+    return scale.to(device, dtype) if isinstance(scale, Tensor) else torch.full((), scale, dtype=dtype, device=device)
+
+
 def _scale(scale: Tensor | float, like: Tensor) -> Tensor:
-    return torch.as_tensor(scale, dtype=like.dtype, device=like.device)
+    return as_scale(scale, like.dtype, like.device)
 
 
 def _describe(scale: Tensor | float) -> str:
