@@ -28,7 +28,9 @@ def usable(*tensors: Tensor | None, points: Tensor | None = None) -> bool:
         >>> usable(torch.zeros(2))
         False
     """
-    return _FOUND and native.fit("cuda", *tensors, points=points) and not torch.are_deterministic_algorithms_enabled()
+    if not _FOUND or torch.are_deterministic_algorithms_enabled():
+        return False
+    return native.usable_on("cuda", *tensors, points=points)
 
 
 def cell_map(

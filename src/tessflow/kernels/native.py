@@ -21,7 +21,6 @@ __all__ = [
     "disabled",
     "enabled",
     "facing",
-    "fit",
     "locate",
     "shapes_of_sums",
     "spline",
@@ -29,6 +28,7 @@ __all__ = [
     "status",
     "transformed",
     "usable",
+    "usable_on",
 ]
 
 OFF = "TESSFLOW_KERNELS"
@@ -144,10 +144,10 @@ def usable(*tensors: Tensor | None, points: Tensor | None = None) -> bool:
         >>> usable(torch.zeros(2, dtype=torch.float64))
         False
     """
-    return _library is not None and fit("cpu", *tensors, points=points)
+    return _library is not None and usable_on("cpu", *tensors, points=points)
 
 
-def fit(device: str, *tensors: Tensor | None, points: Tensor | None) -> bool:
+def usable_on(device: str, *tensors: Tensor | None, points: Tensor | None) -> bool:
     """Return whether kernels may be used, and take tensors, if there are any for this type of device."""
     if not _enabled:
         return False
