@@ -343,7 +343,8 @@ def _score(
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     # Of a bound, training and validation rows have one sample, as in training.
     objective = None if model.lower_bound else log_prob
-    with seeded(seed):
+    # Not the numbers that weights started from and training drew: in many dimensions a flow knows them again.
+    with seeded(int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])):
         scored: dict[str, Any] = {
             "kind": "lower bound" if model.lower_bound else "exact",
             "train": mean_and_error(-evaluate(model, train_rows[: len(validation)], objective=objective)),
