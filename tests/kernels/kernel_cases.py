@@ -48,3 +48,9 @@ class Case:
         transform = CellTransform(self.cells(anchors, walls), self.index, profile=profile(scale))
         z, log_det = transform.inv.call_and_ladj(x) if inverse else transform.call_and_ladj(x)
         return z, log_det, *torch.autograd.grad([z, log_det], leaves, [self.of_z, self.of_log_det])
+
+    def beside_torchs(self, profile, *, inverse):
+        """Each result, and torch's own."""
+        found = self.results(profile, inverse=inverse)
+        with native.disabled():
+            return zip(found, self.results(profile, inverse=inverse), strict=True)

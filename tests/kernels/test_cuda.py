@@ -49,10 +49,7 @@ def kernels_of_gpus(monkeypatch):
 
 
 def assert_torchs(case: Case, profile, *, inverse: bool, rtol: float = 1e-5, atol: float = 1e-6) -> None:
-    found = case.results(profile, inverse=inverse)
-    with native.disabled():
-        expected = case.results(profile, inverse=inverse)
-    for each, other in zip(found, expected, strict=True):
+    for each, other in case.beside_torchs(profile, inverse=inverse):
         assert_close(each, other, rtol=rtol, atol=atol * max(other.abs().max().item(), 1))
 
 
@@ -131,9 +128,9 @@ def test_an_index_of_no_cell_has_no_numbers_and_changes_no_sum():
 
 def test_what_the_kernel_does_not_know_is_refused():
     case = Case((3, 1, 4, 2))
-    given = (case.x, case.scale, case.anchors, None, None, None, None, torch.zeros(1, 4), case.index)
+    cells = native.Cells(case.anchors, weights=torch.zeros(1, 4))
     with pytest.raises(NotImplementedError, match="power cells"):
-        cuda.cell_map(*given, 1, False)
+        cuda.cell_map(case.x, case.scale, cells, case.index, 1, False)
 
 
 def test_is_not_used_on_the_processor_and_never_when_turned_off(monkeypatch):

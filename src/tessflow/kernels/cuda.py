@@ -36,12 +36,7 @@ def usable(*tensors: Tensor | None, points: Tensor | None = None) -> bool:
 def cell_map(
     x: Tensor,
     scale: Tensor,
-    anchors: Tensor,
-    mask: Tensor | None,
-    lower: Tensor | None,
-    upper: Tensor | None,
-    centres: Tensor | None,
-    weights: Tensor | None,
+    cells: native.Cells,
     index: Tensor,
     profile: int,
     inverse: bool,  # noqa: FBT001
@@ -55,14 +50,14 @@ def cell_map(
     """
     from tessflow.kernels.triton_cells import forward_kernel
 
-    cells = _Held(x, anchors, mask, lower, upper, centres, weights)
+    held = _Held(x, cells)
     x, scale, index = x.contiguous(), scale.contiguous(), index.long().contiguous()
     z, log_det, wall = torch.empty_like(x), x.new_empty(scale.shape), torch.empty_like(index)
-    given = (x, index, scale, cells.anchors, cells.first, cells.exists, cells.lower, cells.upper)
-    cells.launch(
+    given = (x, index, scale, held.anchors, held.first, held.exists, held.lower, held.upper)
+    held.launch(
         forward_kernel,
         *(*given, z, log_det, wall),
-        MASKED=mask is not None,
+        MASKED=cells.mask is not None,
         CELLS=_CELLS,
         GAUSSIAN=profile == 1,
         INVERSE=bool(inverse),
@@ -75,12 +70,7 @@ def cell_map_backward(
     of_log_det: Tensor,
     x: Tensor,
     scale: Tensor,
-    anchors: Tensor,
-    mask: Tensor | None,
-    lower: Tensor | None,
-    upper: Tensor | None,
-    centres: Tensor | None,
-    weights: Tensor | None,
+    cells: native.Cells,
     index: Tensor,
     wall: Tensor,
     profile: int,
@@ -92,36 +82,27 @@ def cell_map_backward(
     """
     from tessflow.kernels.triton_cells import backward_kernel
 
-    cells = _Held(x, anchors, mask, lower, upper, centres, weights)
+    held = _Held(x, cells)
     x, scale, wall, of_z, of_log_det = (t.contiguous() for t in (x, scale, wall, of_z, of_log_det))
     of_x, of_scale = torch.empty_like(x), torch.empty_like(scale)
     _, n, d = x.shape
-    of_anchors, of_box = (x.new_zeros(shape, dtype=torch.float64) for shape in (anchors.shape, (2, n, d)))
-    given = (of_z, of_log_det, x, index.long().contiguous(), scale, cells.anchors, cells.first, cells.lower)
-    cells.launch(
+    of_anchors, of_box = (x.new_zeros(shape, dtype=torch.float64) for shape in (cells.anchors.shape, (2, n, d)))
+    given = (of_z, of_log_det, x, index.long().contiguous(), scale, held.anchors, held.first, held.lower)
+    held.launch(
         backward_kernel,
-        *(*given, cells.upper, wall, of_x, of_scale, of_anchors, of_box[0], of_box[1]),
+        *(*given, held.upper, wall, of_x, of_scale, of_anchors, of_box[0], of_box[1]),
         GAUSSIAN=profile == 1,
         INVERSE=bool(inverse),
     )
     none = scale.new_empty(0)
-    boxed = lower is not None or upper is not None
-    return of_x, of_scale, of_anchors.float(), none, none, of_box.float() if boxed else none
+    return of_x, of_scale, of_anchors.float(), none, none, of_box.float() if cells.boxed else none
 
 
 class _Held:
     """Tessellations as the kernels take them, beside points ``(B, N, D)``."""
 
-    def __init__(
-        self,
-        x: Tensor,
-        anchors: Tensor,
-        mask: Tensor | None,
-        lower: Tensor | None,
-        upper: Tensor | None,
-        centres: Tensor | None,
-        weights: Tensor | None,
-    ) -> None:
+    def __init__(self, x: Tensor, cells: native.Cells) -> None:
+        anchors, mask, lower, upper, centres, weights = cells
         if centres is not None or weights is not None:
             raise NotImplementedError("there is no kernel for power cells, or rays from elsewhere, on a GPU.")
         self.sizes = (len(x), *anchors.shape)

@@ -8,13 +8,14 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 __all__ = [
     "OFF",
+    "Cells",
     "cell_map",
     "cell_map_backward",
     "check_bins",
@@ -36,6 +37,35 @@ OFF = "TESSFLOW_KERNELS"
 
 _LEVELS = ("128-bit vectors", "AVX2", "AVX-512")
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+
+
+class Cells(NamedTuple):
+    """N tessellations of K cells in D dimensions, side by side, as kernels take them; all float32.
+
+    Args:
+        anchors: ``(N, K, D)``.
+        mask: Which exist, boolean ``(N, K)``; this and the following may be ``None``.
+        lower: Lower walls of a box, ``(N, D)``,
+        upper: and upper ones.
+        centres: Where rays begin, ``(N, K, D)``, if that is not the anchors.
+        weights: Of power cells, ``(N, K)``.
+    """
+
+    anchors: Tensor
+    mask: Tensor | None = None
+    lower: Tensor | None = None
+    upper: Tensor | None = None
+    centres: Tensor | None = None
+    weights: Tensor | None = None
+
+    @property
+    def boxed(self) -> bool:
+        """Whether there is a wall of a box."""
+        return self.lower is not None or self.upper is not None
+
+    def of_sides(self, of_box: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return the gradients of the lower and the upper walls from those of the box, ``(2, N, D)``."""
+        return None if self.lower is None else of_box[0], None if self.upper is None else of_box[1]
 
 
 class _Cells(ctypes.Structure):
@@ -187,11 +217,11 @@ def locate(anchors: Tensor, mask: Tensor | None, x: Tensor) -> Tensor:
         mask: Boolean ``(N, K)``, or ``None``.
         x: Points, float32 or float64 ``(B, N, D)``.
     """
-    cells = _Held(anchors, mask)
+    held = _Held(Cells(anchors, mask))
     x = x.contiguous()
     index = torch.empty(x.shape[:-1], dtype=torch.int64)
     wide = x.dtype == torch.float64
-    _check(_library.tessflow_locate(cells.at, x.data_ptr(), index.data_ptr(), len(x), wide, torch.get_num_threads()))
+    _check(_library.tessflow_locate(held.at, x.data_ptr(), index.data_ptr(), len(x), wide, torch.get_num_threads()))
     return index
 
 
@@ -204,12 +234,12 @@ def facing(anchors: Tensor, mask: Tensor | None, index: Tensor, v: Tensor) -> Te
         index: Cells ``(B, N)``.
         v: Displacements, float64 ``(B, N, D)``.
     """
-    cells = _Held(anchors, mask)
+    held = _Held(Cells(anchors, mask))
     index, v = index.long().contiguous(), v.double().contiguous()
     wall = torch.empty_like(index)
     _check(
         _library.tessflow_facing(
-            cells.at, index.data_ptr(), v.data_ptr(), wall.data_ptr(), len(v), torch.get_num_threads()
+            held.at, index.data_ptr(), v.data_ptr(), wall.data_ptr(), len(v), torch.get_num_threads()
         )
     )
     return wall
@@ -218,12 +248,7 @@ def facing(anchors: Tensor, mask: Tensor | None, index: Tensor, v: Tensor) -> Te
 def cell_map(
     x: Tensor,
     scale: Tensor,
-    anchors: Tensor,
-    mask: Tensor | None,
-    lower: Tensor | None,
-    upper: Tensor | None,
-    centres: Tensor | None,
-    weights: Tensor | None,
+    cells: Cells,
     index: Tensor,
     profile: int,
     inverse: bool,  # noqa: FBT001
@@ -232,23 +257,18 @@ def cell_map(
 
     Args:
         x: Points, float32 or float64 ``(B, N, D)``; what is returned is of the same dtype.
-        scale: Scales, float32 ``(B, N)``, as all that follows.
-        anchors: ``(N, K, D)``.
-        mask: Which exist, ``(N, K)``; this and the following may be ``None``.
-        lower: Lower walls of a box, ``(N, D)``,
-        upper: and upper ones.
-        centres: Where rays begin, ``(N, K, D)``, if that is not the anchors.
-        weights: Of power cells, ``(N, K)``.
+        scale: Scales, float32 ``(B, N)``.
+        cells: The tessellations.
         index: Cells ``(B, N)``.
         profile: 0 for softsign, 1 for a truncated Gaussian.
         inverse: Whether out of the cell.
     """
-    cells = _Held(anchors, mask, lower, upper, centres, weights)
+    held = _Held(cells)
     x, scale, index = x.contiguous(), scale.contiguous(), index.long().contiguous()
     z, log_det, wall = torch.empty_like(x), x.new_empty(scale.shape), torch.empty_like(index)
     places = (tensor.data_ptr() for tensor in (x, index, scale, z, log_det, wall))
     task = _Map(*places, len(x), profile, inverse, x.dtype == torch.float64)
-    _check(_library.tessflow_map(cells.at, ctypes.addressof(task), torch.get_num_threads()))
+    _check(_library.tessflow_map(held.at, ctypes.addressof(task), torch.get_num_threads()))
     return z, log_det, wall
 
 
@@ -257,12 +277,7 @@ def cell_map_backward(
     of_log_det: Tensor,
     x: Tensor,
     scale: Tensor,
-    anchors: Tensor,
-    mask: Tensor | None,
-    lower: Tensor | None,
-    upper: Tensor | None,
-    centres: Tensor | None,
-    weights: Tensor | None,
+    cells: Cells,
     index: Tensor,
     wall: Tensor,
     profile: int,
@@ -272,10 +287,10 @@ def cell_map_backward(
 
     Where there are no centres, weights or box, their gradients are empty.
     """
-    cells = _Held(anchors, mask, lower, upper, centres, weights)
+    held = _Held(cells)
     x, scale, wall, of_z, of_log_det = (t.contiguous() for t in (x, scale, wall, of_z, of_log_det))
     index = index.long().contiguous()
-    shapes = shapes_of_sums(anchors, lower, upper, centres, weights)
+    shapes = shapes_of_sums(cells)
     sums = [torch.zeros(shape, dtype=torch.float64) if shape else torch.empty(0) for shape in shapes]
     of_x, of_scale = torch.empty_like(x), torch.empty_like(scale)
     places = (x.data_ptr(), index.data_ptr(), scale.data_ptr(), None, None, wall.data_ptr())
@@ -284,22 +299,20 @@ def cell_map_backward(
     gradient = _Gradient(*(tensor.data_ptr() or None for tensor in parts))
     _check(
         _library.tessflow_map_backward(
-            cells.at, ctypes.addressof(task), ctypes.addressof(gradient), torch.get_num_threads()
+            held.at, ctypes.addressof(task), ctypes.addressof(gradient), torch.get_num_threads()
         )
     )
     return of_x, of_scale, *(of.float() for of in sums)
 
 
-def shapes_of_sums(
-    anchors: Tensor, lower: Tensor | None, upper: Tensor | None, centres: Tensor | None, weights: Tensor | None
-) -> tuple[tuple[int, ...] | None, ...]:
+def shapes_of_sums(cells: Cells) -> tuple[tuple[int, ...] | None, ...]:
     """Return the shapes of the gradients of anchors, centres, weights and box; ``None`` for what is not there."""
-    n, _, d = anchors.shape
+    n, _, d = cells.anchors.shape
     return (
-        tuple(anchors.shape),
-        None if centres is None else tuple(centres.shape),
-        None if weights is None else tuple(weights.shape),
-        None if lower is None and upper is None else (2, n, d),
+        tuple(cells.anchors.shape),
+        None if cells.centres is None else tuple(cells.centres.shape),
+        None if cells.weights is None else tuple(cells.weights.shape),
+        (2, n, d) if cells.boxed else None,
     )
 
 
@@ -362,20 +375,11 @@ def check_bins(widths: Tensor, heights: Tensor, slopes: Tensor) -> None:
 class _Held:
     """Tessellations as the library takes them, and what keeps their memory."""
 
-    def __init__(
-        self,
-        anchors: Tensor | None,
-        mask: Tensor | None = None,
-        lower: Tensor | None = None,
-        upper: Tensor | None = None,
-        centres: Tensor | None = None,
-        weights: Tensor | None = None,
-    ) -> None:
-        assert anchors is not None
-        given = (anchors, centres, weights, mask, lower, upper)
+    def __init__(self, cells: Cells) -> None:
+        given = (cells.anchors, cells.centres, cells.weights, cells.mask, cells.lower, cells.upper)
         self.tensors = [None if tensor is None else tensor.contiguous() for tensor in given]
         places = (None if tensor is None else tensor.data_ptr() for tensor in self.tensors)
-        self.cells = _Cells(*places, *anchors.shape)
+        self.cells = _Cells(*places, *cells.anchors.shape)
         self.at = ctypes.addressof(self.cells)
 
 

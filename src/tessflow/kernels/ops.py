@@ -33,12 +33,19 @@ cell_map_backward = torch.ops.tessflow.cell_map_backward.default
 spline = torch.ops.tessflow.spline.default
 spline_backward = torch.ops.tessflow.spline_backward.default
 
+
+def _of_tensors(function: Callable[..., Any], before: int) -> Callable[..., Any]:
+    """Return a function of :class:`.native.Cells` as one of their tensors, as operations list them."""
+    last = before + len(native.Cells._fields)
+    return lambda *given: function(*given[:before], native.Cells(*given[before:last]), *given[last:])
+
+
 _library.impl("locate", native.locate, "CPU")
 _library.impl("facing", native.facing, "CPU")
-_library.impl("cell_map", native.cell_map, "CPU")
-_library.impl("cell_map_backward", native.cell_map_backward, "CPU")
-_library.impl("cell_map", cuda.cell_map, "CUDA")
-_library.impl("cell_map_backward", cuda.cell_map_backward, "CUDA")
+_library.impl("cell_map", _of_tensors(native.cell_map, 2), "CPU")
+_library.impl("cell_map_backward", _of_tensors(native.cell_map_backward, 4), "CPU")
+_library.impl("cell_map", _of_tensors(cuda.cell_map, 2), "CUDA")
+_library.impl("cell_map_backward", _of_tensors(cuda.cell_map_backward, 4), "CUDA")
 _library.impl("spline", native.spline, "CPU")
 _library.impl("spline_backward", native.spline_backward, "CPU")
 
@@ -63,20 +70,8 @@ def _(x: Tensor, scale: Tensor, *cells: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
 
 @_fake("cell_map_backward")
-def _(
-    of_z: Tensor,
-    of_log_det: Tensor,
-    x: Tensor,
-    scale: Tensor,
-    anchors: Tensor,
-    mask: Tensor | None,
-    lower: Tensor | None,
-    upper: Tensor | None,
-    centres: Tensor | None,
-    weights: Tensor | None,
-    *rest: Tensor,
-) -> tuple[Tensor, ...]:
-    sums = native.shapes_of_sums(anchors, lower, upper, centres, weights)
+def _(of_z: Tensor, of_log_det: Tensor, x: Tensor, scale: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    sums = native.shapes_of_sums(native.Cells(*rest[: len(native.Cells._fields)]))
     return x.new_empty(x.shape), scale.new_empty(scale.shape), *(scale.new_empty(shape or (0,)) for shape in sums)
 
 
@@ -96,7 +91,8 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _backward(ctx: Any, of_z: Tensor, of_log_det: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    _, _, _, _, lower, upper, centres, weights, *_ = saved = ctx.saved_tensors
+    saved = ctx.saved_tensors
+    cells = native.Cells(*saved[2:-2])
     found = cell_map_backward(of_z, of_log_det, *saved, ctx.profile, ctx.inverse)
     of_x, of_scale, of_anchors, of_centres, of_weights, of_box = found
     return (
@@ -104,10 +100,9 @@ def _backward(ctx: Any, of_z: Tensor, of_log_det: Tensor, _: Tensor) -> tuple[Te
         of_scale,
         of_anchors,
         None,
-        None if lower is None else of_box[0],
-        None if upper is None else of_box[1],
-        None if centres is None else of_centres,
-        None if weights is None else of_weights,
+        *cells.of_sides(of_box),
+        None if cells.centres is None else of_centres,
+        None if cells.weights is None else of_weights,
         None,
         None,
         None,

@@ -99,8 +99,8 @@ class _CellMap(torch.autograd.Function):
         inverse: bool,  # noqa: FBT001
         plain: Plain,
     ) -> tuple[Tensor, Tensor]:
-        given = (x, scale, anchors, mask, lower, upper, None, None, index, profile, inverse)
-        z, log_det, wall = _kernels(x).cell_map(*given)
+        cells = native.Cells(anchors, mask, lower, upper)
+        z, log_det, wall = _kernels(x).cell_map(x, scale, cells, index, profile, inverse)
         ctx.save_for_backward(x, scale, anchors, mask, lower, upper, index, wall)
         ctx.profile, ctx.inverse, ctx.plain = profile, inverse, plain
         return z, log_det
@@ -111,11 +111,11 @@ class _CellMap(torch.autograd.Function):
         x, scale, anchors, mask, lower, upper, index, wall = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _differentiable(ctx, of_z, of_log_det)
+        cells = native.Cells(anchors, mask, lower, upper)
         of_x, of_scale, of_anchors, _, _, of_box = _kernels(x).cell_map_backward(
-            of_z, of_log_det, x, scale, anchors, mask, lower, upper, None, None, index, wall, ctx.profile, ctx.inverse
+            of_z, of_log_det, x, scale, cells, index, wall, ctx.profile, ctx.inverse
         )
-        of_lower, of_upper = (None if wall is None else of_box[i] for i, wall in enumerate((lower, upper)))
-        return of_x, of_scale, of_anchors, None, of_lower, of_upper, None, None, None, None
+        return of_x, of_scale, of_anchors, None, *cells.of_sides(of_box), None, None, None, None
 
 
 def _differentiable(ctx: Any, of_z: Tensor, of_log_det: Tensor) -> tuple[Tensor | None, ...]:
